@@ -1,0 +1,1 @@
+"""The networks of the paper: frames and poses -> class scores."""

@@ -5,6 +5,7 @@ Numpy only. A skeleton of your own joins with `register`.
 
 import dataclasses
 import hashlib
+import itertools
 import json
 
 import numpy as np
@@ -159,7 +160,7 @@ def get(name: str) -> Skeleton:
 def _chains(*chains: str) -> tuple[tuple[str, str], ...]:
   """Bones from chains of joint names parted by blanks."""
   words = [chain.split() for chain in chains]
-  return tuple((a, b) for w in words for a, b in zip(w, w[1:]))
+  return tuple((a, b) for w in words for a, b in itertools.pairwise(w))
 
 
 # Kinect v2, the order of the NTU files. 24 bones (NTU RGB+D, Shahroudy et al. 2016).

@@ -1,0 +1,161 @@
+"""What the datasets share: the argument string, the recipe of section 4.1, the rows.
+
+A row of tables 1 to 4 is one argument string behind the protocol, `key=value` parted by
+commas:
+
+  model=i3d                 l1: the visual backbone alone
+  embedding=none            l2: with the attention network, without the embedding
+  (nothing)                 l3 = l7: VPN
+  coupler=False             l5: two separate streams
+  embedding=kl_fp|kl_pf|kl_bi   table 3
+  attention=spatial         table 4, also with embedding=none
+  model=pose                the pose backbone alone
+  size=full|cpu|tiny        64x224x224; 32x112x112 at full width; 16x64x64, narrow
+"""
+
+import dataclasses
+
+import ml_collections
+
+from vpn_jax import prepare
+
+CHOICES = {
+  "model": ("vpn", "i3d", "pose"),
+  "backbone": ("i3d",),
+  "pose_backbone": ("gcn",),
+  "coupler": ("True", "False"),
+  "attention": ("spatiotemporal", "spatial", "none"),
+  "embedding": ("euclidean", "kl_fp", "kl_pf", "kl_bi", "none"),
+  "size": ("full", "cpu", "tiny"),
+}
+
+# frames, pixels, width of the backbone, where f is taken
+SIZES = {
+  "full": (64, 224, 1.0, "Mixed_5c"),
+  "cpu": (32, 112, 1.0, "Mixed_5c"),
+  "tiny": (16, 64, 0.25, "Mixed_4f"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Arg:
+  """A parsed argument string."""
+
+  protocol: str
+  model: str = "vpn"
+  backbone: str = "i3d"
+  pose_backbone: str = "gcn"
+  coupler: bool = True
+  attention: str = "spatiotemporal"
+  embedding: str = "euclidean"
+  size: str = "full"
+
+
+def parse_arg(arg: str, *, protocols: tuple[str, ...], size: str = "full") -> Arg:
+  """Parses "protocol,key=value,...".
+
+  Args:
+    arg: the text behind the colon of --config.
+    protocols: known first words.
+    size: what this dataset runs at unless told otherwise.
+  Raises: ValueError that lists the known protocols, keys or values.
+  """
+  protocol, *rest = [word.strip() for word in arg.split(",")]
+  if protocol not in protocols:
+    raise ValueError(f"unknown protocol {protocol!r}, expected one of {protocols}.")
+  values = {"size": size}
+  for word in rest:
+    key, _, value = word.partition("=")
+    if key not in CHOICES:
+      raise ValueError(f"unknown argument {word!r}, expected key=value, {CHOICES}.")
+    if value not in CHOICES[key]:
+      raise ValueError(f"{key} is {value!r}, expected one of {CHOICES[key]}.")
+    values[key] = value
+  values["coupler"] = values.get("coupler", "True") == "True"
+  if values.get("model") == "i3d":
+    values.update(attention="none")
+  if values.get("attention") == "none":
+    values.update(embedding="none")
+  return Arg(protocol=protocol, **values)
+
+
+def recipe(arg: Arg) -> ml_collections.ConfigDict:
+  """Section 4.1 for one row; a dataset's config adds its facts under `data`."""
+  num_frames, frame_size, width, endpoint = SIZES[arg.size]
+  c = ml_collections.ConfigDict()
+  c.seed = 0
+
+  c.data = ml_collections.ConfigDict()
+  c.data.dataset = ""
+  c.data.protocol = arg.protocol
+  c.data.raw = ""  # folder of the raw dataset
+  c.data.records = ""  # folder of the prepared records
+  c.data.skeleton = "kinect_v2"
+  c.data.validation = ""  # "subject:1,2": carved from the training part; "" for none
+  c.data.threads = 4
+  c.data.workers = 0
+  c.data.example = dict(
+    num_frames=num_frames,
+    frame_size=frame_size,
+    pose_steps=20,  # t_p
+    pose_window="clip",
+    persons=1,
+    flip=False,  # the paper does not augment
+    crop=1.0,
+  )
+  c.prepare = prepare.default_config()
+
+  pose = dict(
+    skeleton=c.data.get_ref("skeleton"),
+    persons=c.data.example.get_ref("persons"),
+    kind=arg.pose_backbone,
+    bone_weight=5.0,  # alpha
+    other_weight=2.0,  # beta
+    other_pairs="all",
+    identity_filter=False,
+    dropout=0.3,
+    bn_momentum=0.9,
+  )
+  if arg.model == "pose":
+    c.network = "pose"
+    c.model = dict(num_classes=0, dropout=0.3, pose=pose)
+  else:
+    c.network = "vpn"
+    c.model = dict(
+      num_classes=0,  # filled in from the records
+      backbone=arg.backbone,
+      width=width,
+      endpoint=endpoint,
+      bn_momentum=0.9,
+      attention=arg.attention,
+      coupler=arg.coupler,
+      embedding=arg.embedding != "none",
+      embedding_dim=256,  # D
+      attention_hidden=256,
+      dropout=0.3,
+      pose=pose,
+      dtype="float32",
+    )
+  c.loss = dict(
+    embedding="euclidean" if arg.embedding == "none" else arg.embedding,
+    classification_weight=0.8,  # lambda_1
+    attention_weight=1e-5,  # lambda_2
+    epsilon=1e-3,
+  )
+  c.optimizer = dict(
+    learning_rate=0.01, momentum=0.9, decay_epochs=(10, 20), decay_factor=0.1
+  )
+  c.train = dict(
+    epochs=30.0,
+    steps=0,  # overrides epochs when positive
+    batch_size=16,
+    eval_batch_size=16,
+    log_every=20,  # steps
+    save_every=1000,  # steps
+    eval_every_epochs=0.0,  # on the validation part, or on test for the curve alone
+    tensorboard=True,
+  )
+  c.init = dict(backbone="none" if width != 1.0 else "kinetics")
+  c.predict = dict(video="", pose="", top=5, window_stride=0)
+  c.lock()
+  return c

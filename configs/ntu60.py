@@ -1,0 +1,17 @@
+r"""NTU RGB+D 60. Paper: cs 93.5, cv 96.2 (table 5).
+
+  python launch.py --config=configs/ntu60.py:cs --job=prepare --config.data.raw=<folder>
+  python launch.py --config=configs/ntu60.py:cs,model=i3d --workdir=runs/ntu60_i3d
+  python launch.py --config=configs/ntu60.py:cs --workdir=runs/ntu60_vpn \
+      --config.init.backbone=runs/ntu60_i3d  # stage 2
+"""
+
+from configs import common
+
+
+def get_config(arg="cs"):
+  arg = common.parse_arg(arg, protocols=("cs", "cv"))
+  c = common.recipe(arg)
+  c.data.update(dataset="ntu60", records="data/ntu60", skeleton="kinect_v2")
+  c.data.example.pose_steps = 20  # t_p
+  return c

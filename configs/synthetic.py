@@ -1,0 +1,21 @@
+r"""Made-up activities of daily living: no download, no licence; the default.
+
+python launch.py --config=configs/synthetic.py:cs --job=prepare
+python launch.py --config=configs/synthetic.py:cs,model=i3d --workdir=runs/i3d
+python launch.py --config=configs/synthetic.py:cs --workdir=runs/vpn
+"""
+
+from configs import common
+
+
+def get_config(arg="cs"):
+  arg = common.parse_arg(arg, protocols=("cs", "cv"), size="tiny")
+  c = common.recipe(arg)
+  with c.unlocked():
+    c.data.seed = 0  # of the generator
+    c.data.num_clips = 2100
+    c.data.clip_frames = 48
+  c.data.update(dataset="synthetic", records="data/synthetic", skeleton="kinect_v2")
+  c.data.example.pose_steps = 16  # t_p
+  c.prepare.size = 72
+  return c

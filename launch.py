@@ -1,0 +1,55 @@
+r"""One command for every job.
+
+python launch.py --config=configs/synthetic.py:cs --job=prepare
+python launch.py --config=configs/synthetic.py:cs --workdir=runs/vpn
+python launch.py --config=configs/synthetic.py:cs --workdir=runs/vpn --job=evaluate
+"""
+
+import importlib
+import os
+import sys
+
+# job -> where its function is; each takes (config, workdir) and prints its own summary
+JOBS = {
+  "prepare": "vpn_jax.prepare:run",
+  "train": "vpn_jax.train:run",
+  "evaluate": "vpn_jax.evaluate:run",
+  "predict": "vpn_jax.predict:run",
+  "figures": "vpn_jax.figures:run",
+}
+
+# glibc returns the large buffers of a step to the system and faults them in again at
+# the next one; these keep them. They are read when a process starts, hence `exec`.
+ALLOCATOR = {
+  "MALLOC_ARENA_MAX": "1",
+  "MALLOC_MMAP_MAX_": "0",
+  "MALLOC_TRIM_THRESHOLD_": "68719476736",
+  "MALLOC_TOP_PAD_": "67108864",
+}
+
+
+def main(argv):
+  values = flags.FLAGS
+  if len(argv) > 1:
+    raise app.UsageError(f"unexpected {argv[1:]}: every setting is --flag=value.")
+  module, function = JOBS[values.job].split(":")
+  try:
+    getattr(importlib.import_module(module), function)(values.config, values.workdir)
+  except (ValueError, OSError, FloatingPointError) as e:
+    if values.traceback:
+      raise
+    raise SystemExit(f"error: {e}") from None
+
+
+if __name__ == "__main__":
+  if sys.platform == "linux" and not set(ALLOCATOR) & set(os.environ):
+    os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **ALLOCATOR})
+  from absl import app, flags
+  from ml_collections import config_flags
+
+  config_flags.DEFINE_config_file("config", help_string="file:argument of a dataset.")
+  flags.DEFINE_enum("job", "train", list(JOBS), "What to do.")
+  flags.DEFINE_string("workdir", "", "Folder of the run.")
+  flags.DEFINE_bool("traceback", False, "Show where an error came from.")
+  flags.mark_flag_as_required("config")
+  app.run(main)

@@ -1,0 +1,192 @@
+"""Evaluation: scores of every clip once, the metrics, and the files they go to."""
+
+import csv
+import dataclasses
+import json
+import pathlib
+from collections.abc import Callable, Iterable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vpn_jax import checkpoint, mesh, models, pipeline
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+  """Scores of a part, in the order of its clips.
+
+  Attributes:
+    names: clip names, n of them.
+    labels: true class, int [n].
+    scores: softmax, float32 [n, K].
+    class_names: K of them.
+  """
+
+  names: tuple[str, ...]
+  labels: np.ndarray
+  scores: np.ndarray
+  class_names: tuple[str, ...]
+
+
+def confusion(labels: np.ndarray, predicted: np.ndarray, num_classes: int):
+  """Counts of clips, int [K, K]: row = true class, column = predicted one."""
+  matrix = np.zeros((num_classes, num_classes), np.int64)
+  np.add.at(matrix, (labels, predicted), 1)
+  return matrix
+
+
+def metrics(predictions: Predictions) -> dict[str, float]:
+  """Accuracies in percent.
+
+  Returns: top1, top5 (K when there are fewer than five classes), mean_class: the mean
+    over the classes present in the labels of the share of their clips that are right
+    (the headline of Smarthome), and clips, their number.
+  """
+  labels, scores = predictions.labels, predictions.scores
+  order = np.argsort(-scores, axis=1, kind="stable")
+  matrix = confusion(labels, order[:, 0], scores.shape[1])
+  count = matrix.sum(axis=1)
+  present = count > 0
+  return {
+    "top1": float(100 * np.mean(order[:, 0] == labels)),
+    "top5": float(100 * np.mean((order[:, :5] == labels[:, None]).any(axis=1))),
+    "mean_class": float(100 * np.mean(np.diag(matrix)[present] / count[present])),
+    "clips": len(labels),
+  }
+
+
+def make_score_step(model) -> Callable:
+  """Jitted (variables, batch) -> softmax scores float32 [B, K]."""
+
+  @jax.jit
+  def score_step(variables, batch):
+    logits, _ = model.apply(variables, batch["frames"], batch["pose"], train=False)
+    return jax.nn.softmax(logits.astype(jnp.float32), axis=-1)
+
+  return score_step
+
+
+def predict(
+  score_step: Callable, variables, part, batches: Iterable, place: Callable
+) -> Predictions:
+  """Scores all clips of `part`, each exactly once.
+
+  Args:
+    score_step: from `make_score_step`.
+    variables: {"params", "batch_stats"}.
+    part: a `pipeline.Part`.
+    batches: its `eval_batches`; of this process alone.
+    place: puts a host batch on the devices.
+  """
+  scores, index = [], []
+  for batch in batches:
+    valid, places = batch.pop("valid"), batch.pop("index")
+    result = jax.device_get(score_step(variables, place(batch)))
+    scores.append(np.asarray(result)[valid])
+    index.append(places[valid])
+  index = np.concatenate(index)
+  scores = np.concatenate(scores)
+  order = np.argsort(index)
+  clips = [part.clips[i] for i in index[order]]
+  return Predictions(
+    names=tuple(clip["name"] for clip in clips),
+    labels=np.array([clip["label"] for clip in clips]),
+    scores=scores[order],
+    class_names=part.class_names,
+  )
+
+
+def write(folder: str | pathlib.Path, predictions: Predictions) -> dict[str, float]:
+  """Writes metrics.json, predictions.csv, confusion.csv and scores.npz; the metrics.
+
+  predictions.csv has a line a clip: clip, true, predicted, score, top5.
+  """
+  folder = pathlib.Path(folder)
+  folder.mkdir(parents=True, exist_ok=True)
+  values = metrics(predictions)
+  (folder / "metrics.json").write_text(json.dumps(values, indent=1) + "\n")
+  names = predictions.class_names
+  order = np.argsort(-predictions.scores, axis=1, kind="stable")
+  with (folder / "predictions.csv").open("w", newline="") as f:
+    writer = csv.writer(f)
+    writer.writerow(["clip", "true", "predicted", "score", "top5"])
+    for name, label, score, ranked in zip(
+      predictions.names, predictions.labels, predictions.scores, order
+    ):
+      top5 = "; ".join(names[k] for k in ranked[:5])
+      best = ranked[0]
+      writer.writerow([name, names[label], names[best], f"{score[best]:.4f}", top5])
+  matrix = confusion(predictions.labels, order[:, 0], len(names))
+  with (folder / "confusion.csv").open("w", newline="") as f:
+    writer = csv.writer(f)
+    writer.writerow(["true \\ predicted", *names])
+    writer.writerows([name, *row] for name, row in zip(names, matrix.tolist()))
+  np.savez_compressed(
+    folder / "scores.npz",
+    names=np.array(predictions.names),
+    labels=predictions.labels,
+    scores=predictions.scores,
+    class_names=np.array(names),
+  )
+  return values
+
+
+def read(folder: str | pathlib.Path) -> Predictions:
+  """Reads back what `write` wrote; FileNotFoundError says to evaluate first."""
+  path = pathlib.Path(folder) / "scores.npz"
+  if not path.exists():
+    raise FileNotFoundError(f"no {path}: run --job=evaluate on that workdir first.")
+  with np.load(path, allow_pickle=False) as data:
+    return Predictions(
+      names=tuple(data["names"].tolist()),
+      labels=data["labels"],
+      scores=data["scores"],
+      class_names=tuple(data["class_names"].tolist()),
+    )
+
+
+def evaluate(config, workdir: str) -> dict[str, float]:
+  """Restores the best checkpoint of `workdir` and evaluates it on the test part.
+
+  The network and its example settings are those of the checkpoint; the records and the
+  protocol are those of `config.data`. Works on any number and kind of devices.
+
+  Returns: `metrics`, also written to workdir/test with the predictions.
+  Raises: FileNotFoundError without a checkpoint or records, ValueError when classes,
+    skeleton or crop differ from the training's.
+  """
+  runs = checkpoint.Checkpoints(workdir)
+  step = runs.best_step()
+  trained, trained_on, _ = runs.about(step)
+  data = config.data.copy_and_resolve_references()
+  data.example = trained["data"]["example"]
+  index, parts = pipeline.open_parts(data, ("test",))
+  trained_on.check(checkpoint.Provenance.of(index, parts["test"].class_names))
+  model = models.build(trained["network"], trained["model"])
+  devices = mesh.make_mesh()
+  mesh.check_batch_size("config.train.eval_batch_size", config.train.eval_batch_size)
+  variables = jax.device_put(runs.restore_variables(step), mesh.whole(devices))
+  runs.close()
+  batches = parts["test"].eval_batches(
+    config.train.eval_batch_size,
+    shard=(jax.process_index(), jax.process_count()),
+    threads=data.threads,
+  )
+  predictions = predict(
+    make_score_step(model), variables, parts["test"], batches, mesh.make_placer(devices)
+  )
+  return {"step": step, **write(pathlib.Path(workdir) / "test", predictions)}
+
+
+def run(config, workdir: str) -> None:
+  """The job "evaluate": prints one summary line."""
+  if not workdir:
+    raise ValueError("--workdir is empty, expected the folder of a trained run.")
+  result = evaluate(config, workdir)
+  print(
+    f"{workdir}, step {result['step']}: top-1 {result['top1']:.1f}, top-5 "
+    f"{result['top5']:.1f}, mean class {result['mean_class']:.1f} on "
+    f"{result['clips']} test clips; predictions in {workdir}/test"
+  )

@@ -1,0 +1,64 @@
+"""From pose features to attention: eq. 2 and the coupler of section 3.2."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+
+def couple(spatial_attention: jax.Array, temporal_attention: jax.Array) -> jax.Array:
+  """Inflates A_S over time and A_T over space and multiplies them.
+
+  Args:
+    spatial_attention: A_S, float [B, M, N].
+    temporal_attention: A_T, float [B, T].
+  Returns: A_ST, float [B, T, M, N].
+  Source: section 3.2, A_ST = inflate(A_S) o inflate(A_T).
+  Released code: its spatial inflation mixes positions and frames (a reshape in the
+    wrong order), so that one map is spread over time.
+  """
+  return jnp.einsum("bmn,bt->btmn", spatial_attention, temporal_attention)
+
+
+def modulate(features: jax.Array, attention: jax.Array) -> jax.Array:
+  """f' = f + A f, the residual that keeps the visual features.
+
+  Args:
+    features: f, float [B, T, M, N, C].
+    attention: float, [B, T, M, N] or broadcastable to it (extent 1).
+  Returns: float [B, T, M, N, C].
+  """
+  return features * (1.0 + attention[..., None])
+
+
+class AttentionNetwork(nn.Module):
+  """Spatial and temporal attention from pose (eq. 2).
+
+  Attributes:
+    grid: (T, M, N) of the feature map that the weights will multiply.
+    hidden: width of the tanh layer in front of each map; not given in the paper.
+    temporal: also compute A_T; False for the spatial attention of table 4.
+  """
+
+  grid: tuple[int, int, int]
+  hidden: int = 256
+  temporal: bool = True
+
+  def _logits(self, name: str, size: int, pose_features: jax.Array) -> jax.Array:
+    """z_r = W tanh(W h* + b) + b. Reading: W and b of z_r start at zero."""
+    x = nn.tanh(nn.Dense(self.hidden, name=f"{name}_hidden")(pose_features))
+    zero = nn.initializers.zeros
+    return nn.Dense(size, kernel_init=zero, name=f"{name}_logits")(x)
+
+  @nn.compact
+  def __call__(self, pose_features: jax.Array) -> dict[str, jax.Array]:
+    """Maps h* [B, _] to A_S [B, M, N], A_T [B, T] and their logits z1, z2."""
+    t, m, n = self.grid
+    z1 = self._logits("spatial", m * n, pose_features)
+    out = {
+      "spatial_logits": z1,
+      "spatial_attention": nn.sigmoid(z1).reshape(-1, m, n),
+    }
+    if self.temporal:
+      z2 = self._logits("temporal", t, pose_features)
+      out.update(temporal_logits=z2, temporal_attention=nn.softmax(z2))
+    return out

@@ -1,0 +1,307 @@
+"""From records to batches: which frames, which poses, which pixels.
+
+Every choice at random is a function of (seed, epoch, place in the epoch) alone, so that
+neither the number of threads nor of processes changes a batch, and the n-th batch can
+be asked for directly: the place in the data is one number.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+
+import cv2
+import grain
+import numpy as np
+
+from vpn_jax import protocols, records, skeletons
+
+Batch = dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """How a record becomes an example; `Settings(**config.data.example)`.
+
+  Attributes:
+    num_frames: F, frames of the network.
+    frame_size: H = W, pixels; the crop of the record is resized to it.
+    pose_steps: S, t_p of the paper.
+    pose_window: "clip" draws the poses from the frames' window, "video" from the whole
+      clip. Reading: the paper says "from each clip"; the released code takes the video.
+    persons: 1 is the main actor, 2 puts a second one behind it on the joint axis.
+    flip: mirror half of the training clips, frames and poses alike.
+    crop: smallest side of a random training crop as a fraction of the record's frame;
+      1 takes it whole, as the paper does.
+  """
+
+  num_frames: int = 64
+  frame_size: int = 224
+  pose_steps: int = 20
+  pose_window: str = "clip"
+  persons: int = 1
+  flip: bool = False
+  crop: float = 1.0
+
+  def __post_init__(self):
+    if self.pose_window not in ("clip", "video"):
+      raise ValueError(
+        f"pose_window is {self.pose_window!r}, expected 'clip' or 'video'."
+      )
+    if not 0.2 <= self.crop <= 1.0:
+      raise ValueError(f"crop is {self.crop}, expected a fraction from 0.2 to 1.")
+    for name in ("num_frames", "frame_size", "pose_steps", "persons"):
+      if getattr(self, name) < 1:
+        raise ValueError(f"{name} is {getattr(self, name)}, expected 1 or more.")
+
+
+def frame_window(
+  available: int, num_frames: int, rng: np.random.Generator | None
+) -> np.ndarray:
+  """Indices of the frames to show, int [F].
+
+  Args:
+    available: frames of the clip, 1 or more.
+    num_frames: F.
+    rng: draws the start; None takes the middle (evaluation).
+  Source: section 2 of the released code's loaders: stride 2 when the clip has 2F frames
+    or more, else stride 1.
+  Reading: a shorter clip repeats from its start. Released code: sorts the repeated
+    list, which shows each frame several times in a row.
+  """
+  if available < num_frames:
+    return np.arange(num_frames) % available
+  stride = 2 if available >= 2 * num_frames else 1
+  last_start = available - stride * num_frames
+  start = last_start // 2 if rng is None else int(rng.integers(last_start + 1))
+  return start + stride * np.arange(num_frames)
+
+
+def pose_indices(
+  first: int, last: int, pose_steps: int, rng: np.random.Generator | None
+) -> np.ndarray:
+  """One frame from each of S equal segments of first..last inclusive, int [S].
+
+  Args:
+    rng: draws inside each segment; None takes the centres (evaluation).
+  Source: section 4.1, poses uniformly sampled from each clip.
+  """
+  place = np.full(pose_steps, 0.5) if rng is None else rng.random(pose_steps)
+  segment = (last + 1 - first) / pose_steps
+  indices = first + np.floor((np.arange(pose_steps) + place) * segment)
+  return np.clip(indices, first, last).astype(np.int64)
+
+
+def center_pose(pose: np.ndarray, skeleton: skeletons.Skeleton) -> np.ndarray:
+  """Moves the origin to the body of the main actor's first valid frame.
+
+  Args:
+    pose: float [F, persons, J, 3], metres; NaN where nobody was seen.
+  Returns: the same shape; joints that are NaN become zero.
+  Source: section 4 of the released loaders; nothing else is normalised.
+  """
+  origins = pose[:, 0, skeleton.origin_indices()].mean(axis=1)  # [F, 3]
+  valid = np.isfinite(origins).all(axis=-1)
+  origin = origins[np.argmax(valid)] if valid.any() else np.zeros(3, pose.dtype)
+  return np.nan_to_num(pose - origin, nan=0.0).astype(np.float32)
+
+
+def mirror_pose(pose: np.ndarray, skeleton: skeletons.Skeleton) -> np.ndarray:
+  """Poses [S, persons, J, 3] seen in a mirror: x negated, left and right swapped."""
+  return pose[:, :, skeleton.mirror()] * np.array([-1, 1, 1], np.float32)
+
+
+def decode_frames(
+  blobs: list[bytes], size: int, box: tuple[int, int, int] | None, flip: bool
+) -> np.ndarray:
+  """JPEG blobs -> uint8 RGB [F, size, size, 3].
+
+  Args:
+    blobs: one per frame; equal ones are decoded once.
+    box: (left, top, side) of the part to show, in pixels; None shows all.
+    flip: mirror left and right.
+  """
+  cache: dict[bytes, np.ndarray] = {}
+  for blob in blobs:
+    if blob not in cache:
+      frame = records.decode_frame(blob)
+      if box is not None:
+        left, top, side = box
+        frame = frame[top : top + side, left : left + side]
+      if frame.shape[:2] != (size, size):
+        shrinks = frame.shape[0] > size
+        how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        frame = cv2.resize(frame, (size, size), interpolation=how)
+      cache[blob] = frame[:, ::-1] if flip else frame
+  return np.stack([cache[blob] for blob in blobs])
+
+
+def example(
+  record: records.Record,
+  settings: Settings,
+  skeleton: skeletons.Skeleton,
+  rng: np.random.Generator | None,
+) -> Batch:
+  """A record as the network sees it.
+
+  Args:
+    rng: randomness of training; None for evaluation, which always gives the same.
+  Returns: frames uint8 [F, H, W, 3], pose float32 [S, persons*J, 3], label int32 [].
+  """
+  s = settings
+  window = frame_window(len(record.frames), s.num_frames, rng)
+  if s.pose_window == "video":
+    first, last = 0, len(record.frames) - 1
+  else:
+    first, last = int(window.min()), int(window.max())
+  steps = pose_indices(first, last, s.pose_steps, rng)
+  pose = center_pose(record.pose[:, : s.persons], skeleton)[steps]
+
+  flip = rng is not None and s.flip and rng.random() < 0.5
+  box = None
+  if rng is not None and s.crop < 1.0:
+    whole = records.decode_frame(record.frames[0]).shape[0]
+    side = int(round(whole * rng.uniform(s.crop, 1.0)))
+    left, top = rng.integers(whole - side + 1, size=2)
+    box = (int(left), int(top), side)
+  frames = decode_frames([record.frames[i] for i in window], s.frame_size, box, flip)
+  if flip:
+    pose = mirror_pose(pose, skeleton)
+  missing = s.persons - pose.shape[1]
+  if missing > 0:  # an absent person is zeros
+    pose = np.pad(pose, ((0, 0), (0, missing), (0, 0), (0, 0)))
+  return {
+    "frames": frames,
+    "pose": pose.reshape(s.pose_steps, -1, 3),
+    "label": np.int32(record.label),
+  }
+
+
+class Part:
+  """The clips of one part of a protocol: names, labels and batches.
+
+  Attributes:
+    clips: entries of the index that belong here, labels counted from 0 over
+      `class_names`.
+    class_names: of the protocol, which may leave out classes of the dataset.
+  """
+
+  def __init__(self, folder, index: records.Index, protocol, part: str, settings):
+    """Selects from `index`; ValueError when nothing is left."""
+    self.settings = settings
+    self.skeleton = skeletons.get(index.skeleton)
+    if self.skeleton.digest() != index.skeleton_digest:
+      raise ValueError(
+        f"skeleton {index.skeleton!r} has digest {self.skeleton.digest()} here and "
+        f"{index.skeleton_digest} in {folder}: run --job=prepare again."
+      )
+    names = index.class_names
+    if protocol.classes is not None:
+      names = tuple(n for n in names if n in protocol.classes)
+    label_of = {index.class_names.index(n): i for i, n in enumerate(names)}
+    self.class_names = names
+    self.clips = [
+      {**clip, "raw_label": clip["label"], "label": label_of[clip["label"]]}
+      for clip in index.clips()
+      if clip["label"] in label_of
+      and protocols.part(protocol, clip["attributes"]) == part
+    ]
+    if not self.clips:
+      raise ValueError(
+        f"no clip of {folder} belongs to the {part} part of {protocol}: prepare the "
+        "rest of the dataset or choose another protocol."
+      )
+    self._source = records.Source(folder, self.clips)
+    self._label_of = label_of
+
+  def __len__(self) -> int:
+    return len(self.clips)
+
+  def _example(self, record: records.Record, rng: np.random.Generator | None) -> Batch:
+    made = example(record, self.settings, self.skeleton, rng)
+    made["label"] = np.int32(self._label_of[record.label])
+    return made
+
+  def train_batches(
+    self,
+    batch_size: int,
+    seed: int,
+    *,
+    start: int = 0,
+    shard: tuple[int, int] = (0, 1),
+    threads: int = 4,
+    workers: int = 0,
+  ) -> Iterator[Batch]:
+    """Endless shuffled batches; every clip once an epoch, across batch borders.
+
+    Args:
+      batch_size: of all processes together.
+      seed: of order and randomness.
+      start: number of batches to leave out, the place in the data when resuming.
+      shard: (this process, number of processes); each gets every n-th example of the
+        same global batches.
+      threads: that read and decode in this process.
+      workers: processes that read ahead; 0 uses the threads alone.
+    Yields: frames uint8 [B, F, H, W, 3], pose float32 [B, S, J, 3], label int32 [B],
+      index int32 [B] (place in `clips`).
+    """
+    this, total = shard
+    if batch_size % total:
+      raise ValueError(
+        f"batch_size is {batch_size}, expected a multiple of {total} processes."
+      )
+    dataset = (
+      grain.MapDataset.source(range(len(self)))
+      .seed(seed)
+      .shuffle()
+      .repeat()
+      .random_map(self._train_example)[this::total]
+      .batch(batch_size // total)[start:]
+    )
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+    stream = dataset.to_iter_dataset(options)
+    if workers:
+      stream = stream.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
+    return iter(stream)
+
+  def _train_example(self, i: int, rng: np.random.Generator) -> Batch:
+    return {**self._example(self._source[i], rng), "index": np.int32(i)}
+
+  def eval_batches(
+    self, batch_size: int, *, shard: tuple[int, int] = (0, 1), threads: int = 4
+  ) -> Iterator[Batch]:
+    """Every clip once, in order, always the same frames; the last batch is padded.
+
+    Yields: as `train_batches`, and valid bool [B], False on padding.
+    """
+    this, total = shard
+    local = batch_size // total
+    rounds = -(-len(self) // batch_size)
+    places = np.arange(rounds * batch_size)[this::total]
+
+    def load(place: int) -> Batch:
+      i = min(place, len(self) - 1)
+      made = self._example(self._source[i], None)
+      return {**made, "index": np.int32(i), "valid": np.bool_(place < len(self))}
+
+    dataset = grain.MapDataset.source(places).map(load).batch(local)
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+    return iter(dataset.to_iter_dataset(options))
+
+
+def open_parts(
+  data, parts: tuple[str, ...] = ("train", "test")
+) -> tuple[records.Index, dict[str, Part]]:
+  """Opens `config.data`: the index and the asked parts of its protocol.
+
+  Raises: FileNotFoundError when nothing is prepared, ValueError for an empty part.
+  """
+  index = records.read_index(data.records)
+  if index.dataset != data.dataset:
+    raise ValueError(
+      f"{data.records} holds {index.dataset!r}, config.data.dataset is "
+      f"{data.dataset!r}: point config.data.records at the right folder."
+    )
+  protocol = protocols.from_config(data)
+  settings = Settings(**data.example)
+  return index, {
+    part: Part(data.records, index, protocol, part, settings) for part in parts
+  }

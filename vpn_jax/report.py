@@ -1,0 +1,62 @@
+"""Where a run writes its numbers: metrics file, TensorBoard, progress bar, terminal."""
+
+import json
+import math
+import pathlib
+import time
+
+import tensorboardX
+import tqdm
+
+
+class Report:
+  """Scalars of one run, written as they come.
+
+  `metrics.jsonl` has one object a line: step, seconds since the start, and the values.
+  Resuming appends to it.
+  """
+
+  def __init__(self, workdir: str | pathlib.Path, *, tensorboard: bool = True):
+    self.workdir = pathlib.Path(workdir)
+    self.workdir.mkdir(parents=True, exist_ok=True)
+    self._file = (self.workdir / "metrics.jsonl").open("a", buffering=1)
+    self._board = None
+    if tensorboard:
+      self._board = tensorboardX.SummaryWriter(str(self.workdir / "tensorboard"))
+    self._start = time.monotonic()
+    self._bar = None
+
+  def scalars(self, step: int, values: dict[str, float]) -> None:
+    """Writes values of a step; floats only."""
+    seconds = round(time.monotonic() - self._start, 3)
+    self._file.write(json.dumps({"step": step, "seconds": seconds, **values}) + "\n")
+    if self._board is not None:
+      for name, value in values.items():
+        if math.isfinite(value):
+          self._board.add_scalar(name, value, step)
+
+  def progress(self, step: int, total: int, batch_size: int, loss: float) -> None:
+    """Moves the bar: clips a second and time left come with it."""
+    if self._bar is None:
+      self._bar = tqdm.tqdm(
+        total=total * batch_size,
+        initial=(step - 1) * batch_size,
+        unit="clip",
+        desc="train",
+        mininterval=1.0,
+        dynamic_ncols=True,
+      )
+    if not math.isnan(loss):
+      self._bar.set_postfix(step=step, loss=f"{loss:.4f}", refresh=False)
+    self._bar.update(step * batch_size - self._bar.n)
+
+  def say(self, line: str) -> None:
+    """Prints a line without breaking the bar."""
+    tqdm.tqdm.write(line)
+
+  def close(self) -> None:
+    if self._bar is not None:
+      self._bar.close()
+    if self._board is not None:
+      self._board.close()
+    self._file.close()

@@ -1,0 +1,508 @@
+"""Convolution, max pooling and batch normalization, each in the form fast here.
+
+Every operation has a plain form, which is what a GPU or TPU wants, and a form for
+XLA on a CPU, whose three-dimensional convolution, select-and-scatter and gradients
+are slow. Both give the same values and gradients to float32 rounding; `formulation`
+chooses, and nobody else knows. Shapes: channels last, TF "SAME" padding.
+"""
+
+import contextlib
+import contextvars
+import fractions
+import functools
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+_FORCED = contextvars.ContextVar("vpn_jax_formulation", default=None)
+
+
+def formulation() -> str:
+  """Returns "cpu" or "plain": the forced one, else by jax.default_backend()."""
+  forced = _FORCED.get()
+  if forced:
+    return forced
+  return "cpu" if jax.default_backend() == "cpu" else "plain"
+
+
+@contextlib.contextmanager
+def use_formulation(name: str):
+  """Forces one form inside a `with`; read when a function is traced, not when run.
+
+  Args:
+    name: "cpu" or "plain".
+  Raises: ValueError for another name.
+  """
+  if name not in ("cpu", "plain"):
+    raise ValueError(f'formulation {name!r} is not known: choose "cpu" or "plain".')
+  token = _FORCED.set(name)
+  try:
+    yield
+  finally:
+    _FORCED.reset(token)
+
+
+def same_padding(size: int, window: int, stride: int) -> tuple[int, int]:
+  """TF "SAME": ceil(size / stride) outputs, the odd one of the padding at the end."""
+  total = max((-(-size // stride) - 1) * stride + window - size, 0)
+  return total // 2, total - total // 2
+
+
+# Convolution
+
+
+def conv3d(x, kernel, strides=(1, 1, 1), padding="SAME"):
+  """Three-dimensional convolution (correlation, as everywhere in deep learning).
+
+  Args:
+    x: float [B, T, M, N, Cin].
+    kernel: float [kt, kh, kw, Cin, Cout], of the type of x.
+    strides: steps along T, M and N.
+    padding: "SAME", or a pair (before, after) for each of T, M and N.
+  Returns: float [B, T', M', N', Cout]; T' = ceil(T / strides[0]) for "SAME".
+  Raises: ValueError when the channels differ (at trace time).
+  """
+  if x.ndim != 5 or kernel.ndim != 5 or x.shape[-1] != kernel.shape[-2]:
+    raise ValueError(
+      f"conv3d got x {x.shape} and kernel {kernel.shape}, expected [B, T, M, N, Cin] "
+      "and [kt, kh, kw, Cin, Cout]: give the kernel as many input channels as x has."
+    )
+  strides = tuple(strides)
+  if padding == "SAME":
+    padding = map(same_padding, x.shape[1:4], kernel.shape[:3], strides)
+  padding = tuple(tuple(pair) for pair in padding)
+  if formulation() == "plain":
+    dims = ("NDHWC", "DHWIO", "NDHWC")
+    return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=dims)
+  x, kernel, first, last, steps = _fold_time(x, kernel, strides[0], padding[0])
+  conv = functools.partial(_conv2d, strides=strides[1:], padding=padding[1:])
+  outputs = _tile_length(len(kernel), steps, last - first, x.dtype)
+  if outputs == 1:
+    return _sum_of_taps(conv, x, kernel, first, last, steps)
+  return _cook_toom_time(conv, x, kernel, steps, outputs)
+
+
+def _fold_time(x, kernel, stride, padding):
+  """Pads time and folds its stride phases into channels, which leaves stride 1.
+
+  Returns: x [B, steps + taps - 1, M, N, stride * Cin], kernel [taps, kh, kw,
+    stride * Cin, Cout], the first and the last + 1 frame of x that is not padding,
+    and steps, the number of output frames.
+  """
+  b, t, m, n, c = x.shape
+  before, after = padding
+  steps = (t + before + after - kernel.shape[0]) // stride + 1
+  taps = -(-kernel.shape[0] // stride)
+  length = (steps + taps - 1) * stride
+  ends = (before, length - before - t, 0)  # a negative end drops unused frames
+  x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), ends] + [(0, 0, 0)] * 3)
+  first, last = before // stride, min(-(-(before + t) // stride), length // stride)
+  if stride > 1:
+    x = x.reshape(b, -1, stride, m, n, c).transpose(0, 1, 3, 4, 2, 5)
+    x = x.reshape(b, -1, m, n, stride * c)
+    rest = taps * stride - kernel.shape[0]
+    kernel = jnp.pad(kernel, ((0, rest),) + ((0, 0),) * 4)
+    kernel = kernel.reshape(taps, stride, *kernel.shape[1:])
+    kernel = kernel.transpose(0, 2, 3, 1, 4, 5)
+    kernel = kernel.reshape(*kernel.shape[:3], stride * c, -1)
+  return x, kernel, first, last, steps
+
+
+def _tile_length(taps, steps, frames, dtype):
+  """How many outputs a Cook-Toom tile gives, for the fewest 2D convolutions.
+
+  1 stands for the plain sum over taps, also where the transforms would lose accuracy.
+  """
+  if taps == 1 or jnp.finfo(dtype).bits < 32:
+    return 1
+  sizes = [m for m in (2, 3, 4) if m + taps - 2 <= len(_POINTS)]
+  cost = {m: (m + taps - 1) * -(-steps // m) for m in sizes}
+  cost[1] = taps * min(frames, steps) - (taps - 1)  # taps on padding cost nothing
+  return min(sorted(cost), key=cost.get)
+
+
+def _sum_of_taps(conv, x, kernel, first, last, steps):
+  """Adds up one 2D convolution per tap, leaving out the frames of padding."""
+  total = None
+  for k, tap in enumerate(kernel):
+    start, stop = max(first - k, 0), min(last - k, steps)  # the outputs it reaches
+    if start >= stop:
+      continue
+    y = conv(x[:, start + k : stop + k], tap)
+    ends = (start, steps - stop, 0)
+    zero = jnp.zeros((), y.dtype)
+    y = lax.pad(y, zero, [(0, 0, 0), ends] + [(0, 0, 0)] * 3)
+    total = y if total is None else total + y
+  return total
+
+
+def _cook_toom_time(conv, x, kernel, steps, outputs):
+  """Convolves over time with fewer multiplications: Cook-Toom F(outputs, taps).
+
+  A tile of `outputs` frames costs outputs + taps - 1 two-dimensional convolutions
+  in place of outputs * taps. The gradient is the transposed algorithm, by autodiff.
+  """
+  taps = len(kernel)
+  tiles = -(-steps // outputs)
+  data, weight, result = cook_toom(outputs, taps)
+  blocks = tiles + -(-(taps - 1) // outputs)
+  ends = (0, blocks * outputs - x.shape[1], 0)
+  x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), ends] + [(0, 0, 0)] * 3)
+  x = x.reshape(x.shape[0], blocks, outputs, *x.shape[2:])
+  phases = [jnp.squeeze(p, 2) for p in lax.split(x, (1,) * outputs, axis=2)]
+  frames = [
+    phases[i % outputs][:, i // outputs : i // outputs + tiles]
+    for i in range(outputs + taps - 1)
+  ]
+  products = [
+    conv(_combine(row, frames), _combine(column, kernel))
+    for row, column in zip(data, weight, strict=True)
+  ]
+  y = jnp.stack([_combine(row, products) for row in result], axis=2)
+  return y.reshape(y.shape[0], tiles * outputs, *y.shape[3:])[:, :steps]
+
+
+def _combine(weights, terms):
+  """Sum of weights[i] * terms[i] over the weights that are not zero."""
+  total = None
+  for weight, term in zip(weights, terms, strict=True):
+    if weight:
+      term = term if weight == 1 else term * float(weight)
+      total = term if total is None else total + term
+  return total
+
+
+# The places where the polynomials are evaluated, beside infinity; the order and the
+# choice keep float32 errors low (3e-7 of the largest output for F(4, 3)).
+_POINTS = tuple(map(fractions.Fraction, ("0", "1", "-1", "1/2", "-2", "2")))
+
+
+@functools.cache
+def cook_toom(outputs: int, taps: int):
+  """Exact matrices of the minimal algorithm F(outputs, taps) of a correlation.
+
+  With n = outputs + taps - 1, y[j] = sum_k g[k] d[j + k] for 0 <= j < outputs is
+  result @ ((weight @ g) * (data @ d)).
+
+  Returns: data [n, n], weight [n, taps], result [outputs, n], nested tuples of
+    Fraction.
+  Source: Cook-Toom linear convolution, transposed (Winograd 1980; Lavin and Gray
+    2016 for networks); evaluation at n - 1 points and at infinity.
+  """
+  points = _POINTS[: outputs + taps - 2]
+  data, weight, evaluate = [], [], []
+  for i, p in enumerate(points):
+    others = points[:i] + points[i + 1 :]
+    norm = math.prod((p - q for q in others), start=fractions.Fraction(1))
+    data.append((*_polynomial(others), fractions.Fraction(0)))
+    weight.append(tuple(p**k / norm for k in range(taps)))
+    evaluate.append(tuple(p**j for j in range(outputs)))
+  data.append(_polynomial(points))
+  weight.append(tuple(fractions.Fraction(k == taps - 1) for k in range(taps)))
+  evaluate.append(tuple(fractions.Fraction(j == outputs - 1) for j in range(outputs)))
+  return tuple(data), tuple(weight), tuple(zip(*evaluate, strict=True))
+
+
+def _polynomial(roots):
+  """Coefficients of prod (x - root), the constant first."""
+  c = [fractions.Fraction(1)]
+  for root in roots:
+    c = [a - root * b for a, b in zip([0, *c], [*c, 0], strict=True)]
+  return tuple(c)
+
+
+def _conv2d(x, kernel, *, strides, padding):
+  """Convolves each frame: [B, T, M, N, Cin], [kh, kw, Cin, Cout]."""
+  if kernel.shape[:2] == (1, 1) and padding == ((0, 0), (0, 0)):
+    x = x[:, :, :: strides[0], :: strides[1]]
+    return lax.dot_general(x, kernel[0, 0], (((4,), (0,)), ((), ())))
+  y = _conv2d_frames(x.reshape(-1, *x.shape[2:]), kernel, strides, padding)
+  return y.reshape(*x.shape[:2], *y.shape[1:])
+
+
+def _plain_conv2d(x, kernel, strides, padding):
+  dims = ("NHWC", "HWIO", "NHWC")
+  return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=dims)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _conv2d_frames(x, kernel, strides, padding):
+  """lax's 2D convolution, with a faster gradient of the kernel."""
+  return _plain_conv2d(x, kernel, strides, padding)
+
+
+def _conv2d_frames_forward(x, kernel, strides, padding):
+  return _conv2d_frames(x, kernel, strides, padding), (x, kernel)
+
+
+def _conv2d_frames_backward(strides, padding, saved, dy):
+  """The kernel's gradient is one matrix product per kernel row, not a convolution."""
+  x, kernel = saved
+  (dx,) = jax.linear_transpose(lambda x: _plain_conv2d(x, kernel, strides, padding), x)(
+    dy
+  )
+  kh, kw, cin, cout = kernel.shape
+  _, m, n, _ = dy.shape
+  padded = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+  columns = [
+    lax.slice_in_dim(padded, j, j + (n - 1) * strides[1] + 1, strides[1], axis=2)
+    for j in range(kw)
+  ]
+  columns = jnp.concatenate(columns, axis=-1)  # [B, M + pad, N', kw * Cin]
+  rows = []
+  for i in range(kh):
+    row = lax.slice_in_dim(columns, i, i + (m - 1) * strides[0] + 1, strides[0], axis=1)
+    contract = (((0,), (0,)), ((), ()))
+    rows.append(
+      lax.dot_general(row.reshape(-1, kw * cin), dy.reshape(-1, cout), contract)
+    )
+  return dx, jnp.stack(rows).reshape(kernel.shape)
+
+
+_conv2d_frames.defvjp(_conv2d_frames_forward, _conv2d_frames_backward)
+
+
+# Max pooling
+
+
+def max_pool(x, window, strides):
+  """Maximum over windows, "SAME" padding, any number of spatial axes.
+
+  Args:
+    x: float [B, *spatial, C].
+    window: size along each spatial axis.
+    strides: step along each spatial axis.
+  Returns: float [B, *ceil(spatial / strides), C]. The gradient of a tie goes to the
+    first maximum in row-major order.
+  Raises: ValueError when the number of axes differs.
+  """
+  if not len(window) == len(strides) == x.ndim - 2:
+    raise ValueError(
+      f"max_pool got window {window} and strides {strides} for x {x.shape}: expected "
+      f"{x.ndim - 2} numbers each, one per axis between batch and channels."
+    )
+  if formulation() == "plain":
+    window, strides = (1, *window, 1), (1, *strides, 1)
+    return lax.reduce_window(x, -jnp.inf, lax.max, window, strides, "SAME")
+  # Last axis first: then the first maximum of each axis is the first of the window.
+  for axis in range(x.ndim - 2, 0, -1):
+    if window[axis - 1] > 1 or strides[axis - 1] > 1:
+      x = _max_pool_axis(x, axis, window[axis - 1], strides[axis - 1])
+  return x
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
+def _max_pool_axis(x, axis, window, stride):
+  """Maximum along one axis, as the maximum of shifted slices."""
+  return functools.reduce(jnp.maximum, _shifted(x, axis, window, stride))
+
+
+def _shifted(x, axis, window, stride):
+  """The `window` slices of x whose element i is x[i * stride + k], padded by -inf."""
+  padding = [(0, 0, 0)] * x.ndim
+  padding[axis] = (*same_padding(x.shape[axis], window, stride), 0)
+  outputs = -(-x.shape[axis] // stride)
+  x = lax.pad(x, jnp.array(-jnp.inf, x.dtype), padding)
+  stop = (outputs - 1) * stride + 1
+  return [lax.slice_in_dim(x, k, k + stop, stride, axis) for k in range(window)]
+
+
+def _max_pool_axis_forward(x, axis, window, stride):
+  """Keeps for the gradient one byte per output: which slice held the maximum."""
+  best, *others = _shifted(x, axis, window, stride)
+  place = jnp.zeros(best.shape, jnp.uint8)
+  for k, other in enumerate(others, 1):
+    place = jnp.where(other > best, jnp.uint8(k), place)
+    best = jnp.maximum(other, best)
+  # An empty array that carries the size of the axis.
+  return best, (place, jnp.zeros((x.shape[axis], 0), jnp.uint8))
+
+
+def _max_pool_axis_backward(axis, window, stride, saved, dy):
+  """Each input gathers from the outputs that chose it; nothing is scattered."""
+  place, size = saved[0], saved[1].shape[0]
+  zero = jnp.zeros((), dy.dtype)
+  parts = [jnp.where(place == k, dy, zero) for k in range(window)]
+  overlap = -(-window // stride)
+  length = dy.shape[axis] + overlap - 1
+  phases = []  # phase p holds the padded inputs p, p + stride, p + 2 * stride, ...
+  for p in range(stride):
+    total = jnp.zeros((*dy.shape[:axis], length, *dy.shape[axis + 1 :]), dy.dtype)
+    for shift, k in enumerate(range(p, window, stride)):
+      ends = [(0, 0, 0)] * dy.ndim
+      ends[axis] = (shift, length - dy.shape[axis] - shift, 0)
+      total = total + lax.pad(parts[k], zero, ends)
+    phases.append(total)
+  dx = jnp.stack(phases, axis + 1)
+  dx = dx.reshape(*dy.shape[:axis], length * stride, *dy.shape[axis + 1 :])
+  before, _ = same_padding(size, window, stride)
+  ends = [(0, 0, 0)] * dy.ndim
+  ends[axis] = (-before, size + before - length * stride, 0)
+  return (lax.pad(dx, zero, ends),)
+
+
+_max_pool_axis.defvjp(_max_pool_axis_forward, _max_pool_axis_backward)
+
+
+# Batch normalization
+
+
+def batch_norm(x, mean, var, scale, bias, *, epsilon=1e-3, relu=False):
+  """Normalizes by given statistics: (x - mean) / sqrt(var + epsilon) * scale + bias.
+
+  Args:
+    x: float [..., C].
+    mean: float32 [C].
+    var: float32 [C].
+    scale: float32 [C], or None for 1.
+    bias: float32 [C].
+    epsilon: added to the variance; positive.
+    relu: whether max(., 0) follows.
+  Returns: float [..., C] of the type of x; computed in float32.
+  """
+  y = _normalize(x, mean, lax.rsqrt(var + epsilon), scale, bias)
+  return (jnp.maximum(y, 0) if relu else y).astype(x.dtype)
+
+
+def batch_norm_train(x, scale, bias, *, epsilon=1e-3, relu=False):
+  """Normalizes by the statistics of x itself, over all axes but the last.
+
+  Args: as in `batch_norm`.
+  Returns: y as in `batch_norm`, and mean and var, float32 [C], through which no
+    gradient flows. The variance is the biased one (divided by the count), taken of
+    x - mean, so that a large mean does no harm. In a batch sharded over devices the
+    statistics are those of the whole batch.
+  """
+  if formulation() == "plain":
+    mean, var = _statistics(x)
+    y = batch_norm(x, mean, var, scale, bias, epsilon=epsilon, relu=relu)
+  else:
+    y, mean, var = _batch_norm_train(x, scale, bias, epsilon, relu)
+  return y, lax.stop_gradient(mean), lax.stop_gradient(var)
+
+
+def _per_channel(v, x):
+  """[C] to the rank of x."""
+  return v.reshape((1,) * (x.ndim - 1) + (-1,))
+
+
+def _channel_mean(x):
+  """Mean over all axes but the last: per clip, then over clips, for accuracy."""
+  count = math.prod(x.shape[:-1])
+  return x.reshape(x.shape[0], -1, x.shape[-1]).sum(1).sum(0) / count
+
+
+def _statistics(x):
+  x = x.astype(jnp.float32)
+  mean = _channel_mean(x)
+  return mean, _channel_mean(jnp.square(x - _per_channel(mean, x)))
+
+
+def _normalize(x, mean, inverse, scale, bias):
+  factor = inverse if scale is None else inverse * scale
+  x = x.astype(jnp.float32) - _per_channel(mean, x)
+  return x * _per_channel(factor, x) + _per_channel(bias, x)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _batch_norm_train(x, scale, bias, epsilon, relu):
+  return _batch_norm_train_forward(x, scale, bias, epsilon, relu)[0]
+
+
+def _batch_norm_train_forward(x, scale, bias, epsilon, relu):
+  mean, var = _statistics(x)
+  y = batch_norm(x, mean, var, scale, bias, epsilon=epsilon, relu=relu)
+  return (y, mean, var), (x, mean, lax.rsqrt(var + epsilon), scale, bias)
+
+
+def _batch_norm_train_backward(epsilon, relu, saved, gradients):
+  """One gradient for normalization and ReLU; keeps x alone, no activation."""
+  del epsilon
+  x, mean, inverse, scale, bias = saved
+  dy = gradients[0].astype(jnp.float32)
+  if relu:
+    dy = jnp.where(_normalize(x, mean, inverse, scale, bias) > 0, dy, 0.0)
+  unit = (x.astype(jnp.float32) - _per_channel(mean, x)) * _per_channel(inverse, x)
+  mean_dy, mean_dy_unit = _channel_mean(dy), _channel_mean(dy * unit)
+  count = math.prod(x.shape[:-1])
+  factor = inverse if scale is None else inverse * scale
+  dx = dy - _per_channel(mean_dy, x) - unit * _per_channel(mean_dy_unit, x)
+  dx = (_per_channel(factor, x) * dx).astype(x.dtype)
+  dscale = None if scale is None else mean_dy_unit * count
+  return dx, dscale, mean_dy * count
+
+
+_batch_norm_train.defvjp(_batch_norm_train_forward, _batch_norm_train_backward)
+
+
+# The same as Flax modules
+
+
+class Conv3D(nn.Module):
+  """`conv3d` with its kernel, "SAME" padding.
+
+  Attributes:
+    features: Cout.
+    kernel_size: (kt, kh, kw).
+    strides: steps along T, M and N.
+    use_bias: whether a bias is added.
+    dtype: type of the computation; parameters are float32.
+  """
+
+  features: int
+  kernel_size: tuple[int, int, int]
+  strides: tuple[int, int, int] = (1, 1, 1)
+  use_bias: bool = False
+  dtype: jax.typing.DTypeLike = jnp.float32
+  kernel_init: nn.initializers.Initializer = nn.initializers.he_normal()
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Maps [B, T, M, N, Cin] to [B, T', M', N', Cout]."""
+    shape = (*self.kernel_size, x.shape[-1], self.features)
+    kernel = self.param("kernel", self.kernel_init, shape)
+    y = conv3d(x.astype(self.dtype), kernel.astype(self.dtype), self.strides)
+    if self.use_bias:
+      bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
+      y = y + _per_channel(bias.astype(self.dtype), y)
+    return y
+
+
+class BatchNorm(nn.Module):
+  """Batch normalization over all axes but the last, with ReLU if asked for.
+
+  Attributes:
+    use_scale: whether a factor per channel is learnt beside the bias.
+    relu: whether max(., 0) follows.
+    epsilon: added to the variance.
+    momentum: running = momentum * running + (1 - momentum) * batch, for the mean and
+      the biased variance, in the collection "batch_stats".
+  """
+
+  use_scale: bool = False
+  relu: bool = False
+  epsilon: float = 1e-3
+  momentum: float = 0.9
+
+  @nn.compact
+  def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+    """Maps [..., C] to the same; batch statistics in training, else the running ones."""
+    shape = (x.shape[-1],)
+    ones, zeros = nn.initializers.ones_init(), nn.initializers.zeros_init()
+    scale = self.param("scale", ones, shape) if self.use_scale else None
+    bias = self.param("bias", zeros, shape)
+    running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)
+    running_var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
+    settings = {"epsilon": self.epsilon, "relu": self.relu}
+    if not train:
+      stats = running_mean.value, running_var.value
+      return batch_norm(x, *stats, scale, bias, **settings)
+    y, mean, var = batch_norm_train(x, scale, bias, **settings)
+    if not self.is_initializing():
+      new, old = 1 - self.momentum, self.momentum
+      running_mean.value = old * running_mean.value + new * mean
+      running_var.value = old * running_var.value + new * var
+    return y

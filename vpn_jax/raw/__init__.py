@@ -58,11 +58,14 @@ class Dataset(Protocol):
     name: such as "ntu60".
     class_names: in label order.
     skeleton: name in `skeletons.SKELETONS`.
+    source: plain values for json that the content of its clips depends on, beside
+      their list; a folder of records is only gone on with while they are the same.
   """
 
   name: str
   class_names: tuple[str, ...]
   skeleton: str
+  source: dict
 
   def clips(self) -> tuple[list[Clip], list[tuple[str, str]]]:
     """Clips in a fixed order, and (name, reason) of those left out by name."""
@@ -71,3 +74,79 @@ class Dataset(Protocol):
   def read(self, clip: Clip) -> RawClip:
     """Opens one clip; raises `BadClip` with the reason when it is damaged."""
     ...
+
+
+_OBTAIN = {
+  "ntu60": "Request NTU RGB+D at https://rose1.ntu.edu.sg/dataset/actionRecognition/",
+  "ntu120": "Request NTU RGB+D at https://rose1.ntu.edu.sg/dataset/actionRecognition/",
+  "smarthome": "Request Toyota Smarthome at https://project.inria.fr/toyotasmarthome/",
+  "nucla": "Download N-UCLA from https://wangjiangb.github.io/my_data.html",
+}
+_ARGUMENT = {"ntu60": "cs", "ntu120": "cs2", "smarthome": "cs", "nucla": "v12_3"}
+
+
+def obtain(dataset: str) -> str:
+  """One sentence: where a dataset comes from and which command prepares it."""
+  return (
+    f"{_OBTAIN[dataset]}, unpack it, and run `python launch.py "
+    f"--config=configs/{dataset}.py:{_ARGUMENT[dataset]} --job=prepare "
+    "--config.data.raw=<folder>`."
+  )
+
+
+def open_dataset(data) -> Dataset:
+  """The raw dataset that a config's data block names.
+
+  Args:
+    data: ConfigDict with `dataset` (ntu60, ntu120, custom or synthetic) and
+      ntu60, ntu120: `raw`, the folder that holds the files at any depth;
+      custom: `index`, `skeleton`, `world_joints`, `image_joints`, and, where they
+        differ from the defaults of `custom.Custom`, `image_units`, `columns` and
+        `allow_absolute`;
+      synthetic: `seed`, `num_clips`, and `clip_frames`, `frame_height`,
+        `frame_width` where they differ from `synthetic.Settings`.
+  Raises: FileNotFoundError when raw data is missing, with how to get it; ValueError
+    for an unknown dataset or one that cannot be read from raw files yet.
+  """
+  known = ("ntu60", "ntu120", "custom", "synthetic")
+  if data.dataset in ("ntu60", "ntu120"):
+    from vpn_jax.raw import ntu
+
+    if not data.get("raw"):
+      raise FileNotFoundError(f"config.data.raw is not set. {obtain(data.dataset)}")
+    return ntu.NTU(data.raw, which=int(data.dataset.removeprefix("ntu")))
+  if data.dataset == "custom":
+    from vpn_jax.raw import custom
+
+    for field in ("index", "world_joints"):
+      if not data.get(field):
+        raise FileNotFoundError(
+          f"config.data.{field} is not set: a dataset of your own needs an index csv "
+          "and the joints as npz; vpn_jax/raw/custom.py describes both."
+        )
+    return custom.Custom(
+      data.index,
+      data.skeleton,
+      data.world_joints,
+      data.get("image_joints") or None,
+      image_units=data.get("image_units") or "fraction",
+      columns=dict(data.get("columns") or {}),
+      allow_absolute=bool(data.get("allow_absolute")),
+    )
+  if data.dataset == "synthetic":
+    from vpn_jax import synthetic
+    from vpn_jax.raw import made_up
+
+    fields = {
+      "num_frames": data.get("clip_frames"),
+      "height": data.get("frame_height"),
+      "width": data.get("frame_width"),
+    }
+    settings = synthetic.Settings(**{k: v for k, v in fields.items() if v})
+    return made_up.MadeUp(data.seed, data.num_clips, settings)
+  if data.dataset in _OBTAIN:
+    raise ValueError(
+      f"config.data.dataset is {data.dataset!r}, which cannot be prepared from its raw "
+      f"files yet; expected one of {known}."
+    )
+  raise ValueError(f"config.data.dataset is {data.dataset!r}, expected one of {known}.")

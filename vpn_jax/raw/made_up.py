@@ -1,0 +1,43 @@
+"""Made-up clips of `vpn_jax/synthetic.py` as a raw dataset: no file is read."""
+
+import dataclasses
+
+from vpn_jax import synthetic
+from vpn_jax.raw import Clip, RawClip
+
+
+class MadeUp:
+  """`num_clips` synthetic clips; a `raw.Dataset`."""
+
+  name = "synthetic"
+  skeleton = "kinect_v2"
+
+  def __init__(self, seed: int, num_clips: int, settings: synthetic.Settings):
+    """Clip i is the same for any `num_clips`, given seed and settings."""
+    if num_clips < 1:
+      raise ValueError(f"data.num_clips is {num_clips}, expected 1 or more.")
+    self.seed = seed
+    self.num_clips = num_clips
+    self.settings = settings
+    self.class_names = tuple(synthetic.CLASSES)
+    self.source = {"seed": seed, **dataclasses.asdict(settings)}
+
+  def clips(self) -> tuple[list[Clip], list[tuple[str, str]]]:
+    """See `raw.Dataset`; in the order of their index."""
+    clips = []
+    for i in range(self.num_clips):
+      label, subject, camera = synthetic.attributes(i, self.settings)
+      attributes = {"subject": int(subject), "camera": int(camera)}
+      name = synthetic.clip_name(i, self.settings)
+      clips.append(Clip(name, int(label), attributes, pose=str(i)))
+    return clips, []
+
+  def read(self, clip: Clip) -> RawClip:
+    """See `raw.Dataset`; one person."""
+    made = synthetic.make_clip(self.seed, int(clip.pose), self.settings)
+    return RawClip(
+      made.pose[:, None],
+      made.image_joints[:, None],
+      lambda: iter(made.frames),
+      float(self.settings.fps),
+    )

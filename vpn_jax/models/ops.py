@@ -489,7 +489,7 @@ class BatchNorm(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-    """Maps [..., C] to the same; batch statistics in training, else the running ones."""
+    """Maps [..., C] to the same; in training by the statistics of the batch."""
     shape = (x.shape[-1],)
     ones, zeros = nn.initializers.ones_init(), nn.initializers.zeros_init()
     scale = self.param("scale", ones, shape) if self.use_scale else None

@@ -19,8 +19,9 @@ import dataclasses
 import cv2
 import numpy as np
 
-from vpn_jax import synthetic_person, synthetic_scene
-from vpn_jax.synthetic_motion import ACTIONS, NUM_JOINTS, make_body, make_motion
+from vpn_jax import synthetic_draw, synthetic_person, synthetic_scene
+from vpn_jax.synthetic_body import NUM_JOINTS, make_body
+from vpn_jax.synthetic_motion import ACTIONS, make_motion
 
 CLASSES: tuple[str, ...] = tuple(ACTIONS)
 LOOK_ALIKES: dict[str, tuple[tuple[str, ...], ...]] = {
@@ -152,8 +153,8 @@ def project(points: np.ndarray, settings: Settings = Settings()) -> np.ndarray:
 
   Pixel (0, 0) is the centre of the first pixel, y goes down.
   """
-  intrinsics = synthetic_scene.intrinsics(settings.height, settings.width)
-  return synthetic_scene.project(points, *intrinsics)
+  intrinsics = synthetic_draw.intrinsics(settings.height, settings.width)
+  return synthetic_draw.project(points, *intrinsics)
 
 
 def make_clip(seed: int, index: int, settings: Settings = Settings()) -> MadeUpClip:
@@ -178,12 +179,12 @@ def make_clip(seed: int, index: int, settings: Settings = Settings()) -> MadeUpC
   body = make_body(person)
   motion = make_motion(moving, CLASSES[label], body, settings.num_frames, settings.fps)
   shape = settings.height, settings.width
-  camera = synthetic_scene.look_from(viewing, camera_number, *shape)
+  camera = synthetic_draw.look_from(viewing, camera_number, *shape)
   room, floor, unused = synthetic_scene.draw_room(building, camera, *shape, motion.seat)
+  look = synthetic_person.make_look(person, dressing)
   held = []
   if motion.object_name is not None:
-    held = synthetic_scene.make_object(dressing, motion.object_name)
-  look = synthetic_person.make_look(person, dressing)
+    held = synthetic_draw.make_object(dressing, motion.object_name)
   figure = synthetic_person.Figure(camera, look, body.girth, motion, held, floor)
   frames = np.repeat(room[None], settings.num_frames, axis=0)
   for i, frame in enumerate(frames):
@@ -209,12 +210,13 @@ def make_clip(seed: int, index: int, settings: Settings = Settings()) -> MadeUpC
 def _sensor(rng, frames):
   """Exposure, tint and grain of the camera, in place on uint8 [F, H, W, 3]."""
   height, width = frames.shape[1:3]
-  gain = rng.uniform(0.75, 1.15) * rng.uniform(0.95, 1.05, 3)
+  gain = rng.uniform(0.75, 1.05) * rng.uniform(0.95, 1.05, 3)
   table = np.clip(np.arange(256)[:, None] * gain, 0, 255).astype(np.uint8)[None]
   grain = rng.normal(0, rng.uniform(2, 5), (height + 16, width + 16, 3))
   grain = grain.astype(np.int16)
+  flat = frames.reshape(-1, width, 3)
+  cv2.LUT(flat, table, dst=flat)
   for frame, (y, x) in zip(frames, rng.integers(0, 16, (len(frames), 2)), strict=True):
-    cv2.LUT(frame, table, dst=frame)
     noise = grain[y : y + height, x : x + width]
     cv2.add(frame, noise, dst=frame, dtype=cv2.CV_8U)
 
@@ -254,8 +256,8 @@ def _joint_error(rng, pose, girth):
     slow[i] = 0.85 * slow[i - 1] + 0.527 * slow[i]
   error = (white + slow) * (_JITTER[:, None] * (0.6, 0.6, 0.9))
   hidden = _hidden(pose, girth)
-  offset = rng.normal(0, 0.05, (NUM_JOINTS, 3))
-  held = rng.random(NUM_JOINTS) < 0.4
+  offset = rng.normal(0, 2.5, (NUM_JOINTS, 3)) * _JITTER[:, None]
+  held = (rng.random(NUM_JOINTS) < 0.4) & (_JITTER > 0.01)  # the trunk is never lost
   lost = rng.random(NUM_JOINTS) < np.where(_JITTER > 0.015, 0.06, 0.01)
   begin, length = rng.integers(0, frames, NUM_JOINTS), rng.integers(2, 8, NUM_JOINTS)
   time = np.arange(frames)[:, None]

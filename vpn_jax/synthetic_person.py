@@ -9,7 +9,7 @@ import dataclasses
 import cv2
 import numpy as np
 
-from vpn_jax import synthetic_scene as scene
+from vpn_jax import synthetic_draw as draw
 
 # (name, from joint, to joint, radius there in metres); colours follow in `_colours`.
 LIMBS = (
@@ -24,8 +24,8 @@ LIMBS = (
   ("upper arm", 8, 9, 0.055, 0.045),
   ("forearm", 5, 6, 0.043, 0.033),
   ("forearm", 9, 10, 0.043, 0.033),
-  ("hand", 6, 7, 0.034, 0.044),
-  ("hand", 10, 11, 0.034, 0.044),
+  ("hand", 6, 7, 0.034, 0.042),
+  ("hand", 10, 11, 0.034, 0.042),
   ("hand", 7, 21, 0.04, 0.024),
   ("hand", 11, 23, 0.04, 0.024),
   ("hand", 7, 22, 0.028, 0.024),
@@ -65,11 +65,11 @@ def make_look(tendency: np.random.Generator, rng: np.random.Generator) -> Look:
     skin=tuple(skin.tolist()),
     hair=tuple(hair.tolist()),
     style=str(style),
-    shirt=scene.any_colour(rng),
-    trim=scene.any_colour(rng),
+    shirt=draw.any_colour(rng),
+    trim=draw.any_colour(rng),
     pattern=str(rng.choice(["plain", "plain", "stripes", "print"])),
-    trousers=scene.any_colour(rng, 0.4),
-    shoes=scene.any_colour(rng, 0.6),
+    trousers=draw.any_colour(rng, 0.4),
+    shoes=draw.any_colour(rng, 0.6),
     sleeves=bool(rng.random() < 0.55),
     shorts=bool(rng.random() < 0.25),
   )
@@ -89,8 +89,8 @@ class Figure:
 
   def __init__(self, camera, look, girth, motion, held, floor):
     joints = camera.view(motion.joints)
-    self.look, self.floor = look, scene.shade(floor, 0.72)
-    self.pixels = scene.project(joints, camera.focal, camera.centre)
+    self.look, self.floor = look, draw.shade(floor, 0.72)
+    self.pixels = draw.project(joints, camera.focal, camera.centre)
     scale = camera.focal / joints[..., 2]  # pixels per metre, [F, 25]
     first, last = np.array([limb[1:3] for limb in LIMBS]).T
     radius = np.array([limb[3:] for limb in LIMBS]) * girth**0.5
@@ -103,14 +103,14 @@ class Figure:
     lit = [e + r[..., None] * up for e, r in zip(ends, radii, strict=True)]
     self.lit = _fixed(capsule(*lit, 0.55 * radii[0], 0.55 * radii[1]))
     colours = [_colour(look, limb[0]) for limb in LIMBS]
-    self.dark = [scene.shade(c, 0.78) for c in colours]
-    self.bright = [scene.shade(c, 1.08) for c in colours]
+    self.dark = [draw.shade(c, 0.78) for c in colours]
+    self.bright = [draw.shade(c, 1.08) for c in colours]
     self._torso(joints, scale, girth)
-    self.head = scene.place(_head(look), camera, motion.joints[:, 3], motion.head_axes)
-    shadow = scene._ring(0.28, 0.003)
+    self.head = draw.place(_head(look), camera, motion.joints[:, 3], motion.head_axes)
+    shadow = draw.ring(0.28, 0.003)
     root = motion.joints[:, 0] * (1, 0, 1)
-    self.shadow = scene.place(
-      [scene.Patch(shadow, self.floor, "hull")], camera, root, np.eye(3)
+    self.shadow = draw.place(
+      [draw.Patch(shadow, self.floor, "hull")], camera, root, np.eye(3)
     )
     self.held, things = [], [depth]
     things.append(joints[:, [0, 1, 20], 2].mean(1, keepdims=True) + 0.08)
@@ -118,7 +118,7 @@ class Figure:
     for part in held:
       where = part[0].points.mean(0)
       self.held.append(
-        scene.place(part, camera, motion.object_centre, motion.object_axes)
+        draw.place(part, camera, motion.object_centre, motion.object_axes)
       )
       where = motion.object_centre + motion.object_axes @ where
       things.append(camera.view(where)[:, 2:] - 0.05)
@@ -142,7 +142,7 @@ class Figure:
 
   def draw(self, image: np.ndarray, frame: int) -> None:
     """Paints one frame onto uint8 [H, W, 3], in place."""
-    scene.paint(image, self.shadow, frame)
+    draw.paint(image, self.shadow, frame)
     for item in self.order[frame]:
       if item < len(LIMBS):
         _fill(image, self.limbs[frame, item], self.dark[item])
@@ -150,17 +150,17 @@ class Figure:
       elif item == len(LIMBS):
         self._draw_torso(image, frame)
       elif item == len(LIMBS) + 1:
-        scene.paint(image, self.head, frame)
+        draw.paint(image, self.head, frame)
       else:
-        scene.paint(image, self.held[item - len(LIMBS) - 2], frame)
+        draw.paint(image, self.held[item - len(LIMBS) - 2], frame)
 
   def _draw_torso(self, image, frame):
     look = self.look
-    _fill(image, cv2.convexHull(self.torso[frame]), scene.shade(look.shirt, 0.8))
-    _fill(image, cv2.convexHull(self.torso_lit[frame]), scene.shade(look.shirt, 1.05))
+    _fill(image, cv2.convexHull(self.torso[frame]), draw.shade(look.shirt, 0.8))
+    _fill(image, cv2.convexHull(self.torso_lit[frame]), draw.shade(look.shirt, 1.05))
     lines = self.stripes[frame]
     if look.pattern == "stripes":
-      cv2.polylines(image, list(lines), False, look.trim, 2, 16, scene.SHIFT)
+      cv2.polylines(image, list(lines), False, look.trim, 2, 16, draw.SHIFT)
     elif look.pattern == "print":
       a, b = lines[0], lines[1]
       mark = np.array(
@@ -196,11 +196,11 @@ def capsule(a, b, radius_a, radius_b) -> np.ndarray:
 
 def _fixed(pixels):
   """Pixels to OpenCV's fixed point numbers."""
-  return np.round(pixels * (1 << scene.SHIFT)).astype(np.int32)
+  return np.round(pixels * (1 << draw.SHIFT)).astype(np.int32)
 
 
 def _fill(image, polygon, colour):
-  cv2.fillConvexPoly(image, polygon, colour, 16, scene.SHIFT)
+  cv2.fillConvexPoly(image, polygon, colour, 16, draw.SHIFT)
 
 
 def _colour(look, limb):
@@ -213,7 +213,7 @@ def _colour(look, limb):
     "upper arm": look.shirt,
     "forearm": look.shirt if look.sleeves else skin,
     "hand": skin,
-    "neck": scene.shade(skin, 0.9),
+    "neck": draw.shade(skin, 0.9),
   }[limb]
 
 
@@ -221,27 +221,27 @@ def _head(look):
   """Patches of the head in its own axes, drawn in this order; front is +z."""
 
   def ball(x, y, z, colour, radius):
-    return scene.Patch(np.array([[x, y, z]]), colour, "blob", radius)
+    return draw.Patch(np.array([[x, y, z]]), colour, "blob", radius)
 
   skin, hair = look.skin, look.hair
   back = []
   if look.style == "long":
-    back = [ball(0, -0.08, -0.06, scene.shade(hair, 0.85), 0.11)]
+    back = [ball(0, -0.08, -0.06, draw.shade(hair, 0.85), 0.11)]
   elif look.style == "bun":
-    back = [ball(0, 0.1, -0.1, scene.shade(hair, 0.85), 0.06)]
-  crown = scene.shade(skin, 0.85) if look.style == "bald" else hair
+    back = [ball(0, 0.1, -0.1, draw.shade(hair, 0.85), 0.06)]
+  crown = draw.shade(skin, 0.85) if look.style == "bald" else hair
   crown = look.trim if look.style == "cap" else crown
   patches = [
     *back,
     ball(0, 0.025, -0.025, crown, 0.118),
-    ball(0, -0.02, 0.03, scene.shade(skin, 0.88), 0.1),
-    ball(0, -0.015, 0.04, scene.shade(skin, 1.05), 0.075),
+    ball(0, -0.02, 0.03, draw.shade(skin, 0.88), 0.1),
+    ball(0, -0.015, 0.04, draw.shade(skin, 1.05), 0.075),
   ]
   if look.style == "cap":
     brim = np.array([[-0.08, 0.06, 0.08], [0, 0.055, 0.16], [0.08, 0.06, 0.08]])
-    patches.append(scene.Patch(brim, scene.shade(look.trim, 0.7), "hull"))
+    patches.append(draw.Patch(brim, draw.shade(look.trim, 0.7), "hull"))
   eyes = np.array([[-0.038, 0.005, 0.1], [0.038, 0.005, 0.1]])
   mouth = np.array([[-0.025, -0.055, 0.1], [0.025, -0.055, 0.1]])
-  patches.append(scene.Patch(eyes, (35, 25, 25), "blob", 0.01))
-  patches.append(scene.Patch(mouth, (140, 60, 60), "line", 0.012))
+  patches.append(draw.Patch(eyes, (35, 25, 25), "blob", 0.01))
+  patches.append(draw.Patch(mouth, (140, 60, 60), "line", 0.012))
   return patches

@@ -94,6 +94,8 @@ def read_frames(path: str | pathlib.Path, *, threads: int = 1) -> Iterator[np.nd
         raise BadClip(f"video {name} is damaged at frame {count}: {_reason(e)}") from e
       if image is None:
         break
+      if frame.is_corrupt:  # libav paints over what it cannot decode
+        raise BadClip(f"video {name} is damaged at frame {count}: parts are missing")
       shape = shape or image.shape
       if image.shape != shape:
         raise BadClip(

@@ -1,0 +1,202 @@
+"""Records: bytes and back, shards, the index, and every kind of damage."""
+
+import dataclasses
+import json
+import pickle
+
+import numpy as np
+import pytest
+
+from vpn_jax import records
+
+
+def make_record(name="a", frames=5, size=16, label=1):
+  rng = np.random.default_rng(len(name) + frames)
+  pose = rng.normal(size=(frames, 2, 25, 3)).astype(np.float32)
+  pose[:, 1] = np.nan
+  images = rng.integers(0, 255, (frames, size, size, 3), np.uint8)
+  return records.Record(
+    name=name,
+    label=label,
+    attributes={"subject": 3, "place": "lab"},
+    fps=29.97,
+    box=(-3.0, 4.0, 61.0, 68.0),
+    frames=tuple(records.encode_frame(i) for i in images),
+    pose=pose,
+    image_joints=rng.normal(size=(frames, 2, 25, 2)).astype(np.float32),
+  )
+
+
+@pytest.fixture
+def folder(tmp_path):
+  """Two shards of two and one clips and their index."""
+  made = [make_record(name) for name in ("a", "bb", "ccc")]
+  records.write_shard(tmp_path / "x0", [records.encode(r) for r in made[:2]])
+  records.write_shard(tmp_path / "x1", [records.encode(made[2])])
+  index = records.Index(
+    dataset="ntu60",
+    class_names=("sit", "stand"),
+    skeleton="kinect_v2",
+    skeleton_digest="01234567",
+    crop={"size": 16, "slack": 0.1},
+    shards={
+      "x1": [records.summary(made[2])],
+      "x0": [records.summary(r) for r in made[:2]],
+    },
+    skipped=4,
+  )
+  index.save(tmp_path)
+  return tmp_path
+
+
+def assert_same(a, b):
+  for field in dataclasses.fields(records.Record):
+    x, y = getattr(a, field.name), getattr(b, field.name)
+    if isinstance(x, np.ndarray):
+      assert x.dtype == y.dtype
+      np.testing.assert_array_equal(x, y)
+    else:
+      assert x == y
+
+
+def test_round_trip():
+  record = make_record()
+  payload = records.encode(record)
+  assert_same(records.decode(payload), record)
+  assert records.encode(records.decode(payload)) == payload
+
+
+def test_equal_records_give_equal_bytes():
+  record = make_record()
+  turned = dict(reversed(record.attributes.items()))
+  other = dataclasses.replace(record, attributes=turned, pose=record.pose.copy())
+  assert records.encode(record) == records.encode(other)
+
+
+def test_frames_come_back_as_rgb():
+  image = np.zeros((32, 32, 3), np.uint8)
+  image[..., 0] = 200
+  back = records.decode_frame(records.encode_frame(image[:, ::-1], 95))
+  assert back.shape == image.shape
+  np.testing.assert_allclose(back, image, atol=4)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 10, -1, -100])
+def test_truncated_payload(cut):
+  payload = records.encode(make_record())
+  with pytest.raises(records.RecordError, match=r"shard 7 is damaged .* delete its"):
+    records.decode(payload[:cut], "shard 7")
+
+
+def test_any_flipped_byte_gives_a_record_error_or_a_record():
+  payload = bytearray(records.encode(make_record(frames=1, size=8)))
+  for i in range(0, len(payload), 7):
+    payload[i] ^= 0xFF
+    try:
+      records.decode(bytes(payload))
+    except records.RecordError:
+      pass
+    payload[i] ^= 0xFF
+
+
+def test_other_format(monkeypatch):
+  payload = records.encode(make_record())
+  monkeypatch.setattr(records, "FORMAT", 2)
+  with pytest.raises(
+    records.RecordError, match="another format than 2: run --job=prep"
+  ):
+    records.decode(payload)
+
+
+def test_source(folder):
+  clips = records.read_index(folder).clips()
+  assert [c["name"] for c in clips] == ["a", "bb", "ccc"]
+  assert [(c["shard"], c["position"]) for c in clips] == [
+    ("x0", 0),
+    ("x0", 1),
+    ("x1", 0),
+  ]
+  source = records.Source(folder, clips)
+  assert len(source) == 3
+  assert_same(source[1], make_record("bb"))
+  travelled = pickle.loads(pickle.dumps(source))  # after a reader was opened
+  assert_same(travelled[2], make_record("ccc"))
+
+
+def test_index_round_trip(folder):
+  index = records.read_index(folder)
+  assert index.class_names == ("sit", "stand")
+  assert index.skipped == 4
+  assert index.clips()[0]["num_frames"] == 5
+  assert index.digest() == json.loads((folder / "index.json").read_text())["digest"]
+  assert not list(folder.glob("*.partial"))
+
+
+@pytest.mark.parametrize(
+  "change",
+  [
+    {"dataset": "ntu120"},
+    {"class_names": ("sit", "rise")},
+    {"crop": {"size": 16, "slack": 0.2}},
+    {"skeleton_digest": "76543210"},
+    {"skipped": 5},
+    {"shards": {}},
+  ],
+)
+def test_digest_sees_every_field(folder, change):
+  index = records.read_index(folder)
+  assert dataclasses.replace(index, **change).digest() != index.digest()
+
+
+def test_edited_index(folder):
+  path = folder / "index.json"
+  path.write_text(path.read_text().replace('"label": 1', '"label": 0'))
+  with pytest.raises(records.RecordError, match=r"has digest .* edited by hand"):
+    records.read_index(folder)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format": 1}', "null", "\0"])
+def test_damaged_index(folder, text):
+  (folder / "index.json").write_text(text)
+  with pytest.raises(records.RecordError, match=r"index\.json is damaged"):
+    records.read_index(folder)
+
+
+def test_index_of_another_format(folder):
+  path = folder / "index.json"
+  path.write_text(path.read_text().replace('"format": 1', '"format": 99'))
+  with pytest.raises(records.RecordError, match="not of format 1"):
+    records.read_index(folder)
+
+
+def test_no_index(tmp_path):
+  with pytest.raises(FileNotFoundError, match=r"no index\.json in .* --job=prepare"):
+    records.read_index(tmp_path)
+
+
+def read_all(folder):
+  source = records.Source(folder, records.read_index(folder).clips())
+  return [source[i] for i in range(len(source))]
+
+
+def test_damaged_shards(folder):
+  whole = (folder / "x0").read_bytes()
+  middle = len(whole) // 2
+  (folder / "x0").write_bytes(whole[:middle])
+  with pytest.raises(
+    records.RecordError, match=r"x0, record . .* delete (the|its) shard"
+  ):
+    read_all(folder)
+  (folder / "x0").write_bytes(b"")
+  with pytest.raises(records.RecordError, match="x0, record 0 cannot be read"):
+    read_all(folder)
+  (folder / "x0").unlink()
+  with pytest.raises(records.RecordError, match="x0, record 0 cannot be read"):
+    read_all(folder)
+
+
+def test_swapped_shards(folder):
+  (folder / "x0").rename(folder / "y")
+  (folder / "x1").rename(folder / "x0")
+  with pytest.raises(records.RecordError, match="holds ccc, the index says a"):
+    read_all(folder)

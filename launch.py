@@ -27,12 +27,16 @@ ALLOCATOR = {
   "MALLOC_TOP_PAD_": "67108864",
 }
 
+# A compiled step is kept here for the next start.
+CACHE = os.path.join(os.path.expanduser("~"), ".cache", "vpn_jax", "xla")
+
 
 def main(argv):
   values = flags.FLAGS
   if len(argv) > 1:
     raise app.UsageError(f"unexpected {argv[1:]}: every setting is --flag=value.")
   module, function = JOBS[values.job].split(":")
+  logging.set_verbosity(logging.WARNING)  # Orbax tells every step of a save
   try:
     getattr(importlib.import_module(module), function)(values.config, values.workdir)
   except (ValueError, OSError, FloatingPointError) as e:
@@ -42,9 +46,10 @@ def main(argv):
 
 
 if __name__ == "__main__":
+  os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", CACHE)
   if sys.platform == "linux" and not set(ALLOCATOR) & set(os.environ):
     os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **ALLOCATOR})
-  from absl import app, flags
+  from absl import app, flags, logging
   from ml_collections import config_flags
 
   config_flags.DEFINE_config_file("config", help_string="file:argument of a dataset.")

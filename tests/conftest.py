@@ -8,7 +8,10 @@ os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
+import numpy as np
 import pytest
+
+from vpn_jax import records, skeletons
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -25,3 +28,70 @@ def shared():
   if not path.exists():
     pytest.skip("needs the real inputs of ../shared/data, which are not here")
   return path
+
+
+def noise_record(i: int, *, frames=12, size=40, joints=25, classes=4, persons=2):
+  """A record of noise: every frame and joint differs, so that mix-ups show."""
+  rng = np.random.default_rng(i)
+  pixels = rng.integers(0, 255, (frames, 8, 8, 3), dtype=np.uint8)
+  blobs = []
+  for t, frame in enumerate(pixels):
+    frame = frame.repeat(size // 8, 0).repeat(size // 8, 1)
+    frame[: size // 4] = t * 10  # the top tells which frame this is
+    blobs.append(records.encode_frame(frame, quality=95))
+  pose = rng.normal(size=(frames, persons, joints, 3)).astype(np.float32)
+  pose[:, 1:] = np.nan
+  return records.Record(
+    name=f"clip{i:03d}",
+    label=i % classes,
+    attributes={"subject": i // classes % 4 + 1, "camera": i % 3 + 1},
+    fps=20.0,
+    box=(0.0, 0.0, 40.0, 40.0),
+    frames=tuple(blobs),
+    pose=pose,
+    image_joints=rng.uniform(0, size, (frames, persons, joints, 2)).astype(np.float32),
+  )
+
+
+@pytest.fixture(scope="session")
+def noise_records(tmp_path_factory):
+  """Folder with 32 noise clips in two shards: 4 classes, 4 subjects, 3 cameras."""
+  folder = tmp_path_factory.mktemp("noise")
+  shards = {}
+  for s in range(2):
+    made = [noise_record(i) for i in range(16 * s, 16 * s + 16)]
+    name = f"shard-{s:05d}.array_record"
+    records.write_shard(folder / name, [records.encode(r) for r in made])
+    shards[name] = [records.summary(r) for r in made]
+  records.Index(
+    dataset="custom",
+    class_names=("a", "b", "c", "d"),
+    skeleton="kinect_v2",
+    skeleton_digest=skeletons.get("kinect_v2").digest(),
+    crop={"kind": "full", "size": 40},
+    shards=shards,
+  ).save(folder)
+  return folder
+
+
+@pytest.fixture
+def small_config(noise_records):
+  """A network that compiles in seconds, on the noise clips, subject 4 as test."""
+  from configs import custom
+
+  c = custom.get_config("split,size=tiny")
+  c.data.update(
+    records=str(noise_records),
+    skeleton="kinect_v2",
+    train="subject:1,2,3",
+    test="subject:4",
+    threads=2,
+  )
+  c.data.example.update(num_frames=8, frame_size=32, pose_steps=4)
+  c.model.update(width=0.125, endpoint="Mixed_3b", embedding_dim=8, attention_hidden=8)
+  c.model.pose.dropout = c.model.dropout = 0.0
+  c.train.update(
+    batch_size=8, eval_batch_size=8, epochs=1.0, log_every=1, tensorboard=False
+  )
+  c.optimizer.learning_rate = 0.02
+  return c

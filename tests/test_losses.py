@@ -129,5 +129,5 @@ def test_total_loss_without_embedding_is_cross_entropy():
 def test_messages():
   with pytest.raises(ValueError, match=r"shape \(2, 3\), pose_embedding \(2, 4\)"):
     losses.embedding_loss(jnp.ones((2, 3)), jnp.ones((2, 4)))
-  with pytest.raises(ValueError, match="unknown embedding loss 'l1'.*kl_bi"):
+  with pytest.raises(ValueError, match=r"unknown embedding loss 'l1'.*kl_bi"):
     losses.alignment_loss("l1", jnp.ones((2, 3)), jnp.ones((2, 3)))

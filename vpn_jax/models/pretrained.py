@@ -186,8 +186,8 @@ def _match(given, expected, where):
     ]
     raise ValueError(
       f"{where}: got {len(given)} tensors, expected {len(expected)}, "
-      f"{'; '.join(found)}: the published weights fit width=1.0 and the final_endpoint "
-      "they were loaded with; change the model's, or load others."
+      f"{'; '.join(found)}: give the model the width and the final_endpoint of the "
+      "weights (the published ones: 1.0 and Mixed_5c), or load others."
     )
   return flax.traverse_util.unflatten_dict(used), report
 

@@ -1,0 +1,459 @@
+"""The prepare job: same bytes however it runs, and every bad clip listed."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import made_ntu
+import ml_collections
+import numpy as np
+import pytest
+
+from vpn_jax import prepare, records, skeletons, video
+from vpn_jax.raw import BadClip
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def config(folder, clips=10, **fields):
+  """Made-up clips of 6 frames, 3 to a shard, in this process."""
+  data = {
+    "dataset": "synthetic",
+    "seed": 0,
+    "num_clips": clips,
+    "clip_frames": 6,
+    "records": str(folder),
+  }
+  c = ml_collections.ConfigDict({"data": data, "prepare": prepare.default_config()})
+  c.prepare.update(workers=0, clips_per_shard=3, size=32, **fields)
+  return c
+
+
+def content(folder):
+  """File name -> bytes, of what a finished run leaves."""
+  return {p.name: p.read_bytes() for p in folder.iterdir() if p.name != ".lock"}
+
+
+def read_all(folder):
+  source = records.Source(folder, records.read_index(folder).clips())
+  return [source[i] for i in range(len(source))]
+
+
+def test_made_up_clips(tmp_path, capfd):
+  index = prepare.prepare(config(tmp_path))
+  assert index == records.read_index(tmp_path)
+  assert index.dataset == "synthetic"
+  assert index.skeleton_digest == skeletons.get("kinect_v2").digest()
+  assert index.crop["size"] == 32
+  assert index.crop["jpeg_quality"] == 92
+  assert [len(c) for c in index.shards.values()] == [3, 3, 3, 1]
+  made = read_all(tmp_path)
+  assert [r.label for r in made] == list(range(10))
+  for record in made:
+    assert len(record.frames) == 6
+    assert record.pose.shape == (6, 1, 25, 3)
+    assert record.image_joints.shape == (6, 1, 25, 2)
+    assert records.decode_frame(record.frames[0]).shape == (32, 32, 3)
+    assert set(record.attributes) == {"subject", "camera"}
+    assert (record.image_joints >= 0).all()
+    assert (record.image_joints <= 32).all()
+  assert set(content(tmp_path)) == {
+    "index.json",
+    "plan.json",
+    "skipped.tsv",
+    *(
+      f"clips-0000{i}-of-00004.{end}"
+      for i in range(4)
+      for end in ("array_record", "json")
+    ),
+  }
+  printed = capfd.readouterr()
+  assert "10 clips, 0 skipped" in printed.out
+  assert "clips/s" in printed.out
+  assert "synthetic cv: train" in printed.out
+  assert "10/10" in printed.err  # the bar
+
+
+SCRIPT = """
+import ml_collections, sys, json
+from vpn_jax import prepare
+if __name__ == "__main__":
+  prepare.run(ml_collections.ConfigDict(json.loads(sys.argv[1])))
+"""
+
+
+def children(pid):
+  """Process ids of the children of a process."""
+  path = pathlib.Path(f"/proc/{pid}/task/{pid}/children")
+  return [int(p) for p in path.read_text().split()]
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="needs Linux's /proc")
+def test_killed_run_goes_on_and_workers_do_not_matter(tmp_path):
+  """Two processes, killed with -9 in the middle; one process ends what they began."""
+  killed, whole = tmp_path / "killed", tmp_path / "whole"
+  c = config(killed, clips=75)
+  c.data.clip_frames = 16
+  c.prepare.workers = 2
+  script = tmp_path / "script.py"
+  script.write_text(SCRIPT)
+  process = subprocess.Popen(
+    [sys.executable, str(script), c.to_json()],
+    env={**os.environ, "PYTHONPATH": str(ROOT)},
+    stdout=subprocess.DEVNULL,
+    stderr=subprocess.DEVNULL,
+  )
+  deadline = time.monotonic() + 60
+  while len(list(killed.glob("clips-*.json"))) < 3:
+    assert process.poll() is None
+    assert time.monotonic() < deadline
+    time.sleep(0.005)
+  workers = children(process.pid)
+  c.prepare.workers = 0
+  with pytest.raises(ValueError, match="another run is preparing"):
+    prepare.prepare(c)
+  process.send_signal(signal.SIGKILL)
+  process.wait()
+  while any(_alive(pid) for pid in workers):  # no worker outlives its parent
+    assert time.monotonic() < deadline
+    time.sleep(0.01)
+  finished = {p.name: p.stat().st_mtime_ns for p in killed.glob("clips-*.json")}
+  assert 3 <= len(finished) < 25
+  assert not (killed / "index.json").exists()
+  with pytest.raises(FileNotFoundError, match=r"no index\.json"):
+    records.read_index(killed)
+  (killed / "clips-00024-of-00025.array_record.partial").write_bytes(b"half a shard")
+  prepare.prepare(c)
+  for name, when in finished.items():
+    assert (killed / name).stat().st_mtime_ns == when  # kept, not made again
+  c.data.records = str(whole)
+  prepare.prepare(c)
+  assert content(killed) == content(whole)
+
+
+def _alive(pid):
+  try:
+    state = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+  except (FileNotFoundError, ProcessLookupError):
+    return False
+  return state != "Z"
+
+
+def test_running_again_changes_nothing(tmp_path):
+  prepare.prepare(config(tmp_path, clips=4))
+  before = content(tmp_path)
+  times = {p.name: p.stat().st_mtime_ns for p in tmp_path.glob("clips-*")}
+  prepare.prepare(config(tmp_path, clips=4))
+  assert content(tmp_path) == before
+  assert times == {p.name: p.stat().st_mtime_ns for p in tmp_path.glob("clips-*")}
+
+
+def test_a_shard_that_lost_bytes_is_made_again(tmp_path):
+  prepare.prepare(config(tmp_path, clips=6))
+  before = content(tmp_path)
+  shard = tmp_path / "clips-00000-of-00002.array_record"
+  shard.write_bytes(shard.read_bytes()[:1000])
+  (tmp_path / "clips-00001-of-00002.json").write_text("{")
+  prepare.prepare(config(tmp_path, clips=6))
+  assert content(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+  ("block", "field", "value", "words"),
+  [
+    ("prepare", "size", 64, r"crop\.size was 32, now 64"),
+    ("prepare", "jpeg_quality", 50, r"crop\.jpeg_quality was 92, now 50"),
+    ("prepare", "slack", 0.3, r"crop\.slack was 0\.1, now 0\.3"),
+    ("prepare", "crop", "full", r"crop\.kind was joints, now full"),
+    ("prepare", "clips_per_shard", 2, "clips_per_shard was 3, now 2"),
+    ("data", "num_clips", 5, "num_clips was 4, now 5; clip_list was"),
+    ("data", "seed", 1, "source was .*'seed': 0.*, now .*'seed': 1"),
+  ],
+)
+def test_another_plan_is_refused(block, field, value, words, tmp_path, once):
+  shutil.copytree(once, tmp_path, dirs_exist_ok=True)
+  before = content(tmp_path)
+  c = config(tmp_path, clips=4)
+  c[block][field] = value
+  with pytest.raises(ValueError, match=f"begun with another plan: {words}") as e:
+    prepare.prepare(c)
+  assert "set config.data.records to another" in str(e.value)
+  assert content(tmp_path) == before
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("once")
+  prepare.prepare(config(folder, clips=4))
+  return folder
+
+
+def test_damaged_plan_and_foreign_records(tmp_path, once):
+  shutil.copytree(once, tmp_path, dirs_exist_ok=True)
+  (tmp_path / "plan.json").write_text("{")
+  with pytest.raises(ValueError, match=r"plan\.json is damaged"):
+    prepare.prepare(config(tmp_path, clips=4))
+  (tmp_path / "plan.json").unlink()
+  with pytest.raises(ValueError, match=r"holds records .* but no plan\.json"):
+    prepare.prepare(config(tmp_path, clips=4))
+
+
+def test_dry_run_only_counts(tmp_path, capfd):
+  assert prepare.prepare(config(tmp_path / "x", dry_run=True)) is None
+  assert not (tmp_path / "x").exists()
+  assert "synthetic: 10 clips" in capfd.readouterr().out
+
+
+def test_settings_out_of_range(tmp_path):
+  c = config(tmp_path)
+  c.prepare.clips_per_shard = 0
+  with pytest.raises(ValueError, match="clips_per_shard 0 and workers 0, expected"):
+    prepare.prepare(c)
+  with pytest.raises(ValueError, match="crop is 'face'"):
+    prepare.prepare(config(tmp_path, crop="face"))
+
+
+def ntu_config(root, folder, **fields):
+  c = config(folder, **fields)
+  c.data = ml_collections.ConfigDict(
+    {"dataset": "ntu60", "raw": str(root), "records": str(folder)}
+  )
+  return c
+
+
+@pytest.fixture
+def ntu_root(tmp_path):
+  """Six good clips of NTU-60 by two subjects; the second of each shows two people."""
+  root = tmp_path / "raw"
+  for subject in (1, 3):
+    for action in (1, 2, 50):
+      bodies = {"7": made_ntu.body(8, center=(-0.5, 0, 3), motion=0.2)}
+      if action == 50:
+        bodies["8"] = made_ntu.body(8, center=(0.5, 0, 3), seed=1)
+      name = f"S001C001P{subject:03d}R001A{action:03d}"
+      made_ntu.write_pair(root, name, 8, bodies)
+  return root
+
+
+def test_ntu(ntu_root, tmp_path, capfd):
+  index = prepare.prepare(ntu_config(ntu_root, tmp_path / "out"))
+  assert len(index.clips()) == 6
+  assert len(index.class_names) == 60
+  one, two = read_all(tmp_path / "out")[0], read_all(tmp_path / "out")[2]
+  assert one.pose.shape == (8, 2, 25, 3)
+  assert np.isnan(one.pose[:, 1]).all()
+  assert np.isfinite(two.pose).all()
+  assert two.box[2] - two.box[0] > one.box[2] - one.box[0]  # holds both
+  printed = capfd.readouterr().out
+  assert "ntu60 cs: train 3 of 40,091, test 3 of 16,487" in printed
+  assert "ntu60 cv: train 0 of 37,646, test 6 of 18,932" in printed
+
+
+def test_bad_clips_are_skipped_with_their_reason(ntu_root, tmp_path, capfd):
+  good = 6
+
+  def pair(subject, frames=8):
+    name = f"S001C001P{subject:03d}R001A005"
+    return name, *made_ntu.write_pair(ntu_root, name, frames)
+
+  expected = {}
+  name, _, film = pair(10)
+  film.write_bytes(b"")
+  expected[name] = "is an empty file"
+  name, _, film = pair(11)
+  film.write_bytes(film.read_bytes()[:300])
+  expected[name] = "_rgb.avi"
+  name, skeleton, _ = pair(12)
+  skeleton.write_text(skeleton.read_text()[:2000])
+  expected[name] = ", line "
+  name, skeleton, _ = pair(13)
+  skeleton.write_text("8\n" + "0\n" * 8)
+  expected[name] = "no body in any of 8 frames"
+  name, skeleton, _ = pair(14)
+  skeleton.write_bytes(bytes(range(256)) * 40)
+  expected[name] = "line 1:"
+  name, skeleton, _ = pair(15, frames=30)
+  skeleton.write_text("\n".join(made_ntu.lines(8, {"7": made_ntu.body(8)})))
+  expected[name] = "8 poses but more than 8 video frames"
+  name, skeleton, _ = pair(16)
+  skeleton.write_text("\n".join(made_ntu.lines(30, {"7": made_ntu.body(30)})))
+  expected[name] = "30 poses but 8 video frames, expected a difference of at most 10%"
+  name, skeleton, _ = pair(17)
+  away = made_ntu.body(8, center=(50, 0, 3))
+  skeleton.write_text("\n".join(made_ntu.lines(8, {"7": away})))
+  expected[name] = "no joint lies inside the 96x54 image"
+  name, skeleton, _ = pair(18)
+  skeleton.unlink()
+  expected[name] = "no skeleton"
+  name, _, film = pair(19)
+  film.unlink()
+  film.mkdir()  # a folder with the name of a video
+  expected[name] = "no video"
+  name, skeleton, _ = pair(20)
+  skeleton.chmod(0o000)
+  if os.access(skeleton, os.R_OK):  # root reads everything
+    skeleton.unlink()
+    skeleton.symlink_to(ntu_root / "nowhere")
+  expected[name] = "cannot be read"
+
+  out = tmp_path / "out"
+  index = prepare.prepare(ntu_config(ntu_root, out, max_skipped=0.7))
+  assert len(index.clips()) == good
+  assert index.skipped == len(expected)
+  rows = [line.split("\t") for line in (out / "skipped.tsv").read_text().splitlines()]
+  assert rows == sorted(rows)
+  assert dict(rows).keys() == expected.keys()
+  for name, reason in rows:
+    assert expected[name] in reason, (name, reason)
+    assert str(tmp_path) not in reason
+  assert f"{good} clips, {len(expected)} skipped" in capfd.readouterr().out
+
+
+def test_too_many_skipped_ends_with_an_error(ntu_root, tmp_path):
+  for film in list((ntu_root / "rgb").rglob("*P001*.avi")):
+    film.write_bytes(b"")
+  c = ntu_config(ntu_root, tmp_path / "out", max_skipped=0.4)
+  with pytest.raises(SystemExit, match=r"3 of 6 clips cannot .* accepted are 40\.0%"):
+    prepare.prepare(c)
+  assert not (tmp_path / "out" / "index.json").exists()
+  assert len((tmp_path / "out" / "skipped.tsv").read_text().splitlines()) == 3
+  c.prepare.max_skipped = 0.5
+  assert len(prepare.prepare(c).clips()) == 3
+
+
+def test_nothing_left_ends_with_an_error(ntu_root, tmp_path):
+  c = ntu_config(ntu_root, tmp_path / "out", max_skipped=1.0)
+  for film in list((ntu_root / "rgb").rglob("*.avi")):
+    film.write_bytes(b"")
+  with pytest.raises(SystemExit, match="6 of 6 clips cannot be used"):
+    prepare.prepare(c)
+  shutil.rmtree(ntu_root / "rgb")
+  with pytest.raises(SystemExit, match="no clip of ntu60 can be used"):
+    prepare.prepare(c)
+
+
+class Fake:
+  """A dataset of one clip in memory."""
+
+  name, class_names, skeleton, source = "fake", ("a",), "kinect_v2", {}
+
+  def __init__(self, pose, frames):
+    from vpn_jax.raw import RawClip
+
+    joints = np.full((*pose.shape[:-1], 2), 20.0, np.float32)
+    joints[:, :, 0] = 40.0
+    self.opened = RawClip(pose, joints, lambda: iter(frames), 30.0)
+
+  def read(self, clip):
+    return self.opened
+
+
+def make(pose, num_frames, kind="joints"):
+  from vpn_jax import crop
+  from vpn_jax.raw import Clip
+
+  frames = [np.full((48, 64, 3), i, np.uint8) for i in range(num_frames)]
+  recipe = {**crop.recipe(kind, size=32), "jpeg_quality": 90}
+  return prepare.make_record(Fake(pose, frames), Clip("a", 0, {}), recipe)
+
+
+def test_lengths_that_differ_a_little_are_cut():
+  pose = np.ones((20, 1, 25, 3), np.float32)
+  for num_frames in (18, 20, 22):
+    record = make(pose, num_frames)
+    common = min(20, num_frames)
+    assert len(record.frames) == len(record.pose) == len(record.image_joints) == common
+  for num_frames in (17, 23, 200):
+    with pytest.raises(BadClip, match=r"20 poses but .* video frames, expected a diff"):
+      make(pose, num_frames)
+  with pytest.raises(BadClip, match="holds no frame"):
+    make(pose, 0)
+
+
+def test_full_frame():
+  record = make(np.ones((4, 1, 25, 3), np.float32), 4, kind="full")
+  assert record.box == (0.0, -8.0, 64.0, 56.0)
+  np.testing.assert_allclose(record.image_joints[0, 0, 1], [10.0, 14.0])
+
+
+def test_nobody():
+  pose = np.full((20, 1, 25, 3), np.nan, np.float32)
+  with pytest.raises(BadClip, match="nobody in any frame"):
+    make(pose, 20)
+  pose[19] = 1.0
+  with pytest.raises(BadClip, match="nobody in the first 19 frames"):
+    make(pose, 19)
+
+
+def test_gaps():
+  """Values are the frame number, so a line across a gap restores them."""
+  joints = np.arange(40, dtype=np.float32)[:, None, None, None] * np.ones((1, 2, 3, 3))
+  holed = joints.copy()
+  holed[:2] = holed[38:] = np.nan  # start and end stay
+  holed[5:15, 0] = np.nan  # ten frames: filled
+  holed[20:31, 1] = np.nan  # eleven: stays
+  holed[33, :, 2] = np.nan  # a single joint
+  filled = prepare.fill_gaps(holed)
+  want = joints.copy()
+  want[:2] = want[38:] = np.nan
+  want[20:31, 1] = np.nan
+  np.testing.assert_allclose(filled, want, rtol=1e-6)
+  assert filled.dtype == np.float32
+  assert np.isnan(holed[5, 0]).all()  # the argument is left alone
+  assert np.isnan(prepare.fill_gaps(np.full((3, 1, 2, 3), np.nan))).all()
+
+
+def test_custom_clips_with_gaps(tmp_path):
+  """From csv, npz and video to records, through the config."""
+  world = np.random.default_rng(0).normal(size=(12, 33, 3))
+  world[4:6] = np.nan
+  image = np.random.default_rng(1).uniform(0.3, 0.7, (12, 33, 2))
+  np.savez(tmp_path / "world.npz", a=world)
+  np.savez(tmp_path / "image.npz", a=image)
+  (tmp_path / "index.csv").write_text("clip,video,label,split\na,a.mp4,wave,train\n")
+  frames = np.zeros((12, 48, 64, 3), np.uint8)
+  video.write_video(tmp_path / "a.mp4", frames, 15)
+  c = config(tmp_path / "out")
+  c.data = ml_collections.ConfigDict(
+    {
+      "dataset": "custom",
+      "index": str(tmp_path / "index.csv"),
+      "world_joints": str(tmp_path / "world.npz"),
+      "image_joints": str(tmp_path / "image.npz"),
+      "skeleton": "mediapipe_33",
+      "records": str(tmp_path / "out"),
+    }
+  )
+  prepare.prepare(c)
+  (record,) = read_all(tmp_path / "out")
+  assert record.attributes == {"split": "train"}
+  assert record.fps == 15
+  assert np.isfinite(record.pose).all()
+  left, top, right, _ = record.box
+  back = record.image_joints[:, 0] * (right - left) / 32 + [left, top]
+  np.testing.assert_allclose(back, image * [64, 48], atol=1e-3)
+
+
+def test_plan_is_readable(once):
+  plan = json.loads((once / "plan.json").read_text())
+  assert plan["dataset"] == "synthetic"
+  assert plan["num_clips"] == 4
+  assert plan["crop.kind"] == "joints"
+
+
+def test_genuine_pair(shared, tmp_path):
+  if not (shared / "sample" / "S001C001P001R001A001.skeleton").exists():
+    pytest.skip("needs the genuine NTU sample of ../shared/data/sample")
+  c = ntu_config(shared / "sample", tmp_path)
+  c.prepare.size = 128
+  prepare.prepare(c)
+  (record,) = read_all(tmp_path)
+  assert len(record.frames) == 103
+  assert record.label == 0
+  joints = record.image_joints[:, 0]
+  assert ((joints >= 0) & (joints <= 128)).all()

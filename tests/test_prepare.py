@@ -14,8 +14,8 @@ import ml_collections
 import numpy as np
 import pytest
 
-from vpn_jax import prepare, records, skeletons, video
-from vpn_jax.raw import BadClip
+from vpn_jax import crop, prepare, records, skeletons, video
+from vpn_jax.raw import BadClip, Clip, RawClip
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -342,24 +342,19 @@ class Fake:
 
   name, class_names, skeleton, source = "fake", ("a",), "kinect_v2", {}
 
-  def __init__(self, pose, frames):
-    from vpn_jax.raw import RawClip
-
-    joints = np.full((*pose.shape[:-1], 2), 20.0, np.float32)
-    joints[:, :, 0] = 40.0
+  def __init__(self, pose, frames, at):
+    joints = np.full((*pose.shape[:-1], 2), at, np.float32)
+    joints[:, :, 0] *= 2
     self.opened = RawClip(pose, joints, lambda: iter(frames), 30.0)
 
   def read(self, clip):
     return self.opened
 
 
-def make(pose, num_frames, kind="joints"):
-  from vpn_jax import crop
-  from vpn_jax.raw import Clip
-
+def make(pose, num_frames, kind="joints", at=20.0):
   frames = [np.full((48, 64, 3), i, np.uint8) for i in range(num_frames)]
   recipe = {**crop.recipe(kind, size=32), "jpeg_quality": 90}
-  return prepare.make_record(Fake(pose, frames), Clip("a", 0, {}), recipe)
+  return prepare.make_record(Fake(pose, frames, at), Clip("a", 0, {}), recipe)
 
 
 def test_lengths_that_differ_a_little_are_cut():
@@ -388,6 +383,13 @@ def test_nobody():
   pose[19] = 1.0
   with pytest.raises(BadClip, match="nobody in the first 19 frames"):
     make(pose, 19)
+
+
+def test_no_image_joints():
+  pose = np.ones((4, 1, 25, 3), np.float32)
+  with pytest.raises(BadClip, match=r"no joints in the image to crop by; .*crop=full"):
+    make(pose, 4, at=np.nan)
+  assert np.isnan(make(pose, 4, kind="full", at=np.nan).image_joints).all()
 
 
 def test_gaps():

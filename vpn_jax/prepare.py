@@ -293,6 +293,10 @@ def make_record(dataset: Dataset, clip: Clip, recipe: dict) -> records.Record:
   pose, image_joints = opened.pose, opened.image_joints
   if not np.isfinite(pose).all(axis=-1).any():
     raise BadClip("nobody in any frame")
+  if recipe["kind"] == "joints" and np.isnan(image_joints).all():
+    raise BadClip(
+      "no joints in the image to crop by; config.prepare.crop=full takes all"
+    )
   most = int(len(pose) / (1 - LENGTH_TOLERANCE))
   size, box, blobs = recipe["size"], None, []
   for frame in opened.frames():
@@ -406,15 +410,12 @@ def _print_counts(dataset: Dataset, clips) -> None:
   for name in protocols.names(dataset.name):
     protocol = protocols.get(dataset.name, name)
     counts = protocols.count(protocol, clips, dataset.class_names)
-    expected = protocols.EXPECTED_COUNTS.get((dataset.name, name))
-    if expected:
-      counts["of"] = dict(zip(("train", "test"), expected))
+    published = protocols.EXPECTED_COUNTS.get((dataset.name, name), ())
+    expected = dict(zip(("train", "test"), published))
     parts = [
-      f"{part} {counts[part]:,}" + (f" of {want:,}" if want else "")
-      for part, want in (
-        (part, counts.get("of", {}).get(part)) for part in protocols.PARTS
-      )
-      if counts[part] or want
+      f"{part} {n:,}" + (f" of {expected[part]:,}" if part in expected else "")
+      for part, n in counts.items()
+      if n or part in expected
     ]
     differing = protocols.check_counts(dataset.name, name, clips, dataset.class_names)
     state = " (complete)" if expected and not differing else ""

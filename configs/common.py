@@ -156,6 +156,16 @@ def recipe(arg: Arg) -> ml_collections.ConfigDict:
     tensorboard=True,
   )
   c.init = dict(backbone="none" if width != 1.0 else "kinetics")
-  c.predict = dict(video="", pose="", top=5, window_stride=0)
+  c.predict = dict(
+    video="",
+    pose="",  # .skeleton, or npz with `world` and `image`
+    image_units="fraction",  # of `image`, or "pixel"
+    top=5,
+    window_stride=0,  # frames; 0: no overlap
+    max_windows=0,  # 0: the whole video
+    short_side=256,  # pixels; without a workdir
+    json="",
+    overlay="",  # .mp4
+  )
   c.lock()
   return c

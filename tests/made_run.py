@@ -1,0 +1,28 @@
+"""Writes a run without training one, for the tests."""
+
+import jax
+import numpy as np
+
+from vpn_jax import checkpoint, models, pipeline, train
+
+
+def save_network(config, folder, provenance):
+  """Writes a checkpoint of random weights, all of them, to `folder`."""
+  model = models.build(config.network, config.model.to_dict())
+  settings = pipeline.Settings(**config.data.example)
+  variables = train.init_variables(model, settings, jax.random.key(0), 25)
+  rng = np.random.default_rng(0)  # attention starts at zero, which would say nothing
+  noise = jax.tree.map(
+    lambda x: np.float32(0.3) * rng.normal(size=x.shape).astype(np.float32),
+    variables["params"],
+  )
+  params = jax.tree.map(np.add, jax.device_get(variables["params"]), noise)
+  runs = checkpoint.Checkpoints(folder)
+  runs.save(
+    3,
+    {"params": params, "batch_stats": variables["batch_stats"]},
+    config=config.to_dict(),
+    provenance=provenance,
+    batches_drawn=3,
+  )
+  runs.close()

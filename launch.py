@@ -16,6 +16,7 @@ JOBS = {
   "evaluate": "vpn_jax.evaluate:run",
   "predict": "vpn_jax.predict:run",
   "figures": "vpn_jax.figures:run",
+  "tables": "vpn_jax.tables:run",
 }
 
 # glibc returns the large buffers of a step to the system and faults them in again at
@@ -35,6 +36,8 @@ def main(argv):
   values = flags.FLAGS
   if len(argv) > 1:
     raise app.UsageError(f"unexpected {argv[1:]}: every setting is --flag=value.")
+  if values.config is None and values.job != "tables":
+    raise app.UsageError("--config is missing, such as configs/synthetic.py:cs.")
   module, function = JOBS[values.job].split(":")
   logging.set_verbosity(logging.WARNING)  # Orbax tells every step of a save
   try:
@@ -56,5 +59,4 @@ if __name__ == "__main__":
   flags.DEFINE_enum("job", "train", list(JOBS), "What to do.")
   flags.DEFINE_string("workdir", "", "Folder of the run.")
   flags.DEFINE_bool("traceback", False, "Show where an error came from.")
-  flags.mark_flag_as_required("config")
   app.run(main)

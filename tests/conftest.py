@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from vpn_jax import records, skeletons
+from vpn_jax.models import ops
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -75,7 +76,14 @@ def noise_records(tmp_path_factory):
 
 
 @pytest.fixture
-def small_config(noise_records):
+def plain_operations():
+  """The plain operations, which compile faster; `test_ops` compares the two forms."""
+  with ops.use_formulation("plain"):
+    yield
+
+
+@pytest.fixture
+def small_config(noise_records, plain_operations):
   """A network that compiles in seconds, on the noise clips, subject 4 as test."""
   from configs import custom
 

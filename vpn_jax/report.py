@@ -3,6 +3,7 @@
 import json
 import math
 import pathlib
+import sys
 import time
 
 import tensorboardX
@@ -16,7 +17,7 @@ class Report:
   Resuming appends to it.
   """
 
-  def __init__(self, workdir: str | pathlib.Path, *, tensorboard: bool = True):
+  def __init__(self, workdir: str | pathlib.Path, tensorboard: bool = True):
     self.workdir = pathlib.Path(workdir)
     self.workdir.mkdir(parents=True, exist_ok=True)
     self._file = (self.workdir / "metrics.jsonl").open("a", buffering=1)
@@ -43,7 +44,7 @@ class Report:
         initial=(step - 1) * batch_size,
         unit="clip",
         desc="train",
-        mininterval=1.0,
+        mininterval=1.0 if sys.stderr.isatty() else 15.0,
         dynamic_ncols=True,
       )
     if not math.isnan(loss):

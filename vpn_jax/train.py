@@ -1,5 +1,6 @@
 """Training: the state, one pure step over a mesh of all devices, and the loop."""
 
+import contextlib
 import functools
 import pathlib
 import resource
@@ -15,8 +16,8 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from vpn_jax import checkpoint, evaluate, losses, mesh, models, pipeline, report
-from vpn_jax.models import pretrained
+from vpn_jax import checkpoint, evaluate, losses, mesh, models, pipeline, report, tables
+from vpn_jax.models import ops, pretrained
 
 
 @flax.struct.dataclass
@@ -46,11 +47,14 @@ def make_optimizer(settings, steps_per_epoch: float) -> optax.GradientTransforma
     steps_per_epoch: clips divided by the global batch, not rounded.
   Reading: momentum 0.9; the paper does not name it.
   """
-  boundaries = {
-    round(epoch * steps_per_epoch): settings.decay_factor
-    for epoch in settings.decay_epochs
-  }
-  schedule = optax.piecewise_constant_schedule(settings.learning_rate, boundaries)
+  boundaries = np.array(
+    [round(epoch * steps_per_epoch) for epoch in settings.decay_epochs], np.int32
+  )
+
+  def schedule(count):
+    passed = jnp.sum(count >= boundaries).astype(jnp.float32)
+    return settings.learning_rate * settings.decay_factor**passed
+
   return optax.sgd(schedule, momentum=settings.momentum)
 
 
@@ -64,7 +68,8 @@ def init_variables(model, settings: pipeline.Settings, key, joints: int) -> dict
     functools.partial(model.init, train=False),
     compiler_options={"xla_backend_optimization_level": 0},
   )
-  variables = init(key, frames, pose)
+  with ops.use_formulation("plain"):  # the same parameters, traced faster
+    variables = init(key, frames, pose)
   return {
     "params": variables["params"],
     "batch_stats": variables.get("batch_stats", {}),
@@ -116,7 +121,8 @@ def make_train_step(model, optimizer, loss_settings: dict) -> Callable:
       mutable=["batch_stats"],
     )
     loss, terms = losses.total_loss(logits, out, batch["label"], **loss_settings)
-    terms["accuracy"] = 100.0 * (jnp.argmax(logits, axis=-1) == batch["label"])
+    right = jnp.argmax(logits, axis=-1) == batch["label"]
+    terms["accuracy"] = 100.0 * right.astype(jnp.float32)
     metrics = {name: jnp.mean(term) for name, term in {"loss": loss, **terms}.items()}
     return metrics["loss"], (metrics, updated.get("batch_stats", {}))
 
@@ -189,10 +195,19 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> dict[str, float]:
     "train", "test",
   )  # fmt: skip
   index, data = pipeline.open_parts(config.data, parts)
+  mesh.check_batch_size("config.train.batch_size", config.train.batch_size)
+  mesh.check_batch_size("config.train.eval_batch_size", config.train.eval_batch_size)
+  with (
+    contextlib.closing(report.Report(workdir, config.train.tensorboard)) as out,
+    contextlib.closing(checkpoint.Checkpoints(workdir)) as runs,
+  ):
+    return _train(config, workdir, index, data, out, runs)
+
+
+def _train(config, workdir, index, data, out, runs) -> dict[str, float]:
+  """`train` behind the opening of its data, report and checkpoints."""
   train_part = data["train"]
   batch_size = config.train.batch_size
-  mesh.check_batch_size("config.train.batch_size", batch_size)
-  mesh.check_batch_size("config.train.eval_batch_size", config.train.eval_batch_size)
   steps_per_epoch = len(train_part) / batch_size
   total_steps = config.train.steps or max(
     1, round(config.train.epochs * steps_per_epoch)
@@ -213,8 +228,6 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> dict[str, float]:
   place = mesh.make_placer(devices)
   key = jax.random.key(config.seed)
   variables = init_variables(model, train_part.settings, key, joints)
-  out = report.Report(workdir, tensorboard=config.train.tensorboard)
-  runs = checkpoint.Checkpoints(workdir)
   provenance = checkpoint.Provenance.of(index, train_part.class_names)
   resumed = runs.latest_step() is not None
   if not resumed:
@@ -241,11 +254,15 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> dict[str, float]:
   )
   score_step = evaluate.make_score_step(model)
 
-  def scores(part: str) -> evaluate.Predictions:
-    batches = data[part].eval_batches(
+  def eval_batches(part: str):
+    return data[part].eval_batches(
       config.train.eval_batch_size, shard=shard, threads=config.data.threads
     )
-    return evaluate.predict(score_step, state.variables(), data[part], batches, place)
+
+  def scores(part: str) -> evaluate.Predictions:
+    return evaluate.predict(
+      score_step, state.variables(), data[part], eval_batches(part), place
+    )
 
   def save(step: int, validation_accuracy=None) -> None:
     runs.save(
@@ -296,7 +313,7 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> dict[str, float]:
       out.say(f"step {step}: {which} top-1 {values['top1']:.1f}")
       if which == "validation":  # the best is never chosen on the test part
         save(step, values["top1"])
-    if step % config.train.save_every == 0:
+    if step % config.train.save_every == 0 and step < total_steps:
       save(step)
   jax.block_until_ready(state)
   ended = time.monotonic()
@@ -309,6 +326,7 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> dict[str, float]:
     out.scalars(total_steps, {f"validation/{name}": v for name, v in values.items()})
     final = values["top1"]
   save(total_steps, final)
+  score_step(state.variables(), place(_first(eval_batches("test"))))  # compiles
   test_began = time.monotonic()
   predictions = scores("test")
   test_seconds = time.monotonic() - test_began
@@ -324,9 +342,14 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> dict[str, float]:
     peak_memory_gib=peak_memory_gib(),
     parameters=parameters,
   )
-  out.close()
-  runs.close()
+  if first_step <= total_steps:  # else it was finished before
+    tables.write_summary(workdir, config.to_dict(), result)
   return result
+
+
+def _first(batches) -> dict:
+  """The first batch without what only the host needs."""
+  return {k: v for k, v in next(batches).items() if k in ("frames", "pose")}
 
 
 def abstract(state: TrainState) -> TrainState:

@@ -1,0 +1,40 @@
+# make demo   made-up clips -> I3D and VPN trained and compared (2 cores: minutes)
+# make test   lint and every test
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := runs/demo
+# As launch.py does for itself: keep the large buffers of a step (glibc).
+export MALLOC_ARENA_MAX = 1
+export MALLOC_MMAP_MAX_ = 0
+export MALLOC_TRIM_THRESHOLD_ = 68719476736
+export MALLOC_TOP_PAD_ = 67108864
+
+.PHONY: demo test lint clean
+
+$(VENV)/ready: requirements.txt requirements-dev.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+DEMO_ARGS := --config.data.records=$(DEMO)/records --config.train.epochs=6
+demo: $(VENV)/ready
+	$(BIN)/python launch.py --config=configs/synthetic.py:cs --job=prepare \
+	  --config.data.records=$(DEMO)/records
+	$(BIN)/python launch.py --config=configs/synthetic.py:cs,model=i3d \
+	  --workdir=$(DEMO)/i3d $(DEMO_ARGS)
+	$(BIN)/python launch.py --config=configs/synthetic.py:cs \
+	  --workdir=$(DEMO)/vpn $(DEMO_ARGS)
+	$(BIN)/python launch.py --config=configs/synthetic.py:cs --job=figures \
+	  --workdir=$(DEMO)/i3d,$(DEMO)/vpn --config.data.records=$(DEMO)/records
+	$(BIN)/python launch.py --job=tables --workdir=$(DEMO)
+
+test: $(VENV)/ready lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean:
+	rm -rf $(VENV) $(DEMO) .jax_cache .pytest_cache .ruff_cache

@@ -1,0 +1,93 @@
+"""Argument strings, the recipe of section 4.1, and launch.py's own errors."""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from configs import common, custom, ntu60, ntu120, synthetic
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def test_recipe_is_section_4_1():
+  c = ntu120.get_config("cs2")
+  assert (c.data.dataset, c.data.protocol) == ("ntu120", "cs2")
+  assert c.data.example.num_frames == 64
+  assert c.data.example.frame_size == 224
+  assert c.data.example.pose_steps == 20
+  assert (c.model.pose.bone_weight, c.model.pose.other_weight) == (5.0, 2.0)
+  assert c.optimizer.to_dict() == {
+    "learning_rate": 0.01,
+    "momentum": 0.9,
+    "decay_epochs": (10, 20),
+    "decay_factor": 0.1,
+  }
+  assert (c.train.epochs, c.train.batch_size) == (30.0, 16)
+  assert c.loss.classification_weight == 0.8
+  assert c.loss.attention_weight == 1e-5
+  assert c.model.dropout == 0.3
+  assert not c.data.example.flip
+  assert c.init.backbone == "kinetics"
+
+
+@pytest.mark.parametrize("module", [ntu60, ntu120, custom, synthetic])
+def test_every_config_has_the_same_fields(module):
+  c = module.get_config()
+  assert c.network == "vpn"
+  assert c.model.pose.skeleton == c.data.skeleton
+  c.data.skeleton = "lcrnet_13"  # the network follows the data
+  assert c.model.pose.skeleton == "lcrnet_13"
+
+
+def test_rows():
+  i3d = ntu60.get_config("cv,model=i3d")
+  assert (i3d.model.attention, i3d.model.embedding) == ("none", False)
+  l2 = ntu60.get_config("cv,embedding=none")
+  assert (l2.model.attention, l2.model.embedding) == ("spatiotemporal", False)
+  assert not ntu60.get_config("cs,coupler=False").model.coupler
+  assert ntu60.get_config("cs,embedding=kl_fp").loss.embedding == "kl_fp"
+  assert ntu60.get_config("cs,model=pose").network == "pose"
+  tiny = ntu60.get_config("cs,size=tiny")
+  assert (tiny.data.example.num_frames, tiny.model.width) == (16, 0.25)
+  assert tiny.init.backbone == "none"
+
+
+def test_unknown_arguments_list_the_known_ones():
+  with pytest.raises(ValueError, match=r"unknown protocol 'xs', expected .*'cs', 'cv'"):
+    ntu60.get_config("xs")
+  with pytest.raises(ValueError, match=r"unknown argument 'modle=i3d'.*'model'"):
+    ntu60.get_config("cs,modle=i3d")
+  with pytest.raises(ValueError, match=r"model is 'c3d', expected .*'vpn', 'i3d'"):
+    ntu60.get_config("cs,model=c3d")
+  with pytest.raises(ValueError, match=r"coupler is 'no', expected .*'True', 'False'"):
+    common.parse_arg("cs,coupler=no", protocols=("cs",))
+  with pytest.raises(AttributeError, match="learning_rat"):
+    ntu60.get_config("cs").optimizer.learning_rat = 0.1
+
+
+def launch(*args):
+  return subprocess.run(
+    [sys.executable, "launch.py", *args], cwd=ROOT, capture_output=True, text=True
+  )
+
+
+def test_missing_data_is_one_line_with_source_and_command(tmp_path):
+  done = launch(
+    "--config=configs/ntu120.py:cs2",
+    f"--workdir={tmp_path}",
+    f"--config.data.records={tmp_path / 'none'}",
+  )
+  assert done.returncode == 1
+  lines = done.stderr.strip().splitlines()
+  assert len(lines) == 1
+  assert "no prepared ntu120 records" in lines[0]
+  assert "https://rose1.ntu.edu.sg" in lines[0]
+  assert "--config=configs/ntu120.py:cs2 --job=prepare --config.data.raw=" in lines[0]
+
+
+def test_a_job_without_config_says_so():
+  done = launch("--job=train")
+  assert done.returncode != 0
+  assert "--config is missing" in done.stdout + done.stderr

@@ -1,0 +1,239 @@
+"""The whole network: sizes of every row, who learns from what, and messages."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import common
+from vpn_jax import losses, models
+
+# Parameters by part at 64x224x224, 60 classes, 20 poses of 25 joints, by hand:
+TRUNK = 12_272_704 + 7_280  # convolutions and betas of Inception-v1 inflated
+HEAD = 1024 * 60 + 60
+POSE = (
+  20 * 3 * 64  # W_t
+  + 9 * (67 * 64 + 64 * 64 + 64 * 128)  # three 3x3 convolutions; 67 = 64 + 3
+  + 2 * (64 + 64 + 128)  # BatchNorm with scale
+)
+H = 5 * 6 * 128  # 20x25 pooled twice
+SPATIAL = H * 256 + 256 + 256 * 49 + 49
+TEMPORAL = H * 256 + 256 + 256 * 8 + 8
+EMBEDDING = 7 * 7 * 1024 * 256 + 49 * 256
+
+COUNTS = [
+  ("model=i3d", TRUNK + HEAD),
+  ("embedding=none", TRUNK + POSE + SPATIAL + TEMPORAL + HEAD),
+  ("", TRUNK + POSE + SPATIAL + TEMPORAL + EMBEDDING + HEAD),
+  (
+    "coupler=False",
+    TRUNK + POSE + SPATIAL + TEMPORAL + EMBEDDING + 2 * 1024 * 60 + 60,
+  ),
+  ("embedding=kl_bi", TRUNK + POSE + SPATIAL + TEMPORAL + EMBEDDING + HEAD),
+  ("attention=spatial", TRUNK + POSE + SPATIAL + EMBEDDING + HEAD),
+  ("attention=spatial,embedding=none", TRUNK + POSE + SPATIAL + HEAD),
+  ("model=pose", POSE + H * 60 + 60),
+]
+
+
+def build(row, **fields):
+  arg = common.parse_arg(",".join(filter(None, ["cs", row])), protocols=("cs",))
+  c = common.recipe(arg)
+  c.model.num_classes = 60
+  c.model.update(fields)
+  return models.build(c.network, c.model.to_dict())
+
+
+def inputs(frames=64, size=224, steps=20, joints=25, batch=2):
+  return (
+    jax.ShapeDtypeStruct((batch, frames, size, size, 3), jnp.uint8),
+    jax.ShapeDtypeStruct((batch, steps, joints, 3), jnp.float32),
+  )
+
+
+def shapes(model, *args, **kwargs):
+  return jax.eval_shape(
+    model.init_with_output, jax.random.key(0), *inputs(*args, **kwargs)
+  )
+
+
+@pytest.mark.parametrize(("row", "count"), COUNTS)
+def test_parameters_of_the_full_network(row, count):
+  (logits, _), variables = shapes(build(row))
+  assert logits.shape == (2, 60)
+  assert sum(p.size for p in jax.tree.leaves(variables["params"])) == count
+
+
+def test_shapes_of_the_full_network():
+  (_, out), _ = shapes(build(""))
+  expected = {
+    "features": (2, 8, 7, 7, 1024),
+    "modulated": (2, 8, 7, 7, 1024),
+    "spatial_logits": (2, 49),
+    "spatial_attention": (2, 7, 7),
+    "temporal_attention": (2, 8),
+    "attention": (2, 8, 7, 7),
+    "joint_features": (2, 20, 25, 64),
+    "video_embedding": (2, 256),
+    "pose_embedding": (2, 256),
+  }
+  assert {k: out[k].shape for k in expected} == expected
+
+
+@pytest.mark.parametrize(
+  ("skeleton", "steps"),
+  [("lcrnet_13", 30), ("kinect_v1", 5), ("mediapipe_33", 20)],
+)
+def test_other_skeletons_fit(skeleton, steps):
+  joints = {"lcrnet_13": 13, "kinect_v1": 20, "mediapipe_33": 33}[skeleton]
+  (logits, _), _ = shapes(
+    build("", pose={"skeleton": skeleton}), steps=steps, joints=joints
+  )
+  assert logits.shape == (2, 60)
+
+
+SMALL = {
+  "width": 0.125,
+  "endpoint": "Mixed_3b",
+  "embedding_dim": 8,
+  "attention_hidden": 8,
+}
+
+
+@pytest.fixture(autouse=True)
+def _plain(plain_operations):
+  """All here is about what is connected to what, the same in either form."""
+
+
+@functools.cache
+def small(row=""):
+  """A narrow network with random weights, also where `init` puts zeros."""
+  model = build(row, **SMALL)
+  rng = np.random.default_rng(0)
+  frames = jnp.asarray(rng.integers(0, 256, (2, 8, 32, 32, 3)), jnp.uint8)
+  pose = jnp.asarray(rng.normal(size=(2, 4, 25, 3)), jnp.float32)
+  variables = jax.jit(model.init)(jax.random.key(0), frames, pose)
+  params = jax.tree.map(
+    lambda x: x + 0.1 * rng.normal(size=x.shape).astype(np.float32),
+    variables["params"],
+  )
+  variables = {"params": params, "batch_stats": variables["batch_stats"]}
+  return model, variables, frames, pose
+
+
+def apply(row="", frames=None, pose=None):
+  model, variables, own_frames, own_pose = small(row)
+  frames = own_frames if frames is None else frames
+  pose = own_pose if pose is None else pose
+  return jax.jit(model.apply)(variables, frames, pose)
+
+
+def gradient(term):
+  """Largest gradient of one term of the loss in each part of the network."""
+  model, variables, frames, pose = small()
+
+  def loss(params):
+    logits, out = model.apply({**variables, "params": params}, frames, pose)
+    _, terms = losses.total_loss(logits, out, jnp.array([0, 1]))
+    return jnp.sum(terms[term])
+
+  grads = jax.jit(jax.grad(loss))(variables["params"])
+  return {
+    part: max(float(jnp.abs(g).max()) for g in jax.tree.leaves(tree))
+    for part, tree in grads.items()
+  }
+
+
+def test_embedding_loss_moves_both_branches():
+  largest = gradient("embedding_loss")
+  for part in ("backbone", "pose_backbone", "attention", "embedding"):
+    assert largest[part] > 1e-6, part
+  assert largest["classifier"] == 0
+
+
+def test_attention_penalty_never_reaches_the_backbone():
+  largest = gradient("attention_penalty")
+  for part in ("backbone", "embedding", "classifier"):
+    assert largest[part] == 0, part
+  for part in ("pose_backbone", "attention"):
+    assert largest[part] > 1e-6, part
+
+
+def test_classification_loss_moves_all_but_the_embedding():
+  largest = gradient("classification_loss")
+  assert largest["embedding"] == 0
+  for part in ("backbone", "pose_backbone", "attention", "classifier"):
+    assert largest[part] > 1e-6, part
+
+
+def test_modulation_is_the_formula_of_the_paper():
+  _, out = apply()
+  a_s, a_t, f = (
+    np.asarray(out[k], np.float64)
+    for k in ("spatial_attention", "temporal_attention", "features")
+  )
+  expected = np.zeros_like(f)
+  for b in range(f.shape[0]):
+    for t in range(f.shape[1]):
+      for m in range(f.shape[2]):
+        for n in range(f.shape[3]):
+          expected[b, t, m, n] = f[b, t, m, n] * (1 + a_s[b, m, n] * a_t[b, t])
+  np.testing.assert_allclose(out["modulated"], expected, rtol=1e-5, atol=1e-6)
+  pooled = expected.mean(axis=(1, 2, 3))
+  np.testing.assert_allclose(out["pooled"], pooled, rtol=1e-4, atol=1e-6)
+
+
+def test_without_coupler_two_streams_are_concatenated():
+  _, out = apply("coupler=False")
+  f, width = out["features"], out["features"].shape[-1]
+  spatial, temporal = out["modulated"][..., :width], out["modulated"][..., width:]
+  a_s = out["spatial_attention"][:, None, :, :, None]
+  a_t = out["temporal_attention"][:, :, None, None, None]
+  np.testing.assert_allclose(spatial, f * a_s, rtol=1e-5, atol=1e-6)
+  np.testing.assert_allclose(temporal, f * a_t, rtol=1e-5, atol=1e-6)
+
+
+def test_spatial_attention_alone_is_the_same_at_all_times():
+  _, out = apply("attention=spatial")
+  assert "temporal_attention" not in out
+  spread = np.ptp(np.asarray(out["attention"]), axis=1)
+  np.testing.assert_array_equal(spread, 0)
+  expected = out["features"] * (1 + out["attention"][..., None])
+  np.testing.assert_allclose(out["modulated"], expected, rtol=1e-6)
+
+
+def test_pose_changes_vpn_but_not_the_visual_backbone():
+  other = small()[3] + 1.0
+  assert np.abs(apply()[0] - apply(pose=other)[0]).max() > 1e-4
+  row = "model=i3d"
+  np.testing.assert_array_equal(apply(row)[0], apply(row, pose=other)[0])
+
+
+def test_pose_classifier_ignores_the_frames():
+  row = "model=pose"
+  model = build(row)
+  pose = jnp.asarray(np.random.default_rng(0).normal(size=(2, 4, 25, 3)), jnp.float32)
+  frames = jnp.zeros((2, 8, 32, 32, 3), jnp.uint8)
+  variables = model.init(jax.random.key(0), frames, pose)
+  logits, _ = model.apply(variables, frames, pose)
+  other, _ = model.apply(variables, frames + jnp.uint8(9), pose)
+  np.testing.assert_array_equal(logits, other)
+
+
+def test_messages():
+  with pytest.raises(ValueError, match="attention is 'temporal', expected one of"):
+    shapes(build("", attention="temporal"))
+  with pytest.raises(ValueError, match="backbone is 'c3d', expected one of"):
+    shapes(build("", backbone="c3d"))
+  with pytest.raises(ValueError, match="pose_backbone is 'tcn', expected one of"):
+    shapes(build("", pose={"kind": "tcn"}))
+  with pytest.raises(ValueError, match=r"embedding needs z1.*embedding=none"):
+    shapes(build("", attention="none"))
+  with pytest.raises(ValueError, match=r"got poses of 20 joints, expected 25"):
+    shapes(build(""), joints=20)
+  with pytest.raises(ValueError, match=r"config.network is 'c3d', expected one of"):
+    models.build("c3d", {})
+  with pytest.raises(ValueError, match=r"unknown settings \['widht'\], expected"):
+    models.build("vpn", {"widht": 1.0})

@@ -1,0 +1,147 @@
+"""Does it all work: learn, resume, share a batch among devices, stop on a bad loss."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vpn_jax import checkpoint, evaluate, mesh, models, pipeline, train
+
+
+def read_losses(workdir):
+  lines = (workdir / "metrics.jsonl").read_text().splitlines()
+  values = [json.loads(line) for line in lines]
+  return {v["step"]: v["train/loss"] for v in values if "train/loss" in v}
+
+
+def test_resumed_run_equals_an_undisturbed_one(small_config, tmp_path):
+  c = small_config
+  c.model.dropout = 0.3  # randomness of the step must continue too
+  c.train.steps = 4
+  whole = train.train(c, str(tmp_path / "whole"))
+  c.train.steps = 2
+  train.train(c, str(tmp_path / "parts"))
+  c.train.steps = 4
+  parts = train.train(c, str(tmp_path / "parts"))
+  assert read_losses(tmp_path / "whole") == read_losses(tmp_path / "parts")
+  assert len(read_losses(tmp_path / "whole")) == 4
+  states = [
+    checkpoint.Checkpoints(tmp_path / run).restore_variables()
+    for run in ("whole", "parts")
+  ]
+  jax.tree.map(np.testing.assert_array_equal, *states)
+  assert whole["top1"] == parts["top1"]
+
+  # evaluating the checkpoint gives the numbers of the end of training
+  again = evaluate.evaluate(c, str(tmp_path / "whole"))
+  assert again["top1"] == whole["top1"]
+  assert again["step"] == 4
+  files = {p.name for p in (tmp_path / "whole" / "test").iterdir()}
+  assert files == {"metrics.json", "predictions.csv", "confusion.csv", "scores.npz"}
+  scores = evaluate.read(tmp_path / "whole" / "test")
+  np.testing.assert_allclose(scores.scores.sum(axis=1), 1.0, rtol=1e-5)
+
+  # and on records of another skeleton or classes it is refused
+  about = checkpoint.Checkpoints(tmp_path / "whole").about()[1]
+  other = checkpoint.Provenance(**{**about.__dict__, "class_names": ("a", "b")})
+  with pytest.raises(ValueError, match=r"class_names: the checkpoint has .* the data"):
+    about.check(other)
+
+
+def one_step(config, devices):
+  """Losses of two steps on the first `devices` devices, from the same start."""
+  _, data = pipeline.open_parts(config.data)
+  part = data["train"]
+  config.model.num_classes = 4
+  model = models.build(config.network, config.model.to_dict())
+  variables = train.init_variables(model, part.settings, jax.random.key(0), 25)
+  optimizer = train.make_optimizer(config.optimizer, 3.0)
+  state = train.TrainState(
+    step=jnp.zeros((), jnp.int32),
+    opt_state=optimizer.init(variables["params"]),
+    **variables,
+  )
+  grid = jax.sharding.Mesh(np.array(jax.devices()[:devices]), ("data",))
+  state = jax.device_put(state, mesh.whole(grid))
+  step = train.compile_step(
+    train.make_train_step(model, optimizer, config.loss.to_dict()), grid
+  )
+  place, losses = mesh.make_placer(grid), []
+  batches = part.train_batches(8, seed=0)
+  for _ in range(2):
+    batch = next(batches)
+    batch.pop("index")
+    state, metrics = step(state, place(batch), jax.random.key(1))
+    losses.append({k: float(v) for k, v in metrics.items()})
+  return losses, state
+
+
+def test_one_and_four_devices_give_the_same_losses(small_config):
+  assert jax.device_count() == 4
+  alone, state = one_step(small_config, 1)
+  shared, split = one_step(small_config, 4)
+  for a, b in zip(alone, shared):
+    for name in a:
+      np.testing.assert_allclose(a[name], b[name], rtol=1e-5, err_msg=name)
+  stats = (jax.device_get(s.batch_stats) for s in (state, split))
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), *stats
+  )
+
+
+def test_eight_clips_are_learnt_by_heart(small_config, tmp_path):
+  c = small_config
+  c.data.train = "subject:1"  # eight clips
+  c.data.test = "subject:4"
+  c.train.steps = 40
+  c.optimizer.learning_rate = 0.05
+  train.train(c, str(tmp_path))
+  losses = read_losses(tmp_path)
+  assert losses[40] < 0.5 * losses[1]
+  lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+  last = [json.loads(x) for x in lines if "train/accuracy" in x][-1]
+  assert last["train/accuracy"] == 100.0
+
+
+def test_rate_falls_after_the_epochs_of_the_paper():
+  from configs import ntu60
+
+  settings = ntu60.get_config("cs").optimizer
+  optimizer = train.make_optimizer(settings, steps_per_epoch=2.5)
+  params, moved = {"w": jnp.zeros(())}, []
+  state = optimizer.init(params)
+  for _ in range(75):
+    updates, state = optimizer.update({"w": jnp.ones(())}, state, params)
+    moved.append(-float(updates["w"]))
+  # with momentum 0.9 a constant gradient of 1 moves by 10 rates in the end
+  np.testing.assert_allclose(moved[0], 0.01, rtol=1e-5)
+  np.testing.assert_allclose(moved[24], 0.1 * (1 - 0.9**25), rtol=1e-4)
+  assert moved[25] < 0.2 * moved[24]  # 10 epochs of 2.5 steps
+  assert moved[50] < 0.2 * moved[49]  # 20 epochs
+
+
+def test_bad_loss_stops_with_step_and_clips(small_config, tmp_path):
+  c = small_config
+  c.optimizer.learning_rate = 1e30
+  c.train.steps = 4
+  with pytest.raises(FloatingPointError, match=r"loss is nan at step \d.*clip0"):
+    train.train(c, str(tmp_path))
+
+
+def test_attention_does_not_saturate_at_the_start(small_config):
+  """P_e starts at zero, where the gradient of L_e is steep: A_S must survive it."""
+  _, state = one_step(small_config, 1)
+  bias = state.params["attention"]["spatial_logits"]["bias"]
+  assert 0 < float(jnp.abs(bias).max()) < 3.0
+
+
+def test_messages(small_config, tmp_path):
+  small_config.train.batch_size = 6
+  with pytest.raises(ValueError, match="batch_size is 6, expected a positive multiple"):
+    train.train(small_config, str(tmp_path))
+  with pytest.raises(ValueError, match="--workdir is empty"):
+    train.run(small_config, "")
+  with pytest.raises(FileNotFoundError, match=r"no checkpoint in .*train first"):
+    evaluate.evaluate(small_config, str(tmp_path / "none"))

@@ -1,0 +1,151 @@
+"""Finished runs side by side: one line per row and protocol, the paper's number first.
+
+A run leaves `summary.json` in its workdir; runs that differ in the seed alone share a
+line, with mean and spread.
+"""
+
+import csv
+import json
+import pathlib
+import statistics
+
+SUMMARY_FILE = "summary.json"
+
+# Top-1 in percent, for Smarthome the mean over classes: tables 1, 2, 4, 5, 6 and 7.
+PAPER = {
+  ("ntu60", "cs", "VPN"): 93.5,
+  ("ntu60", "cv", "VPN"): 96.2,
+  ("ntu120", "cs1", "I3D"): 77.0,
+  ("ntu120", "cs2", "I3D"): 80.1,
+  ("ntu120", "cs1", "VPN without embedding"): 85.4,
+  ("ntu120", "cs2", "VPN without embedding"): 86.9,
+  ("ntu120", "cs1", "VPN"): 86.3,
+  ("ntu120", "cs2", "VPN"): 87.8,
+  ("ntu120", "cs1", "VPN without coupler"): 85.6,
+  ("ntu120", "cs2", "VPN without coupler"): 86.8,
+  ("ntu120", "cs1", "VPN, kl_fp"): 85.5,
+  ("ntu120", "cs2", "VPN, kl_fp"): 87.1,
+  ("ntu120", "cs1", "VPN, kl_pf"): 85.6,
+  ("ntu120", "cs2", "VPN, kl_pf"): 86.9,
+  ("ntu120", "cs1", "VPN, kl_bi"): 86.1,
+  ("ntu120", "cs2", "VPN, kl_bi"): 87.2,
+  ("ntu120", "cs1", "VPN, spatial attention, without embedding"): 82.6,
+  ("ntu120", "cs2", "VPN, spatial attention, without embedding"): 84.3,
+  ("ntu120", "cs1", "VPN, spatial attention"): 83.1,
+  ("ntu120", "cs2", "VPN, spatial attention"): 85.3,
+}
+
+COLUMNS = (
+  "row", "dataset", "protocol", "paper", "top-1", "mean class", "seeds",
+  "train clips/s", "test clips/s", "minutes",
+)  # fmt: skip
+
+
+def row_name(config: dict) -> str:
+  """The row of tables 1 to 4 that a configuration is, in words."""
+  if config["network"] == "pose":
+    return "pose alone"
+  model = config["model"]
+  if model["attention"] == "none":
+    return "I3D"
+  name = "VPN"
+  if model["attention"] == "spatial":
+    name += ", spatial attention"
+  elif not model["coupler"]:
+    name += " without coupler"
+  if not model["embedding"]:
+    return name + (", without embedding" if "," in name else " without embedding")
+  kind = config["loss"]["embedding"]
+  return name if kind == "euclidean" else f"{name}, {kind}"
+
+
+def write_summary(workdir: str | pathlib.Path, config: dict, result: dict) -> None:
+  """Leaves what a table needs of a finished run in its workdir."""
+  content = {
+    "row": row_name(config),
+    "dataset": config["data"]["dataset"],
+    "protocol": config["data"]["protocol"],
+    "seed": config["seed"],
+    "result": result,
+  }
+  path = pathlib.Path(workdir) / SUMMARY_FILE
+  path.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def read_summaries(folder: str | pathlib.Path) -> list[dict]:
+  """Summaries of all runs at any depth below `folder`.
+
+  Raises: FileNotFoundError when there is none.
+  """
+  paths = sorted(pathlib.Path(folder).rglob(SUMMARY_FILE))
+  if not paths:
+    raise FileNotFoundError(
+      f"no finished run below {folder!r}: train with --workdir={folder}/<name> first."
+    )
+  return [{**json.loads(p.read_text()), "workdir": str(p.parent)} for p in paths]
+
+
+def _spread(values: list[float]) -> str:
+  """Mean, and the sample standard deviation where there is more than one value."""
+  mean = statistics.fmean(values)
+  if len(values) == 1:
+    return f"{mean:.1f}"
+  return f"{mean:.1f} ± {statistics.stdev(values):.1f}"
+
+
+def gather(summaries: list[dict]) -> list[dict[str, str]]:
+  """Lines of the table, one per row, dataset and protocol, as text per column."""
+  groups: dict[tuple, list[dict]] = {}
+  for s in summaries:
+    groups.setdefault((s["dataset"], s["protocol"], s["row"]), []).append(s)
+  order = {"pose alone": 0, "I3D": 1, "VPN without embedding": 2, "VPN": 3}
+  lines = []
+  for key in sorted(groups, key=lambda k: (k[0], k[1], order.get(k[2], 4), k[2])):
+    dataset, protocol, row = key
+    results = [s["result"] for s in groups[key]]
+    paper = PAPER.get(key)
+    speed = [r["train_clips_per_second"] for r in results]
+    test_speed = [r["eval_clips_per_second"] for r in results]
+    lines.append(
+      {
+        "row": row,
+        "dataset": dataset,
+        "protocol": protocol,
+        "paper": "-" if paper is None else f"{paper:.1f}",
+        "top-1": _spread([r["top1"] for r in results]),
+        "mean class": _spread([r["mean_class"] for r in results]),
+        "seeds": str(len(results)),
+        "train clips/s": f"{statistics.median(speed):.1f}",
+        "test clips/s": f"{statistics.median(test_speed):.1f}",
+        "minutes": f"{statistics.fmean([r['seconds'] for r in results]) / 60:.1f}",
+      }
+    )
+  return lines
+
+
+def markdown(lines: list[dict[str, str]]) -> str:
+  """The table, its columns lined up."""
+  rows = [COLUMNS, *([line[c] for c in COLUMNS] for line in lines)]
+  widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
+  text = ["| " + " | ".join(c.ljust(w) for c, w in zip(r, widths)) + " |" for r in rows]
+  text.insert(1, "| " + " | ".join("-" * w for w in widths) + " |")
+  return "\n".join(text)
+
+
+def run(config, workdir: str) -> None:
+  """The job "tables": prints the runs below `workdir`, writes tables.md and .csv there.
+
+  The configuration is not read: a run carries its own.
+  """
+  del config
+  if not workdir:
+    raise ValueError("--workdir is empty, expected a folder that holds finished runs.")
+  lines = gather(read_summaries(workdir))
+  text = markdown(lines)
+  folder = pathlib.Path(workdir)
+  (folder / "tables.md").write_text(text + "\n")
+  with (folder / "tables.csv").open("w", newline="") as f:
+    writer = csv.DictWriter(f, COLUMNS)
+    writer.writeheader()
+    writer.writerows(lines)
+  print(text)

@@ -66,6 +66,10 @@ def _manager(workdir: str | pathlib.Path) -> ocp.CheckpointManager:
   )
   return ocp.CheckpointManager(
     pathlib.Path(workdir).absolute() / FOLDER,
+    item_handlers={
+      "state": ocp.PyTreeCheckpointHandler(),
+      "about": ocp.JsonCheckpointHandler(),
+    },
     options=ocp.CheckpointManagerOptions(
       preservation_policy=keep, enable_async_checkpointing=False
     ),
@@ -115,7 +119,7 @@ class Checkpoints:
     self._manager.save(
       step,
       args=ocp.args.Composite(
-        state=ocp.args.StandardSave(state), about=ocp.args.JsonSave(about)
+        state=ocp.args.PyTreeSave(state), about=ocp.args.JsonSave(about)
       ),
       metrics=metrics,
     )
@@ -156,9 +160,9 @@ class Checkpoints:
     Raises: FileNotFoundError when there is none, ValueError when shapes differ.
     """
     step = self._step(step)
-    restored = self._manager.restore(
-      step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract_state))
-    )["state"]
+    restored = self._restore_state(
+      step, abstract_state, ocp.checkpoint_utils.construct_restore_args(abstract_state)
+    )
     for (path, got), want in zip(
       jax.tree_util.tree_leaves_with_path(restored), jax.tree.leaves(abstract_state)
     ):
@@ -173,21 +177,17 @@ class Checkpoints:
   def restore_variables(self, step: int | None = None) -> dict:
     """{"params", "batch_stats"} as numpy arrays, whatever network they belong to."""
     step = self._step(step)
-    path = self._manager.directory / str(step) / "state"
-    with ocp.PyTreeCheckpointer() as reader:
-      meta = reader.metadata(path).item_metadata.tree
-      wanted = {k: meta[k] for k in ("params", "batch_stats")}
-      restored = reader.restore(
-        path,
-        args=ocp.args.PyTreeRestore(
-          item=wanted,
-          restore_args=jax.tree.map(
-            lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted
-          ),
-          partial_restore=True,
-        ),
-      )
-    return restored
+    tree = self._manager.item_metadata(step)["state"].tree
+    wanted = {k: tree[k] for k in ("params", "batch_stats")}
+    as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
+    return self._restore_state(step, wanted, as_numpy)
+
+  def _restore_state(self, step: int, tree, restore_args):
+    """The part of the saved state that `tree` names."""
+    args = ocp.args.PyTreeRestore(
+      item=tree, restore_args=restore_args, partial_restore=True
+    )
+    return self._manager.restore(step, args=ocp.args.Composite(state=args))["state"]
 
   def close(self) -> None:
     self._manager.close()

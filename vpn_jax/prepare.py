@@ -15,6 +15,7 @@ import json
 import multiprocessing
 import os
 import pathlib
+import sys
 import threading
 import time
 
@@ -198,7 +199,12 @@ def _make_shards(folder, dataset, recipe, jobs, workers) -> None:
   total = sum(len(job.clips) for job in jobs)
   left = sum(len(job.clips) for job in todo)
   bar = tqdm.tqdm(
-    total=total, initial=total - left, unit="clip", desc="prepare", smoothing=0.05
+    mininterval=0.5 if sys.stderr.isatty() else 15.0,
+    total=total,
+    initial=total - left,
+    unit="clip",
+    desc="prepare",
+    smoothing=0.05,
   )
   with bar:
     if workers == 0 or len(todo) == 0:

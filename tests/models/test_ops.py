@@ -116,8 +116,8 @@ def test_conv3d_names_both_shapes():
 )
 def test_max_pool_with_and_without_ties(shape, window, strides):
   pool = lambda x: ops.max_pool(x, window, strides)  # noqa: E731
-  assert_forms_agree(pool, normal(*shape))
-  assert_forms_agree(pool, np.round(normal(*shape)))  # many ties
+  x = normal(*shape)
+  assert_forms_agree(pool, np.concatenate([x, np.round(x)]))  # half has many ties
 
 
 def test_the_first_maximum_of_a_tie_takes_the_gradient():

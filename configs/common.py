@@ -10,7 +10,8 @@ commas:
   embedding=kl_fp|kl_pf|kl_bi   table 3
   attention=spatial         table 4, also with embedding=none
   model=pose                the pose backbone alone
-  size=full|cpu|tiny        64x224x224; 32x112x112 at full width; 16x64x64, narrow
+  size=full|cpu|tiny        64x224x224 as in the paper; 32x112x112; 16x64x64 with f from
+                            Mixed_4f and the layers up to Mixed_3c not trained
 """
 
 import dataclasses
@@ -29,11 +30,11 @@ CHOICES = {
   "size": ("full", "cpu", "tiny"),
 }
 
-# frames, pixels, width of the backbone, where f is taken
+# frames, pixels, where f is taken, last layer that keeps the Kinetics weights
 SIZES = {
-  "full": (64, 224, 1.0, "Mixed_5c"),
-  "cpu": (32, 112, 1.0, "Mixed_5c"),
-  "tiny": (16, 64, 0.25, "Mixed_4f"),
+  "full": (64, 224, "Mixed_5c", ""),
+  "cpu": (32, 112, "Mixed_5c", ""),
+  "tiny": (16, 64, "Mixed_4f", "Mixed_3c"),
 }
 
 
@@ -81,7 +82,7 @@ def parse_arg(arg: str, *, protocols: tuple[str, ...], size: str = "full") -> Ar
 
 def recipe(arg: Arg) -> ml_collections.ConfigDict:
   """Section 4.1 for one row; a dataset's config adds its facts under `data`."""
-  num_frames, frame_size, width, endpoint = SIZES[arg.size]
+  num_frames, frame_size, endpoint, frozen_until = SIZES[arg.size]
   c = ml_collections.ConfigDict()
   c.seed = 0
 
@@ -124,8 +125,9 @@ def recipe(arg: Arg) -> ml_collections.ConfigDict:
     c.model = dict(
       num_classes=0,  # filled in from the records
       backbone=arg.backbone,
-      width=width,
+      width=1.0,
       endpoint=endpoint,
+      frozen_until=frozen_until,
       bn_momentum=0.9,
       attention=arg.attention,
       coupler=arg.coupler,
@@ -155,7 +157,7 @@ def recipe(arg: Arg) -> ml_collections.ConfigDict:
     eval_every_epochs=0.0,  # on the validation part, or on test for the curve alone
     tensorboard=True,
   )
-  c.init = dict(backbone="none" if width != 1.0 else "kinetics")
+  c.init = dict(backbone="kinetics")  # "none", or the workdir of stage 1
   c.predict = dict(
     video="",
     pose="",  # .skeleton, or npz with `world` and `image`

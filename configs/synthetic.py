@@ -13,9 +13,11 @@ def get_config(arg="cs"):
   c = common.recipe(arg)
   with c.unlocked():
     c.data.seed = 0  # of the generator
-    c.data.num_clips = 2100
+    c.data.num_clips = 1050
     c.data.clip_frames = 48
   c.data.update(dataset="synthetic", records="data/synthetic", skeleton="kinect_v2")
   c.data.example.pose_steps = 16  # t_p
   c.prepare.size = 72
+  c.train.update(epochs=4.0, batch_size=8)  # a schedule for two CPU cores
+  c.optimizer.decay_epochs = (3.0, 3.6)
   return c

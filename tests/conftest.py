@@ -96,7 +96,9 @@ def small_config(noise_records, plain_operations):
     threads=2,
   )
   c.data.example.update(num_frames=8, frame_size=32, pose_steps=4)
-  c.model.update(width=0.125, endpoint="Mixed_3b", embedding_dim=8, attention_hidden=8)
+  c.init.backbone = "none"
+  c.model.update(width=0.125, endpoint="Mixed_3b", frozen_until="")
+  c.model.update(embedding_dim=8, attention_hidden=8)
   c.model.pose.dropout = c.model.dropout = 0.0
   c.train.update(
     batch_size=8, eval_batch_size=8, epochs=1.0, log_every=1, tensorboard=False

@@ -50,8 +50,9 @@ def test_rows():
   assert ntu60.get_config("cs,embedding=kl_fp").loss.embedding == "kl_fp"
   assert ntu60.get_config("cs,model=pose").network == "pose"
   tiny = ntu60.get_config("cs,size=tiny")
-  assert (tiny.data.example.num_frames, tiny.model.width) == (16, 0.25)
-  assert tiny.init.backbone == "none"
+  assert (tiny.data.example.num_frames, tiny.data.example.frame_size) == (16, 64)
+  assert (tiny.model.endpoint, tiny.model.frozen_until) == ("Mixed_4f", "Mixed_3c")
+  assert ntu60.get_config("cs").model.frozen_until == ""
 
 
 def test_unknown_arguments_list_the_known_ones():

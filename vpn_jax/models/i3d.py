@@ -173,12 +173,15 @@ class I3D(nn.Module):
   Attributes:
     width: multiplies every published number of channels (see `scaled_width`).
     final_endpoint: the last layer, one of ENDPOINTS; its output is the feature map.
+    frozen_until: layers up to this one keep their weights and statistics in training,
+      and cost no backward pass; "" trains all, as the paper does.
     bn_momentum: momentum of the running statistics of BatchNorm.
     dtype: type of the computation; parameters and statistics are float32.
   """
 
   width: float = 1.0
   final_endpoint: str = "Mixed_5c"
+  frozen_until: str = ""
   bn_momentum: float = 0.9
   dtype: jax.typing.DTypeLike = jnp.float32
 
@@ -191,7 +194,7 @@ class I3D(nn.Module):
       train: whether BatchNorm uses and records the statistics of this batch.
     Returns: features [B, T, M, N, C] (see `feature_shape`), and out, a dict of the
       endpoints by their published names.
-    Raises: ValueError for an unknown final_endpoint or frames of another rank.
+    Raises: ValueError for an unknown endpoint or frames of another rank.
     """
     if frames.ndim != 5 or not jnp.issubdtype(frames.dtype, jnp.floating):
       raise ValueError(
@@ -199,8 +202,14 @@ class I3D(nn.Module):
         "[B, F, H, W, 3] in [-1, 1]: use normalize_frames, and add a batch axis."
       )
     settings = {"bn_momentum": self.bn_momentum, "dtype": self.dtype}
-    x, out = frames, {}
-    for name in endpoints_until(self.final_endpoint):
+    names = endpoints_until(self.final_endpoint)
+    if self.frozen_until and self.frozen_until not in names:
+      raise ValueError(
+        f"frozen_until is {self.frozen_until!r}, expected one of {names} or nothing."
+      )
+    asked, x, out = train, frames, {}
+    train = asked and not self.frozen_until
+    for name in names:
       if name in _POOLS:
         x = ops.max_pool(x, *_POOLS[name])
       elif name in _CONVS:
@@ -211,6 +220,8 @@ class I3D(nn.Module):
       else:
         widths = tuple(scaled_width(c, self.width) for c in _BLOCKS[name])
         x = Mixed(widths, **settings, name=name)(x, train=train)
+      if name == self.frozen_until:
+        x, train = jax.lax.stop_gradient(x), asked
       out[name] = x
     return x, out
 

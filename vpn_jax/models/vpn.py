@@ -80,6 +80,7 @@ class VPN(nn.Module):
     backbone: "i3d".
     width: multiplies every channel count of the backbone; 1 is the published network.
     endpoint: where f is taken; "Mixed_5c" in the paper.
+    frozen_until: last layer of the backbone that is not trained; "" trains all.
     bn_momentum: of the running statistics of the backbone and of the pose backbone.
     attention: "spatiotemporal"; "spatial" for A_S alone (table 4); "none" for the
       visual backbone alone (table 1, l1), which takes no pose.
@@ -97,6 +98,7 @@ class VPN(nn.Module):
   backbone: str = "i3d"
   width: float = 1.0
   endpoint: str = "Mixed_5c"
+  frozen_until: str = ""
   bn_momentum: float = 0.9
   attention: str = "spatiotemporal"
   coupler: bool = True
@@ -129,6 +131,7 @@ class VPN(nn.Module):
     features, _ = i3d.I3D(
       width=self.width,
       final_endpoint=self.endpoint,
+      frozen_until=self.frozen_until,
       bn_momentum=self.bn_momentum,
       dtype=jnp.dtype(self.dtype),
       name="backbone",

@@ -17,8 +17,7 @@ $(VENV)/ready: requirements.txt requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 
-DEMO_ARGS := --config.data.records=$(DEMO)/records --config.train.epochs=3 \
-  "--config.optimizer.decay_epochs=(2.2,2.7)"
+DEMO_ARGS := --config.data.records=$(DEMO)/records
 demo: $(VENV)/ready
 	$(BIN)/python launch.py --config=configs/synthetic.py:cs --job=prepare \
 	  --config.data.records=$(DEMO)/records

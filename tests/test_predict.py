@@ -39,7 +39,9 @@ def small(root, **model):
   )
   c.data.example.update(num_frames=8, frame_size=32, pose_steps=4)
   c.prepare.update(size=40, workers=0)
-  c.model.update(width=0.125, endpoint="Mixed_3b", embedding_dim=8, attention_hidden=8)
+  c.model.update(width=0.125, endpoint="Mixed_3b", frozen_until="")
+  c.model.update(embedding_dim=8, attention_hidden=8)
+  c.init.backbone = "none"
   c.model.update(num_classes=2, **model)
   c.train.eval_batch_size = 4
   return c

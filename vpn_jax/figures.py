@@ -279,7 +279,7 @@ def _attention_block(figure, top: float, network, record, label: str) -> list[li
     axes.spines["bottom"].set_color(FAINT)
 
   right = predicted == label
-  said = "predicted right" if right else f"predicted {predicted}"
+  said = "recognised" if right else f"predicted {predicted}"
   height = (top - 0.75 * TITLE) / figure.get_figheight()
   figure.text(
     MARGIN / WIDTH, height, f"{label}, {said} ({scores[0, best]:.2f})",

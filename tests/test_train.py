@@ -105,6 +105,14 @@ def test_eight_clips_are_learnt_by_heart(small_config, tmp_path):
   assert last["train/accuracy"] == 100.0
 
 
+def test_records_without_test_clips_train_all_the_same(small_config, tmp_path, capsys):
+  small_config.data.test = "subject:9"
+  small_config.train.steps = 1
+  train.run(small_config, str(tmp_path))
+  assert "no test clips among the records" in capsys.readouterr().out
+  assert not (tmp_path / "test").exists()
+
+
 def test_rate_falls_after_the_epochs_of_the_paper():
   from configs import ntu60
 

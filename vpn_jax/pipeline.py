@@ -176,6 +176,10 @@ def example(
   }
 
 
+class EmptyPartError(ValueError):
+  """No prepared clip belongs to a part of the protocol."""
+
+
 class Part:
   """The clips of one part of a protocol: names, labels and batches.
 
@@ -186,7 +190,7 @@ class Part:
   """
 
   def __init__(self, folder, index: records.Index, protocol, part: str, settings):
-    """Selects from `index`; ValueError when nothing is left."""
+    """Selects from `index`; EmptyPartError when nothing is left."""
     self.settings = settings
     self.skeleton = skeletons.get(index.skeleton)
     if self.skeleton.digest() != index.skeleton_digest:
@@ -206,7 +210,7 @@ class Part:
       and protocols.part(protocol, clip["attributes"]) == part
     ]
     if not self.clips:
-      raise ValueError(
+      raise EmptyPartError(
         f"no clip of {folder} belongs to the {part} part of {protocol}: prepare the "
         "rest of the dataset or choose another protocol."
       )
@@ -289,9 +293,14 @@ class Part:
 
 
 def open_parts(
-  data, parts: tuple[str, ...] = ("train", "test")
+  data,
+  parts: tuple[str, ...] = ("train", "test"),
+  *,
+  may_lack: tuple[str, ...] = (),
 ) -> tuple[records.Index, dict[str, Part]]:
   """Opens `config.data`: the index and the asked parts of its protocol.
+
+  Parts in `may_lack` are left out of the result when no prepared clip belongs to them.
 
   Raises: FileNotFoundError when nothing is prepared, ValueError for an empty part.
   """
@@ -308,6 +317,11 @@ def open_parts(
     )
   protocol = protocols.from_config(data)
   settings = Settings(**data.example)
-  return index, {
-    part: Part(data.records, index, protocol, part, settings) for part in parts
-  }
+  opened = {}
+  for part in parts:
+    try:
+      opened[part] = Part(data.records, index, protocol, part, settings)
+    except EmptyPartError:
+      if part not in may_lack:
+        raise
+  return index, opened

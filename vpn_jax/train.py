@@ -194,7 +194,7 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> dict[str, float]:
   parts = ("train", "validation", "test") if config.data.validation else (
     "train", "test",
   )  # fmt: skip
-  index, data = pipeline.open_parts(config.data, parts)
+  index, data = pipeline.open_parts(config.data, parts, may_lack=("test",))
   mesh.check_batch_size("config.train.batch_size", config.train.batch_size)
   mesh.check_batch_size("config.train.eval_batch_size", config.train.eval_batch_size)
   with (
@@ -285,7 +285,7 @@ def _train(config, workdir, index, data, out, runs) -> dict[str, float]:
   parameters = sum(p.size for p in jax.tree.leaves(state.params))
   out.say(
     f"{config.network} on {index.dataset} {config.data.protocol}: "
-    f"{len(train_part)} training clips, {len(data['test'])} test clips, "
+    f"{len(train_part)} training clips, {len(data.get('test', ()))} test clips, "
     f"{parameters / 1e6:.2f} M parameters, {total_steps} steps of {batch_size} clips "
     f"on {jax.device_count()} {jax.devices()[0].platform} device(s)"
   )
@@ -306,8 +306,8 @@ def _train(config, workdir, index, data, out, runs) -> dict[str, float]:
     steady_from = steady_from or time.monotonic()  # the first step also compiles
     out.progress(step, total_steps, batch_size, loss)
     ends_period = eval_steps and step // eval_steps > (step - 1) // eval_steps
-    if ends_period and step < total_steps:
-      which = "validation" if config.data.validation else "test"
+    which = "validation" if config.data.validation else "test"
+    if ends_period and step < total_steps and which in data:
       values = evaluate.metrics(scores(which))
       out.scalars(step, {f"{which}/{name}": v for name, v in values.items()})
       out.say(f"step {step}: {which} top-1 {values['top1']:.1f}")
@@ -326,23 +326,25 @@ def _train(config, workdir, index, data, out, runs) -> dict[str, float]:
     out.scalars(total_steps, {f"validation/{name}": v for name, v in values.items()})
     final = values["top1"]
   save(total_steps, final)
-  score_step(state.variables(), place(_first(eval_batches("test"))))  # compiles
-  test_began = time.monotonic()
-  predictions = scores("test")
-  test_seconds = time.monotonic() - test_began
-  result = evaluate.write(pathlib.Path(workdir) / "test", predictions)
-  out.scalars(total_steps, {f"test/{name}": v for name, v in result.items()})
-  result.update(
-    loss=loss,
-    steps=total_steps,
-    seconds=ended - began,
-    seconds_per_step=seconds_per_step,
-    train_clips_per_second=batch_size / max(seconds_per_step, 1e-9),
-    eval_clips_per_second=len(predictions.names) / max(test_seconds, 1e-9),
-    peak_memory_gib=peak_memory_gib(),
-    parameters=parameters,
-  )
-  if first_step <= total_steps:  # else it was finished before
+  result = {
+    "loss": loss,
+    "steps": total_steps,
+    "seconds": ended - began,
+    "seconds_per_step": seconds_per_step,
+    "train_clips_per_second": batch_size / max(seconds_per_step, 1e-9),
+    "parameters": parameters,
+  }
+  if "test" in data:
+    score_step(state.variables(), place(_first(eval_batches("test"))))  # compiles
+    test_began = time.monotonic()
+    predictions = scores("test")
+    test_seconds = time.monotonic() - test_began
+    values = evaluate.write(pathlib.Path(workdir) / "test", predictions)
+    out.scalars(total_steps, {f"test/{name}": v for name, v in values.items()})
+    speed = len(predictions.names) / max(test_seconds, 1e-9)
+    result.update(values, eval_clips_per_second=speed)
+  result["peak_memory_gib"] = peak_memory_gib()
+  if "test" in data and first_step <= total_steps:  # else it was finished before
     tables.write_summary(workdir, config.to_dict(), result)
   return result
 
@@ -364,10 +366,14 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
   if not workdir:
     raise ValueError("--workdir is empty, expected the folder of the run.")
   result = train(config, workdir)
+  tested = "no test clips among the records"
+  if "top1" in result:
+    tested = (
+      f"top-1 {result['top1']:.1f}, top-5 {result['top5']:.1f}, mean class "
+      f"{result['mean_class']:.1f} on {result['clips']} test clips"
+    )
   print(
-    f"{workdir}: top-1 {result['top1']:.1f}, top-5 {result['top5']:.1f}, mean class "
-    f"{result['mean_class']:.1f} on {result['clips']} test clips; loss "
-    f"{result['loss']:.4f} after {result['steps']} steps, "
+    f"{workdir}: {tested}; loss {result['loss']:.4f} after {result['steps']} steps, "
     f"{result['seconds_per_step']:.3f} s/step, "
     f"{result['train_clips_per_second']:.1f} clips/s, "
     f"{result['peak_memory_gib']:.2f} GiB peak, {result['seconds']:.0f} s in all"

@@ -173,6 +173,15 @@ def test_batches_do_not_depend_on_threads_or_workers(noise_records):
   assert not np.array_equal(plain[0]["index"], other[0]["index"])
 
 
+def test_one_clip_is_enough(noise_records):
+  rule = protocols.Protocol("subject", (1,), classes=("a",))
+  index = records.read_index(noise_records)
+  one = pipeline.Part(noise_records, index, rule, "train", SMALL)
+  one.clips[1:] = []
+  batches = take(one.train_batches(1, seed=0), 3)
+  assert [b["index"].tolist() for b in batches] == [[0], [0], [0]]
+
+
 def test_start_continues_where_another_stopped(noise_records):
   train = part(noise_records)
   whole = take(train.train_batches(8, seed=1), 5)

@@ -16,6 +16,7 @@ import numpy as np
 from vpn_jax import protocols, raw, records, skeletons
 
 Batch = dict[str, np.ndarray]
+_EPOCHS = 10_000_000  # "endless", with a length that still counts in 64 bits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -257,7 +258,7 @@ class Part:
       grain.MapDataset.source(range(len(self)))
       .seed(seed)
       .shuffle()
-      .repeat()
+      .repeat(_EPOCHS)
       .random_map(self._train_example)[this::total]
       .batch(batch_size // total)[start:]
     )

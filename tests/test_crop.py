@@ -80,6 +80,56 @@ def test_a_leap_of_one_frame_is_ignored_but_a_reach_is_not():
   assert inside(gone, crop.joint_box(gone, 640, 480)).all()
 
 
+def walk(frames=60):
+  """A person of 100 pixels who walks 300 to the right, and waves."""
+  joints = person(0, 200, frames=frames)
+  joints[..., 0] += np.linspace(150, 450, frames)[:, None, None]
+  return joints
+
+
+@pytest.mark.parametrize("window", [1, 2, 15, 200])
+def test_moving_boxes_hold_the_person_of_their_frame(window):
+  joints = walk()
+  joints[20:24] = np.nan
+  boxes = crop.moving_boxes(joints, 640, 480, window=window)
+  assert boxes.shape == (60, 4)
+  assert boxes.dtype == np.float32
+  assert (boxes == np.floor(boxes)).all()
+  np.testing.assert_array_equal(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
+  seen = np.isfinite(joints[:, 0, 0, 0])
+  for frame in np.flatnonzero(seen):
+    assert inside(joints[frame], boxes[frame]).all()
+  largest = crop.joint_box(joints, 640, 480)
+  assert (boxes[:, 2] - boxes[:, 0] <= largest[2] - largest[0]).all()
+  if window <= 15:
+    assert boxes[-1, 0] - boxes[0, 0] > 200  # it follows
+    assert (boxes[:, 2] - boxes[:, 0] < 280).all()  # and is not wide
+    assert (abs(np.diff(boxes[:, 0])) < 30).all()  # also over the gap
+
+
+def test_moving_boxes_are_smooth():
+  """A box that jitters would add motion to a person who stands still."""
+  joints = person(200, 200, frames=80)
+  joints += np.random.default_rng(1).normal(0, 8, (80, 1, 1, 2))
+  rough = crop.moving_boxes(joints, 640, 480, window=1)
+  calm = crop.moving_boxes(joints, 640, 480, window=31)
+  assert abs(np.diff(calm[:, 0])).max() <= 2 < abs(np.diff(rough[:, 0])).max()
+
+
+def test_clip_boxes():
+  joints = walk(30)
+  box = crop.joint_box(joints, 640, 480, slack=0.2, head_room=0.1)
+  still = crop.clip_boxes(crop.recipe(slack=0.2), joints, 640, 480)
+  np.testing.assert_array_equal(still, np.tile(np.float32(box), (30, 1)))
+  moving = crop.clip_boxes(crop.recipe(moving=9), joints, 640, 480)
+  assert (moving[0] != moving[-1]).any()
+  full = crop.clip_boxes(crop.recipe("full"), np.full((2, 0, 1, 2), np.nan), 640, 480)
+  np.testing.assert_array_equal(full, [[0, -80, 640, 560]] * 2)
+  corners = np.array([[[[100, 50], [140, 150]]]])
+  tight = crop.clip_boxes(crop.recipe("boxes", slack=0.0), corners, 640, 480)
+  np.testing.assert_array_equal(tight, [[70, 50, 170, 150]])  # no head room
+
+
 def test_nobody_in_the_image():
   for joints in (np.full((5, 1, 25, 2), np.nan), person(-500, -500), person(5000, 100)):
     with pytest.raises(BadClip, match="no joint lies inside the 640x480 image"):
@@ -135,6 +185,14 @@ def test_joints_follow_the_pixels(size):
   np.testing.assert_allclose(got[0, 0, 0] - 0.5, found, atol=0.3)
 
 
+def test_from_crop_is_the_way_back():
+  joints = walk(20).astype(np.float32)
+  boxes = crop.moving_boxes(joints, 640, 480, window=5)
+  there = crop.to_crop(joints, boxes, 128)
+  assert ((there >= 0) & (there <= 128)).all()
+  np.testing.assert_allclose(crop.from_crop(there, boxes, 128), joints, atol=1e-3)
+
+
 def test_to_crop_keeps_nan():
   assert np.isnan(crop.to_crop(np.full((2, 1, 3, 2), np.nan), (0, 0, 9, 9), 3)).all()
 
@@ -143,12 +201,14 @@ def test_recipe():
   made = crop.recipe("full", size=128, slack=0.2)
   assert (made["kind"], made["size"], made["slack"]) == ("full", 128, 0.2)
   assert made["version"] == crop.VERSION
-  with pytest.raises(ValueError, match="crop is 'face', expected 'joints' or 'full'"):
+  with pytest.raises(ValueError, match="crop is 'face', expected one of"):
     crop.recipe("face")
   with pytest.raises(ValueError, match="crop size is 4 pixels, expected 8 or more"):
     crop.recipe(size=4)
   with pytest.raises(ValueError, match="must not be negative"):
     crop.recipe(slack=-0.1)
+  with pytest.raises(ValueError, match="moving -1 must not be negative"):
+    crop.recipe(moving=-1)
 
 
 def test_genuine_clip_keeps_every_joint(shared):

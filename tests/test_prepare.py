@@ -57,6 +57,8 @@ def test_made_up_clips(tmp_path, capfd):
   for record in made:
     assert len(record.frames) == 6
     assert record.pose.shape == (6, 1, 25, 3)
+    assert record.boxes.shape == (6, 4)
+    assert np.isnan(record.visibility).all()  # not known of made-up clips
     assert record.image_joints.shape == (6, 1, 25, 2)
     assert records.decode_frame(record.frames[0]).shape == (32, 32, 3)
     assert set(record.attributes) == {"subject", "camera"}
@@ -144,6 +146,50 @@ def _alive(pid):
   return state != "Z"
 
 
+KILL_LOOP = """
+import ml_collections, sys, json, os, signal, time, random
+from vpn_jax import prepare
+
+config = ml_collections.ConfigDict(json.loads(sys.argv[1]))
+random.seed(0)
+for kills in range(200):
+  child = os.fork()
+  if not child:
+    prepare.prepare(config)
+    os._exit(0)
+  end = time.monotonic() + random.uniform(0.0, 0.3)
+  while not (ended := os.waitpid(child, os.WNOHANG))[0] and time.monotonic() < end:
+    time.sleep(0.001)
+  if ended[0]:
+    sys.exit(0 if ended[1] == 0 else "the child failed")
+  os.kill(child, signal.SIGKILL)
+  os.waitpid(child, 0)
+  print("killed", flush=True)
+sys.exit("never came to its end")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_kill_loop(tmp_path):
+  """Killed at moments that differ, until a run comes to its end: nothing is lost."""
+  c = config(tmp_path / "killed", clips=60)
+  c.data.clip_frames = 12
+  script = tmp_path / "script.py"
+  script.write_text(KILL_LOOP)
+  done = subprocess.run(
+    [sys.executable, str(script), c.to_json()],
+    env={**os.environ, "PYTHONPATH": str(ROOT)},
+    capture_output=True,
+    text=True,
+    timeout=120,
+  )
+  assert done.returncode == 0, done.stderr
+  assert done.stdout.count("killed") >= 5
+  c.data.records = str(tmp_path / "whole")
+  prepare.prepare(c)
+  assert content(tmp_path / "killed") == content(tmp_path / "whole")
+
+
 def test_running_again_changes_nothing(tmp_path):
   prepare.prepare(config(tmp_path, clips=4))
   before = content(tmp_path)
@@ -170,6 +216,8 @@ def test_a_shard_that_lost_bytes_is_made_again(tmp_path):
     ("prepare", "jpeg_quality", 50, r"crop\.jpeg_quality was 92, now 50"),
     ("prepare", "slack", 0.3, r"crop\.slack was 0\.1, now 0\.3"),
     ("prepare", "crop", "full", r"crop\.kind was joints, now full"),
+    ("prepare", "moving", 5, r"crop\.moving was 0, now 5"),
+    ("prepare", "head_room", 0.2, r"crop\.head_room was 0\.1, now 0\.2"),
     ("prepare", "clips_per_shard", 2, "clips_per_shard was 3, now 2"),
     ("data", "num_clips", 5, "num_clips was 4, now 5; clip_list was"),
     ("data", "seed", 1, "source was .*'seed': 0.*, now .*'seed': 1"),
@@ -209,12 +257,40 @@ def test_dry_run_only_counts(tmp_path, capfd):
   assert "synthetic: 10 clips" in capfd.readouterr().out
 
 
+def test_parts_by_several_machines_are_the_whole(tmp_path, capfd):
+  """Ten clips in four shards, in three parts: the one that ends last has the index."""
+  prepare.prepare(config(tmp_path / "whole"))
+  c = config(tmp_path / "parts", dry_run=True)
+  c.data.shard = "2/3"
+  assert prepare.prepare(c) is None
+  assert "part 2 of 3: 4 clips, shards 2 to 3" in capfd.readouterr().out
+  c.prepare.dry_run = False
+  for part in ("2/3", "0/3"):
+    c.data.shard = part
+    assert prepare.prepare(c) is None
+    assert not (tmp_path / "parts" / "index.json").exists()
+  assert "1 of 4 shards are left to other parts" in capfd.readouterr().out
+  c.data.shard = "1/3"
+  assert len(prepare.prepare(c).clips()) == 10
+  assert content(tmp_path / "parts") == content(tmp_path / "whole")
+  c.data.shard = "5/9"  # more parts than shards: this one has nothing to do
+  assert prepare.prepare(c) is not None
+
+
+@pytest.mark.parametrize("text", ["3/3", "1", "-1/2", "a/b", "1/0", "/", "²/3"])
+def test_wrong_parts(text, tmp_path):
+  c = config(tmp_path)
+  c.data.shard = text
+  with pytest.raises(ValueError, match=r"config\.data\.shard is .*, expected i/n"):
+    prepare.prepare(c)
+
+
 def test_settings_out_of_range(tmp_path):
   c = config(tmp_path)
   c.prepare.clips_per_shard = 0
   with pytest.raises(ValueError, match="clips_per_shard 0 and workers 0, expected"):
     prepare.prepare(c)
-  with pytest.raises(ValueError, match="crop is 'face'"):
+  with pytest.raises(ValueError, match="crop is 'face', expected 'person' or 'full'"):
     prepare.prepare(config(tmp_path, crop="face"))
 
 
@@ -248,7 +324,9 @@ def test_ntu(ntu_root, tmp_path, capfd):
   assert one.pose.shape == (8, 2, 25, 3)
   assert np.isnan(one.pose[:, 1]).all()
   assert np.isfinite(two.pose).all()
-  assert two.box[2] - two.box[0] > one.box[2] - one.box[0]  # holds both
+  sides = [r.boxes[0, 2] - r.boxes[0, 0] for r in (one, two)]
+  assert sides[1] > sides[0]  # holds both
+  assert (one.visibility[:, 0] == 1).all()
   printed = capfd.readouterr().out
   assert "ntu60 cs: train 3 of 40,091, test 3 of 16,487" in printed
   assert "ntu60 cv: train 0 of 37,646, test 6 of 18,932" in printed
@@ -326,6 +404,48 @@ def test_too_many_skipped_ends_with_an_error(ntu_root, tmp_path):
   assert len(prepare.prepare(c).clips()) == 3
 
 
+def test_skipped_clips_are_tried_again_when_asked(ntu_root, tmp_path):
+  films = list((ntu_root / "rgb").rglob("*A001*.avi"))
+  whole = [film.read_bytes() for film in films]
+  for film in films:
+    film.write_bytes(b"")
+  c = ntu_config(ntu_root, tmp_path / "out", max_skipped=1.0)
+  assert len(prepare.prepare(c).clips()) == 4
+  for film, film_bytes in zip(films, whole):
+    film.write_bytes(film_bytes)
+  assert len(prepare.prepare(c).clips()) == 4  # they are not looked at again
+  c.prepare.retry = True
+  assert len(prepare.prepare(c).clips()) == 6
+  c.data.records = str(tmp_path / "fresh")
+  prepare.prepare(c)
+  assert content(tmp_path / "out") == content(tmp_path / "fresh")
+
+
+def test_detections_and_a_moving_crop(ntu_root, tmp_path):
+  """The crop follows boxes of a file; of two clips without one, one has skeletons."""
+  lines = ["clip,frame,left,top,right,bottom"]
+  for subject in (1, 3):
+    for action in (1, 2):
+      name = f"S001C001P{subject:03d}R001A{action:03d}"
+      lines += [f"{name},{t},{10 + 5 * t},10,{30 + 5 * t},30" for t in range(0, 8, 2)]
+  (tmp_path / "boxes.csv").write_text("\n".join(lines))
+  c = ntu_config(ntu_root, tmp_path / "out", max_skipped=0.5, slack=0.0, moving=1)
+  c.data.boxes = str(tmp_path / "boxes.csv")
+  index = prepare.prepare(c)
+  assert (index.crop["kind"], index.crop["head_room"]) == ("boxes", 0.0)
+  assert index.source["boxes"]
+  made = read_all(tmp_path / "out")
+  assert len(made) == 4
+  left = made[0].boxes[:, 0]
+  np.testing.assert_allclose(left[:7], 10 + 5 * np.arange(7), atol=1)  # also between
+  np.testing.assert_array_equal(made[0].boxes[:, 3] - made[0].boxes[:, 1], 20)
+  skipped = (tmp_path / "out" / "skipped.tsv").read_text()
+  assert skipped.count("boxes.csv has no box for it") == 2
+  c.prepare.crop = "full"
+  with pytest.raises(ValueError, match=r"crop is 'full', but config\.data\.boxes is"):
+    prepare.prepare(c)
+
+
 def test_nothing_left_ends_with_an_error(ntu_root, tmp_path):
   c = ntu_config(ntu_root, tmp_path / "out", max_skipped=1.0)
   for film in list((ntu_root / "rgb").rglob("*.avi")):
@@ -372,7 +492,7 @@ def test_lengths_that_differ_a_little_are_cut():
 
 def test_full_frame():
   record = make(np.ones((4, 1, 25, 3), np.float32), 4, kind="full")
-  assert record.box == (0.0, -8.0, 64.0, 56.0)
+  np.testing.assert_array_equal(record.boxes, [[0, -8, 64, 56]] * 4)
   np.testing.assert_allclose(record.image_joints[0, 0, 1], [10.0, 14.0])
 
 
@@ -387,7 +507,7 @@ def test_nobody():
 
 def test_no_image_joints():
   pose = np.ones((4, 1, 25, 3), np.float32)
-  with pytest.raises(BadClip, match=r"no joints in the image to crop by; .*crop=full"):
+  with pytest.raises(BadClip, match=r"no joints in the image to crop by: .*crop=full"):
     make(pose, 4, at=np.nan)
   assert np.isnan(make(pose, 4, kind="full", at=np.nan).image_joints).all()
 
@@ -412,7 +532,8 @@ def test_gaps():
 
 def test_custom_clips_with_gaps(tmp_path):
   """From csv, npz and video to records, through the config."""
-  world = np.random.default_rng(0).normal(size=(12, 33, 3))
+  world = np.random.default_rng(0).normal(size=(12, 33, 4)).astype(np.float32)
+  world[..., 3] = 0.75
   world[4:6] = np.nan
   image = np.random.default_rng(1).uniform(0.3, 0.7, (12, 33, 2))
   np.savez(tmp_path / "world.npz", a=world)
@@ -436,9 +557,10 @@ def test_custom_clips_with_gaps(tmp_path):
   assert record.attributes == {"split": "train"}
   assert record.fps == 15
   assert np.isfinite(record.pose).all()
-  left, top, right, _ = record.box
-  back = record.image_joints[:, 0] * (right - left) / 32 + [left, top]
+  back = crop.from_crop(record.image_joints, record.boxes, 32)[:, 0]
   np.testing.assert_allclose(back, image * [64, 48], atol=1e-3)
+  np.testing.assert_array_equal(record.visibility[4:6], 0)  # drawn across the gap
+  np.testing.assert_array_equal(np.delete(record.visibility, (4, 5), axis=0), 0.75)
 
 
 def test_plan_is_readable(once):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-from vpn_jax import records, video
+from vpn_jax import crop, records, video
 
 LEFT, RIGHT, MIDDLE = (86, 180, 233), (240, 228, 66), (255, 255, 255)
 FILM_SIDES = 480, 960  # pixels; the longer side is brought between them
@@ -120,8 +120,7 @@ def film_frames(film: str, result, skeleton) -> Iterator[np.ndarray]:
   record = result.record
   if record is not None:
     side = records.decode_frame(record.frames[0]).shape[0]  # of the crop
-    left, top, right, bottom = record.box
-    joints = record.image_joints * (right - left) / side + np.array([left, top])
+    joints = crop.from_crop(record.image_joints, record.boxes, side)
   frames = itertools.islice(video.read_frames(film, threads=0), result.num_frames)
   for t, frame in enumerate(frames):
     window = result.windows[int(np.argmin(abs(middles - t)))]
@@ -133,7 +132,7 @@ def film_frames(film: str, result, skeleton) -> Iterator[np.ndarray]:
       steps = len(window.attention)
       step = (t - window.first) * steps // (window.last + 1 - window.first)
       heat = window.attention[int(np.clip(step, 0, steps - 1))]
-      box = tuple(scale * v for v in record.box)
+      box = tuple(scale * float(v) for v in record.boxes[t])
       frame = draw_heat(frame, heat, span, box)
     if record is not None:
       frame = draw_skeleton(frame, scale * joints[t], skeleton)

@@ -209,12 +209,7 @@ def score_record(
     seen = np.isfinite(record.pose[:, 0]).all(axis=-1).any(axis=-1)
     parts = [p for p in parts if seen[slice(*p)].any()]
   for first, end in parts[: max_windows or None]:
-    part = dataclasses.replace(
-      record,
-      frames=record.frames[first:end],
-      pose=record.pose[first:end],
-      image_joints=record.image_joints[first:end],
-    )
+    part = records.cut(record, first, end)
     shown = pipeline.frame_window(end - first, settings.num_frames, None)
     batch = pipeline.example(part, settings, network.skeleton, None)
     batch = {k: v[None] for k, v in batch.items() if k != "label"}

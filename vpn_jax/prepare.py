@@ -3,12 +3,15 @@
 The records folder holds `plan.json` (what is being made), one ArrayRecord file and one
 json per finished shard, `skipped.tsv`, and at the end `index.json`. A shard is finished
 when its json is there: both are written under another name and renamed, the json last.
-Bytes depend on the plan only, never on the number of processes or on interruptions.
+Bytes depend on the plan only, never on the number of processes, machines or
+interruptions. A worker holds one frame and a few megabytes of JPEG, however long the
+video.
 """
 
 import concurrent.futures
 import dataclasses
 import fcntl
+import glob
 import hashlib
 import itertools
 import json
@@ -40,27 +43,37 @@ def default_config() -> ml_collections.ConfigDict:
       "workers": -1,  # processes; -1: one per core, 0: none beside this one
       "clips_per_shard": 32,
       "max_skipped": 0.1,  # share of the clips that may be damaged
+      "retry": False,  # make shards with skipped clips again
       "dry_run": False,  # only count
-      "crop": "joints",  # around the person; "full": the whole frame
+      "verify": False,  # only read the records again, and draw some of them
+      "crop": "person",  # around joints or config.data.boxes; "full": the whole frame
       "size": 256,  # side of the crop, pixels
-      "slack": 0.1,  # of the joints' extent, on each side
+      "slack": 0.1,  # of the person's extent, on each side
+      "head_room": 0.1,  # of it, above the joints; not above boxes
+      "moving": 0,  # 0: one box per clip; else it follows, smoothed over these frames
       "jpeg_quality": 92,
     }
   )
 
 
 def run(config: ml_collections.ConfigDict, workdir: str = "") -> None:
-  """`prepare`, as launch.py calls it; `workdir` is not used."""
-  prepare(config)
+  """The job "prepare"; `workdir` is not used."""
+  if config.prepare.verify:
+    from vpn_jax import verify  # which draws: later in the list of modules
+
+    verify.verify(config)
+  else:
+    prepare(config)
 
 
 def prepare(config: ml_collections.ConfigDict) -> records.Index | None:
   """Writes the records of `config.data` to the folder `config.data.records`.
 
   Args:
-    config: `data` as `raw.open_dataset` reads it, with `records`; `prepare` as in
-      `default_config`.
-  Returns: the index; None when `dry_run`.
+    config: `data` as `raw.open_dataset` reads it, with `records` and, to divide the
+      work, `shard` "i/n": this run makes part i of n, counted from 0, and whichever
+      run finishes the last part writes the index. `prepare` as in `default_config`.
+  Returns: the index; None when `dry_run`, or while other parts are not finished.
   Raises: FileNotFoundError without raw data; ValueError for a setting out of range, or
     when the folder was begun with another plan; SystemExit when more clips than
     `max_skipped` were lost, or all (then no index is written).
@@ -72,13 +85,18 @@ def prepare(config: ml_collections.ConfigDict) -> records.Index | None:
       f"config.prepare has clips_per_shard {settings.clips_per_shard} and workers "
       f"{settings.workers}, expected at least 1 and -1."
     )
+  recipe = _recipe(config)
+  part, parts = parse_shard(config.data.get("shard") or "")
   dataset = raw.open_dataset(config.data)
   clips, left_out = dataset.clips()
-  recipe = crop.recipe(settings.crop, size=settings.size, slack=settings.slack)
-  recipe["jpeg_quality"] = int(settings.jpeg_quality)
+  jobs = _jobs(clips, settings.clips_per_shard)
+  mine = range(part * len(jobs) // parts, (part + 1) * len(jobs) // parts)
   print(f"{dataset.name}: {len(clips):,} clips, {len(left_out):,} left out by name")
   for reason, number in _reasons(left_out):
     print(f"  {number:,} x {reason}")
+  if parts > 1:
+    number = sum(len(jobs[i].clips) for i in mine)
+    print(f"  part {part} of {parts}: {number:,} clips, shards {_span(mine)}")
   if settings.dry_run:
     _print_counts(dataset, clips)
     return None
@@ -86,27 +104,81 @@ def prepare(config: ml_collections.ConfigDict) -> records.Index | None:
     raise SystemExit(f"error: no clip of {dataset.name} can be used; see the reasons.")
   folder = pathlib.Path(config.data.records)
   folder.mkdir(parents=True, exist_ok=True)
-  with _lock(folder):
+  with _lock(folder, mine):
     _check_plan(
       folder, _plan(dataset, clips, left_out, recipe, settings.clips_per_shard)
     )
-    jobs = _jobs(clips, settings.clips_per_shard)
     workers = settings.workers
     workers = len(os.sched_getaffinity(0)) if workers == -1 else workers
-    _make_shards(folder, dataset, recipe, jobs, workers)
+    own = [jobs[i] for i in mine]
+    _make_shards(folder, dataset, recipe, own, workers, settings.retry)
+    seconds = time.monotonic() - start
+    number = sum(len(job.clips) for job in own)
+    print(
+      f"{folder}: {number:,} clips, {seconds:.1f} s, {number / seconds:.1f} clips/s"
+    )
+    unfinished = [job for job in jobs if not _is_finished(folder, job)]
+    if unfinished:
+      print(
+        f"  {len(unfinished):,} of {len(jobs):,} shards are left to other parts; the "
+        f"last one to finish writes {records.INDEX_FILE}."
+      )
+      return None
     shards = [json.loads(_sidecar(folder, job.name).read_text()) for job in jobs]
     index = _finish(
       folder, dataset, clips, left_out, recipe, jobs, shards, settings.max_skipped
     )
-  seconds = time.monotonic() - start
   megabytes = sum(shard["bytes"] for shard in shards) / 1e6
   _print_counts(dataset, index.clips())
   done = sum(len(clips) for clips in index.shards.values())
   print(
-    f"{folder}: {done:,} clips, {index.skipped:,} skipped ({SKIPPED_FILE}), "
-    f"{megabytes:,.1f} MB, {seconds:.1f} s, {len(clips) / seconds:.1f} clips/s"
+    f"  {done:,} clips, {index.skipped:,} skipped ({SKIPPED_FILE}), {megabytes:,.1f} MB"
   )
   return index
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+  """Reads "i/n" as (i, n), and "" as (0, 1).
+
+  Raises: ValueError when it is not of that form with 0 <= i < n.
+  """
+  first, _, second = (text or "0/1").partition("/")
+  if not (
+    first.isascii() and second.isascii() and first.isdigit() and second.isdigit()
+  ):
+    raise ValueError(f"config.data.shard is {text!r}, expected i/n such as 0/8.")
+  part, parts = int(first), int(second)
+  if part >= parts:
+    raise ValueError(
+      f"config.data.shard is {text!r}, expected i/n with i from 0 to n - 1."
+    )
+  return part, parts
+
+
+def _recipe(config) -> dict:
+  settings, boxes = config.prepare, config.data.get("boxes") or ""
+  if settings.crop not in ("person", "full"):
+    raise ValueError(
+      f"config.prepare.crop is {settings.crop!r}, expected 'person' or 'full'."
+    )
+  if settings.crop == "full" and boxes:
+    raise ValueError(
+      f"config.prepare.crop is 'full', but config.data.boxes is {boxes!r}: leave one "
+      "of them out."
+    )
+  kind = "full" if settings.crop == "full" else "boxes" if boxes else "joints"
+  recipe = crop.recipe(
+    kind,
+    size=settings.size,
+    slack=settings.slack,
+    head_room=settings.head_room,
+    moving=settings.moving,
+  )
+  return {**recipe, "jpeg_quality": int(settings.jpeg_quality)}
+
+
+def _span(numbers: range) -> str:
+  return f"{numbers[0]} to {numbers[-1]}" if numbers else "none"
 
 
 # Plan: what the bytes depend on, and nothing else.
@@ -140,7 +212,7 @@ def _check_plan(folder: pathlib.Path, plan: dict) -> None:
         f"{folder} holds records ({', '.join(strangers[:2])}) but no {PLAN_FILE}: set "
         "config.data.records to an empty folder."
       )
-    _write(path, json.dumps(plan, indent=1))
+    records.write_text(path, json.dumps(plan, indent=1))
     return
   try:
     old = json.loads(path.read_text())
@@ -177,8 +249,12 @@ def _jobs(clips: list[Clip], clips_per_shard: int) -> list[_Job]:
   ]
 
 
+def _stem(shard: str) -> str:
+  return shard.removesuffix(".array_record")
+
+
 def _sidecar(folder: pathlib.Path, shard: str) -> pathlib.Path:
-  return folder / (shard.removesuffix(".array_record") + ".json")
+  return folder / (_stem(shard) + ".json")
 
 
 def _is_finished(folder: pathlib.Path, job: _Job) -> bool:
@@ -191,11 +267,20 @@ def _is_finished(folder: pathlib.Path, job: _Job) -> bool:
     return False
 
 
-def _make_shards(folder, dataset, recipe, jobs, workers) -> None:
+def _lost_clips(folder: pathlib.Path, job: _Job) -> bool:
+  return bool(json.loads(_sidecar(folder, job.name).read_text())["skipped"])
+
+
+def _make_shards(folder, dataset, recipe, jobs, workers, retry) -> None:
   """Makes what is not finished, with a bar over all clips."""
-  for partial in folder.glob("*.partial"):
-    partial.unlink()
-  todo = [job for job in jobs if not _is_finished(folder, job)]
+  for job in jobs:
+    for partial in folder.glob(glob.escape(_stem(job.name)) + ".*partial"):
+      partial.unlink()
+  todo = [
+    job
+    for job in jobs
+    if not _is_finished(folder, job) or (retry and _lost_clips(folder, job))
+  ]
   total = sum(len(job.clips) for job in jobs)
   left = sum(len(job.clips) for job in todo)
   bar = tqdm.tqdm(
@@ -262,84 +347,103 @@ def _work(job: _Job) -> None:
 
 def _make_shard(folder, dataset, recipe, job: _Job, tick) -> None:
   """Writes one shard and then its json; `tick` is called after each clip."""
-  payloads, done, skipped = [], [], []
-  for clip in job.clips:
-    try:
-      record = make_record(dataset, clip, recipe)
-      payloads.append(records.encode(record))
-      done.append(records.summary(record))
-    except BadClip as e:
-      skipped.append([clip.name, str(e)])
-    except MemoryError:
-      raise
-    except Exception as e:  # one odd file must not stop a week of work; it is listed
-      skipped.append([clip.name, f"unexpected {type(e).__name__}: {e}"])
-    tick()
-  path = folder / job.name
-  size = 0
-  if payloads:
-    partial = folder / (job.name + ".partial")
-    records.write_shard(partial, payloads)
-    size = partial.stat().st_size
+  _sidecar(folder, job.name).unlink(missing_ok=True)
+  skipped = []
+
+  def usable():
+    for clip in job.clips:
+      try:
+        yield make_record(dataset, clip, recipe, folder)
+      except BadClip as e:
+        skipped.append([clip.name, str(e)])
+      except (MemoryError, GeneratorExit):
+        raise
+      except Exception as e:  # one odd file must not stop a week of work; it is listed
+        skipped.append([clip.name, f"unexpected {type(e).__name__}: {e}"])
+      tick()
+
+  path, partial = folder / job.name, folder / (job.name + ".partial")
+  done = records.write_shard(partial, usable())
+  size = partial.stat().st_size if done else 0
+  if done:
     partial.rename(path)
+  else:
+    partial.unlink()
+    path.unlink(missing_ok=True)
   content = {"clips": done, "skipped": skipped, "bytes": size}
-  _write(_sidecar(folder, job.name), json.dumps(content))
+  records.write_text(_sidecar(folder, job.name), json.dumps(content))
 
 
-def make_record(dataset: Dataset, clip: Clip, recipe: dict) -> records.Record:
+def make_record(
+  dataset: Dataset,
+  clip: Clip,
+  recipe: dict,
+  folder: str | pathlib.Path | None = None,
+) -> records.Record:
   """Reads, crops and compresses one clip.
 
   Args:
     dataset: where the clip is from.
     clip: which.
     recipe: `crop.recipe` with "jpeg_quality".
+    folder: for the frames of a long clip until they are written; see `records.Spool`.
   Raises: BadClip when it cannot be used.
   """
   opened = dataset.read(clip)
-  pose, image_joints = opened.pose, opened.image_joints
+  pose = opened.pose
   if not np.isfinite(pose).all(axis=-1).any():
     raise BadClip("nobody in any frame")
-  if recipe["kind"] == "joints" and np.isnan(image_joints).all():
-    raise BadClip(
-      "no joints in the image to crop by; config.prepare.crop=full takes all"
-    )
+  points = _crop_points(opened, recipe["kind"])
   most = int(len(pose) / (1 - LENGTH_TOLERANCE))
-  size, box, blobs = recipe["size"], None, []
-  for frame in opened.frames():
-    if len(blobs) == most:
+  boxes, blobs = None, records.Spool(folder)
+  for t, frame in enumerate(opened.frames()):
+    if t == most:
       raise BadClip(_lengths(len(pose), f"more than {most}"))
-    if box is None:
+    if boxes is None:
       height, width = frame.shape[:2]
-      if recipe["kind"] == "full":
-        box = crop.full_box(width, height)
-      else:
-        box = crop.joint_box(
-          image_joints,
-          width,
-          height,
-          slack=recipe["slack"],
-          head_room=recipe["head_room"],
-        )
-    cut = crop.crop_and_resize(frame, box, size)
+      boxes = crop.clip_boxes(recipe, points, width, height)
+    cut = crop.crop_and_resize(frame, boxes[min(t, len(boxes) - 1)], recipe["size"])
     blobs.append(records.encode_frame(cut, recipe["jpeg_quality"]))
   if not blobs:
     raise BadClip("the video holds no frame")
   common = min(len(pose), len(blobs))
   if common < (1 - LENGTH_TOLERANCE) * max(len(pose), len(blobs)):
     raise BadClip(_lengths(len(pose), len(blobs)))
-  pose = fill_gaps(pose)[:common]
-  if not np.isfinite(pose).all(axis=-1).any():
+  blobs.truncate(common)
+  filled = fill_gaps(pose)[:common]
+  seen = np.isfinite(pose[:common]).all(axis=-1)
+  if not np.isfinite(filled).all(axis=-1).any():
     raise BadClip(f"nobody in the first {common} frames, where the video ends")
+  visibility = np.full(pose.shape[:-1], np.nan, np.float32)
+  if opened.visibility is not None:
+    visibility = opened.visibility
+  drawn = np.isfinite(filled).all(axis=-1) & ~seen
+  image_joints = fill_gaps(opened.image_joints)[:common]
   return records.Record(
     name=clip.name,
     label=clip.label,
     attributes=clip.attributes,
     fps=opened.fps,
-    box=box,
-    frames=tuple(blobs[:common]),
-    pose=pose,
-    image_joints=crop.to_crop(fill_gaps(image_joints)[:common], box, size),
+    boxes=boxes[:common],
+    frames=blobs,
+    pose=filled,
+    image_joints=crop.to_crop(image_joints, boxes[:common], recipe["size"]),
+    visibility=np.where(drawn, np.float32(0), visibility[:common]),
   )
+
+
+def _crop_points(opened: raw.RawClip, kind: str) -> np.ndarray:
+  """What the crop goes around, float [F, people, K, 2] in pixels of the video."""
+  if kind == "boxes":
+    if opened.boxes is None or np.isnan(opened.boxes).all():
+      raise BadClip("nobody was detected in any frame")
+    return opened.boxes.reshape(*opened.boxes.shape[:2], 2, 2)
+  if kind == "joints" and np.isnan(opened.image_joints).all():
+    raise BadClip(
+      "no joints in the image to crop by: give detections (config.data.boxes), or take "
+      "the whole frame (config.prepare.crop=full)"
+    )
+  return opened.image_joints
 
 
 def _lengths(poses: int, frames: int | str) -> str:
@@ -379,14 +483,15 @@ def _finish(
   damaged = [tuple(pair) for shard in shards for pair in shard["skipped"]]
   skipped = sorted(left_out + damaged)
   lines = [f"{_one_line(name)}\t{_one_line(reason)}\n" for name, reason in skipped]
-  _write(folder / SKIPPED_FILE, "".join(lines))
+  records.write_text(folder / SKIPPED_FILE, "".join(lines))
   if len(damaged) == len(clips) or len(damaged) > max_skipped * len(clips):
     (folder / records.INDEX_FILE).unlink(missing_ok=True)
     reasons = "; ".join(f"{n:,} x {reason}" for reason, n in _reasons(damaged)[:3])
     raise SystemExit(
       f"error: {len(damaged):,} of {len(clips):,} clips cannot be used, accepted are "
       f"{max_skipped:.1%}: {reasons}. {folder / SKIPPED_FILE} lists them; repair them "
-      "and delete the folder, or raise config.prepare.max_skipped and run again."
+      "and run again with --config.prepare.retry=True, or raise "
+      "config.prepare.max_skipped."
     )
   index = records.Index(
     dataset=dataset.name,
@@ -395,6 +500,7 @@ def _finish(
     skeleton_digest=skeletons.get(dataset.skeleton).digest(),
     crop=recipe,
     shards={j.name: s["clips"] for j, s in zip(jobs, shards) if s["clips"]},
+    source=dataset.source,
     skipped=len(skipped),
   )
   index.save(folder)
@@ -432,31 +538,28 @@ def _one_line(text: str) -> str:
   return " ".join(text.split())
 
 
-def _write(path: pathlib.Path, text: str) -> None:
-  """Writes a small file at once or not at all."""
-  partial = path.with_name(path.name + ".partial")
-  partial.write_text(text, encoding="utf-8")
-  partial.rename(path)
-
-
 class _lock:
-  """Holds a records folder, so that two runs never write to it together.
+  """Holds a range of shards of a records folder, so that no two runs make the same one.
 
   The system lets go of it when the process ends, however it ends.
   """
 
-  def __init__(self, folder: pathlib.Path):
-    self._path = folder / ".lock"
+  def __init__(self, folder: pathlib.Path, shards: range):
+    self._path, self._shards = folder / ".lock", shards
 
   def __enter__(self):
-    self._file = open(self._path, "w")
+    self._file = open(self._path, "a")
+    if not self._shards:  # a length of 0 would lock all
+      return
     try:
-      fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as e:
+      fcntl.lockf(
+        self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, len(self._shards), self._shards[0]
+      )
+    except (BlockingIOError, PermissionError) as e:
       self._file.close()
       raise ValueError(
-        f"another run is preparing {self._path.parent}: wait for it, or set "
-        "config.data.records to another folder."
+        f"another run is preparing {self._path.parent}: wait for it, set "
+        "config.data.shard to another part, or config.data.records to another folder."
       ) from e
     except OSError:  # a file system without locks
       pass

@@ -95,7 +95,7 @@ def make_record(
   Raises: ValueError or FileNotFoundError that says what is wrong with which file.
   """
   recipe = trained.provenance.crop
-  lacking = {"kind", "size", "slack", "head_room", "jpeg_quality"} - recipe.keys()
+  lacking = {*crop.recipe(), "jpeg_quality"} - recipe.keys()
   if lacking or recipe.get("version") != crop.VERSION:
     raise ValueError(
       f"the crop recipe of {trained.workdir} is {recipe}, expected version "

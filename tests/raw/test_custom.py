@@ -161,7 +161,7 @@ def test_rows_that_cannot_be_used(folder):
     ({"a": np.zeros((0, J, 3))}, r"\[0, 33, 3\], expected float"),
     ({"a": np.zeros((6, J))}, r"\[6, 33\], expected float"),
     ({"a": np.zeros((6, J, 3), int)}, "int64"),
-    ({"a": np.full((6, J, 3), np.nan)}, "nobody found in any frame"),
+    ({"a": np.full((6, J, 3), np.nan)}, "has nobody in any frame"),
     ({"a": np.full((6, J, 3), np.inf)}, "infinite numbers"),
     ({"a": np.zeros((5, J, 3))}, "differ in frames, persons or joints"),
     ({"a": np.array([None, {}])}, "cannot be read: Object arrays"),

@@ -134,7 +134,7 @@ def test_motion_is_the_summed_variance():
   """Two frames, one joint at x = 0 and 2: variance 1; the others rest."""
   world = np.zeros((2, 25, 3), np.float32)
   world[1, 4, 0] = 2.0
-  assert ntu.Body(world, world[..., :2]).motion == pytest.approx(1.0)
+  assert ntu.Body(world, world[..., :2], world[..., 0]).motion == pytest.approx(1.0)
 
 
 def test_ghosts_are_dropped(tmp_path):
@@ -203,6 +203,8 @@ def test_read(root):
   assert opened.pose.shape == (8, 2, 25, 3)
   assert opened.image_joints.shape == (8, 2, 25, 2)
   assert opened.pose.dtype == opened.image_joints.dtype == np.float32
+  assert (opened.visibility[:, 0] == 1.0).all()  # tracked
+  assert np.isnan(opened.visibility[:, 1]).all()
   assert np.isfinite(opened.pose[:, 0]).all()
   assert np.isnan(opened.pose[:, 1]).all()
   assert opened.fps == 30

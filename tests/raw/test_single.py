@@ -61,12 +61,16 @@ def test_no_pose_stands_at_the_origin(film):
 @pytest.mark.parametrize(
   ("world", "image", "words"),
   [
-    (joints(6, 33, 3), joints(6, 33, 2), r"\[6, 33, 3\], expected float \[T, 25, 3\]"),
-    (joints(6, 25, 2), joints(6, 25, 2), r"`world` is float32 \[6, 25, 2\]"),
+    (joints(6, 33, 3), joints(6, 33, 2), r"\[6, 33, 3\], expected float \[F, 25, 3"),
+    (joints(6, 25, 2), joints(6, 25, 2), r"`world` of x.npz is float32 \[6, 25, 2\]"),
     (joints(6, 25, 3), joints(5, 25, 2), "differ in frames, persons or joints"),
-    (joints(0, 25, 3), joints(0, 25, 2), r"`world` is float32 \[0, 25, 3\]"),
-    (np.full((6, 25, 3), np.nan), joints(6, 25, 2), "`world` has nobody in any frame"),
-    (np.zeros((6, 25, 3), int), joints(6, 25, 2), "`world` is int64"),
+    (joints(0, 25, 3), joints(0, 25, 2), r"`world` of x.npz is float32 \[0, 25, 3\]"),
+    (
+      np.full((6, 25, 3), np.nan),
+      joints(6, 25, 2),
+      "`world` of x.npz has nobody in any frame",
+    ),
+    (np.zeros((6, 25, 3), int), joints(6, 25, 2), "`world` of x.npz is int64"),
     (joints(6, 25, 3), joints(6, 25, 2, scale=500), "image_units=pixel"),
   ],
 )

@@ -84,7 +84,7 @@ class Dataset(Protocol):
 
 _OBTAIN = {
   "synthetic": "The clips are made up on this machine",
-  "custom": "Put your videos, an index and joints in a folder",
+  "custom": "Put your videos in a folder, <class>/<clip>.mp4, or write an index",
   "ntu60": "Request NTU RGB+D at https://rose1.ntu.edu.sg/dataset/actionRecognition/",
   "ntu120": "Request NTU RGB+D at https://rose1.ntu.edu.sg/dataset/actionRecognition/",
   "smarthome": "Request Toyota Smarthome at https://project.inria.fr/toyotasmarthome/",
@@ -117,55 +117,121 @@ def open_dataset(data) -> Dataset:
   """The raw dataset that a config's data block names.
 
   Args:
-    data: ConfigDict with `dataset` (ntu60, ntu120, custom or synthetic) and
-      ntu60, ntu120: `raw`, the folder that holds the files at any depth;
-      custom: `index`, `skeleton`, `world_joints`, `image_joints`, and, where they
-        differ from the defaults of `custom.Custom`, `image_units`, `columns` and
-        `allow_absolute`;
+    data: ConfigDict with `dataset` and
+      ntu60, ntu120, smarthome, nucla: `raw`, the folder that holds the files at any
+        depth;
+      custom: either `raw`, a folder of `<class>/<clip>.mp4` with `skeleton` and
+        `pattern` (see `folders.Folders`), or `index`, `skeleton`, `world_joints`,
+        `image_joints`, and, where they differ from the defaults of `custom.Custom`,
+        `image_units`, `columns` and `allow_absolute`;
       synthetic: `seed`, `num_clips`, and `clip_frames`, `frame_height`,
-        `frame_width` where they differ from `synthetic.Settings`.
+        `frame_width` where they differ from `synthetic.Settings`;
+      any but synthetic: `pose`, "mediapipe" to estimate the poses from the video with
+        the bundle `pose_model`, "" for the dataset's own; `boxes`, a file of detections
+        for the crop (see `detections.Detected`), "mediapipe", or "".
   Raises: FileNotFoundError when raw data is missing, with how to get it; ValueError
-    for an unknown dataset or one that cannot be read from raw files yet.
+    for an unknown dataset or a setting that is not possible.
   """
-  known = ("ntu60", "ntu120", "custom", "synthetic")
-  if data.dataset in ("ntu60", "ntu120"):
-    from vpn_jax.raw import ntu
-
-    if not data.get("raw"):
-      raise FileNotFoundError(f"config.data.raw is not set. {obtain(data.dataset)}")
-    return ntu.NTU(data.raw, which=int(data.dataset.removeprefix("ntu")))
-  if data.dataset == "custom":
-    from vpn_jax.raw import custom
-
-    for field in ("index", "world_joints"):
-      if not data.get(field):
-        raise FileNotFoundError(
-          f"config.data.{field} is not set: a dataset of your own needs an index csv "
-          "and the joints as npz; vpn_jax/raw/custom.py describes both."
-        )
-    return custom.Custom(
-      data.index,
-      data.skeleton,
-      data.world_joints,
-      data.get("image_joints") or None,
-      image_units=data.get("image_units") or "fraction",
-      columns=dict(data.get("columns") or {}),
-      allow_absolute=bool(data.get("allow_absolute")),
-    )
-  if data.dataset == "synthetic":
-    from vpn_jax import synthetic
-    from vpn_jax.raw import made_up
-
-    fields = {
-      "num_frames": data.get("clip_frames"),
-      "height": data.get("frame_height"),
-      "width": data.get("frame_width"),
-    }
-    settings = synthetic.Settings(**{k: v for k, v in fields.items() if v})
-    return made_up.MadeUp(data.seed, data.num_clips, settings)
-  if data.dataset in _OBTAIN:
+  if data.dataset not in _OPEN:
     raise ValueError(
-      f"config.data.dataset is {data.dataset!r}, which cannot be prepared from its raw "
-      f"files yet; expected one of {known}."
+      f"config.data.dataset is {data.dataset!r}, expected one of {tuple(_OPEN)}."
     )
-  raise ValueError(f"config.data.dataset is {data.dataset!r}, expected one of {known}.")
+  pose, boxes = data.get("pose") or "", data.get("boxes") or ""
+  if pose not in ("", "mediapipe"):
+    raise ValueError(
+      f"config.data.pose is {pose!r}, expected 'mediapipe', or '' for the dataset's "
+      "own."
+    )
+  if data.dataset == "synthetic" and (pose or boxes):
+    raise ValueError(
+      "config.data.pose or config.data.boxes is set, but made-up clips have no video "
+      "file to look at: leave both out."
+    )
+  dataset = _OPEN[data.dataset](data, poses=not pose)
+  if pose == "mediapipe" or boxes == "mediapipe":
+    from vpn_jax.raw import estimate
+
+    wrap = estimate.Estimated if pose else estimate.EstimatedBoxes
+    dataset = wrap(dataset, data.get("pose_model") or "")
+  if boxes and boxes != "mediapipe":
+    from vpn_jax.raw import detections
+
+    dataset = detections.Detected(dataset, boxes)
+  return dataset
+
+
+# One function a dataset. A module is imported when its dataset is asked for.
+
+
+def _folder(data) -> str:
+  if not data.get("raw"):
+    raise FileNotFoundError(f"config.data.raw is not set. {obtain(data.dataset)}")
+  return data.raw
+
+
+def _open_ntu(data, poses: bool) -> Dataset:
+  from vpn_jax.raw import ntu
+
+  which = int(data.dataset.removeprefix("ntu"))
+  return ntu.NTU(_folder(data), which=which, poses=poses)
+
+
+def _open_smarthome(data, poses: bool) -> Dataset:
+  from vpn_jax.raw import smarthome
+
+  return smarthome.Smarthome(_folder(data), poses=poses)
+
+
+def _open_nucla(data, poses: bool) -> Dataset:
+  from vpn_jax.raw import nucla
+
+  return nucla.NUCLA(_folder(data), poses=poses)
+
+
+def _open_custom(data, poses: bool) -> Dataset:
+  from vpn_jax.raw import custom, folders
+
+  if data.get("raw"):
+    return folders.Folders(
+      data.raw, data.skeleton, pattern=data.get("pattern") or "", poses=poses
+    )
+  needed = ("index", "world_joints") if poses else ("index",)
+  lacking = [field for field in needed if not data.get(field)]
+  if lacking:
+    raise FileNotFoundError(
+      f"config.data.{lacking[0]} is not set: a dataset of your own is a folder of "
+      "<class>/<clip>.mp4 (config.data.raw), or an index csv with the joints as npz; "
+      "configs/custom.py describes both."
+    )
+  return custom.Custom(
+    data.index,
+    data.skeleton,
+    (data.world_joints or None) if poses else None,
+    (data.get("image_joints") or None) if poses else None,
+    image_units=data.get("image_units") or "fraction",
+    columns=dict(data.get("columns") or {}),
+    allow_absolute=bool(data.get("allow_absolute")),
+  )
+
+
+def _open_synthetic(data, poses: bool) -> Dataset:
+  from vpn_jax import synthetic
+  from vpn_jax.raw import made_up
+
+  fields = {
+    "num_frames": data.get("clip_frames"),
+    "height": data.get("frame_height"),
+    "width": data.get("frame_width"),
+  }
+  settings = synthetic.Settings(**{k: v for k, v in fields.items() if v})
+  return made_up.MadeUp(data.seed, data.num_clips, settings)
+
+
+_OPEN: dict[str, Callable[..., Dataset]] = {
+  "ntu60": _open_ntu,
+  "ntu120": _open_ntu,
+  "smarthome": _open_smarthome,
+  "nucla": _open_nucla,
+  "custom": _open_custom,
+  "synthetic": _open_synthetic,
+}

@@ -14,8 +14,8 @@ a protocol can split by. The joints are npz files with one array per clip name:
   - image joints, [F, J, 2 or more] or [F, persons, J, 2 or more]: x, y in the video, as
     fractions of its width and height or in pixels, for the crop.
 
-Numbers after these, such as a visibility, are not read. NaN marks what was not found;
-`prepare.py` bridges short gaps.
+A fourth number of the world joints is their visibility; others are not read. NaN marks
+what was not found; `prepare.py` bridges short gaps.
 """
 
 import csv
@@ -23,12 +23,11 @@ import hashlib
 import os
 import pathlib
 import zipfile
-import zlib
 
 import numpy as np
 
 from vpn_jax import protocols, skeletons, video
-from vpn_jax.raw import BadClip, Clip, RawClip
+from vpn_jax.raw import BadClip, Clip, RawClip, joints
 
 # Field -> names of its column; the first that the csv has counts.
 COLUMNS = {
@@ -48,7 +47,7 @@ class Custom:
     self,
     index: str | pathlib.Path,
     skeleton: str,
-    world_joints: str | pathlib.Path,
+    world_joints: str | pathlib.Path | None,
     image_joints: str | pathlib.Path | None = None,
     *,
     image_units: str = "fraction",
@@ -61,6 +60,7 @@ class Custom:
       index: the csv, UTF-8.
       skeleton: name in `skeletons.SKELETONS`.
       world_joints: npz of the poses; relative to the csv's folder or to where you are.
+        None when they come from elsewhere: then clips cannot be `read`.
       image_joints: npz for the crop; None when the full frame is taken.
       image_units: "fraction" (0 to 1) or "pixel".
       columns: other names for the columns of `COLUMNS`, such as {"clip": "id"}; ""
@@ -70,10 +70,6 @@ class Custom:
       columns, a name that appears twice, label ids that are not 0, 1, 2, ..., or an npz
       that is none.
     """
-    if image_units not in ("fraction", "pixel"):
-      raise ValueError(
-        f"image_units is {image_units!r}, expected 'fraction' or 'pixel'."
-      )
     self.index = pathlib.Path(index)
     if not self.index.is_file():
       raise FileNotFoundError(
@@ -81,9 +77,11 @@ class Custom:
         "and label, one line per clip."
       )
     self.skeleton = skeletons.get(skeleton).name
-    self.image_units = image_units
+    self.image_units = joints.check_units(image_units, "config.data.image_units")
     self.allow_absolute = allow_absolute
-    self.world_joints = self._joint_file(world_joints, "world_joints")
+    self.world_joints = (
+      self._joint_file(world_joints, "world_joints") if world_joints else None
+    )
     self.image_joints = (
       self._joint_file(image_joints, "image_joints") if image_joints else None
     )
@@ -181,55 +179,44 @@ class Custom:
   def read(self, clip: Clip) -> RawClip:
     """See `raw.Dataset`."""
     header = video.probe(clip.video)
-    pose = self._joints(self.world_joints, clip.pose, 3)
+    body = skeletons.get(self.skeleton)
+    array, what = self._array(self.world_joints, clip.pose)
+    pose, visibility = joints.world(array, body, what)
     if self.image_joints is None:
       image_joints = np.full((*pose.shape[:-1], 2), np.nan, np.float32)
     else:
-      image_joints = self._joints(self.image_joints, clip.pose, 2)
-      if image_joints.shape[:-1] != pose.shape[:-1]:
-        raise BadClip(
-          f"world joints {pose.shape[:-1]} and image joints {image_joints.shape[:-1]} "
-          "differ in frames, persons or joints"
-        )
-      if self.image_units == "fraction":
-        image_joints = image_joints * np.float32([header.width, header.height])
+      array, what = self._array(self.image_joints, clip.pose)
+      image_joints = joints.image(
+        array,
+        body,
+        what,
+        units=self.image_units,
+        width=header.width,
+        height=header.height,
+      )
+      joints.check_pair(pose, image_joints, clip.name)
     return RawClip(
-      pose, image_joints, lambda: video.read_frames(clip.video), header.fps
+      pose,
+      image_joints,
+      lambda: video.read_frames(clip.video),
+      header.fps,
+      visibility,
     )
 
-  def _joints(self, path: pathlib.Path, name: str, channels: int) -> np.ndarray:
-    """One clip's array of an npz: float32 [F, persons, J, channels]; NaN: not found."""
+  def _array(self, path: pathlib.Path, name: str) -> tuple[np.ndarray, str]:
+    """One clip's array of an npz, and where it is from in words."""
     if path not in self._open_files:
       try:
         self._open_files[path] = np.load(path, allow_pickle=False)
-      except (OSError, ValueError, EOFError, zipfile.BadZipFile) as e:
+      except joints.UNREADABLE as e:
         raise BadClip(f"{path.name} is not an npz file: {e}") from e
+    what = f"{path.name}, array {name!r}"
     try:
-      joints = self._open_files[path][name]
+      return self._open_files[path][name], what
     except KeyError as e:
       raise BadClip(f"{path.name} has no array {name!r}") from e
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as e:
-      raise BadClip(f"{path.name}, array {name!r} cannot be read: {e}") from e
-    expected = skeletons.get(self.skeleton).num_joints
-    if (
-      joints.dtype.kind != "f"
-      or joints.ndim not in (3, 4)
-      or joints.shape[-2] != expected
-      or joints.shape[-1] < channels
-      or 0 in joints.shape
-    ):
-      raise BadClip(
-        f"{path.name}, array {name!r} is {joints.dtype} {list(joints.shape)}, expected "
-        f"float [F, {expected}, {channels} or more]"
-      )
-    joints = joints[..., :channels].astype(np.float32)
-    if np.isinf(joints).any():
-      raise BadClip(f"{path.name}, array {name!r} holds infinite numbers")
-    joints = joints if joints.ndim == 4 else joints[:, None]
-    found = np.isfinite(joints).all(axis=-1, keepdims=True)
-    if not found.any():
-      raise BadClip(f"{path.name}, array {name!r}: nobody found in any frame")
-    return np.where(found, joints, np.float32(np.nan))
+    except joints.UNREADABLE as e:
+      raise BadClip(f"{what} cannot be read: {e}") from e
 
   def __getstate__(self):
     return {**self.__dict__, "_open_files": {}}  # every process opens its own

@@ -67,10 +67,13 @@ class Body:
   Attributes:
     world: float32 [F, 25, 3], metres, Kinect camera axes: x, y up, z away from it.
     image: float32 [F, 25, 2], pixels of the 1920x1080 video; NaN where not finite.
+    visibility: float32 [F, 25], Kinect's tracking state: 1 tracked, 0.5 inferred, 0 not
+      tracked.
   """
 
   world: np.ndarray
   image: np.ndarray
+  visibility: np.ndarray
 
   @property
   def tracked(self) -> np.ndarray:
@@ -148,8 +151,8 @@ class _Lines:
     return int(words[0])
 
   def joints(self) -> np.ndarray:
-    """25 joint lines: float64 [25, 5] of x, y, z, colorX, colorY."""
-    rows = np.empty((NUM_JOINTS, 5))
+    """25 joint lines: float64 [25, 6] of x, y, z, colorX, colorY, tracking state."""
+    rows = np.empty((NUM_JOINTS, 6))
     for joint in range(NUM_JOINTS):
       words = self.words(f"joint {joint}")
       if len(words) != 12:
@@ -158,7 +161,7 @@ class _Lines:
         values = [float(w) for w in words]
       except ValueError:
         self.fail(f"joint {joint} holds a word that is no number")
-      rows[joint] = values[0], values[1], values[2], values[5], values[6]
+      rows[joint] = *values[:3], *values[5:7], values[11]
       if not np.isfinite(rows[joint, :3]).all():
         self.fail(f"joint {joint} is at {' '.join(words[:3])}, expected finite metres")
     return rows
@@ -166,12 +169,13 @@ class _Lines:
 
 def _body(track: list[tuple[int, np.ndarray]], num_frames: int) -> Body:
   frames = [frame for frame, _ in track]
-  rows = np.full((num_frames, NUM_JOINTS, 5), np.nan, np.float32)
+  rows = np.full((num_frames, NUM_JOINTS, 6), np.nan, np.float32)
   with np.errstate(over="ignore"):  # a number beyond float32 becomes infinite
     rows[frames] = np.stack([r for _, r in track])
-  image = rows[..., 3:]
+  image = rows[..., 3:5]
   known = np.isfinite(image).all(axis=-1, keepdims=True)
-  return Body(rows[..., :3], np.where(known, image, np.float32(np.nan)))
+  image = np.where(known, image, np.float32(np.nan))
+  return Body(rows[..., :3], image, np.clip(rows[..., 5] / 2, 0, 1))
 
 
 def actors(bodies: list[Body]) -> list[Body]:
@@ -207,6 +211,7 @@ def _link(bodies: list[Body]) -> list[Body]:
       people[i] = Body(
         np.where(later, body.world, people[i].world),
         np.where(later, body.image, people[i].image),
+        np.where(later[..., 0], body.visibility, people[i].visibility),
       )
     else:
       people.append(body)
@@ -226,12 +231,20 @@ class NTU:
   skeleton = "kinect_v2"
   source = {"persons": PERSONS, "actors": 1}  # raise `actors` when the rules change
 
-  def __init__(self, root: str | pathlib.Path, which: int = 60):
-    """`which` is 60 or 120; FileNotFoundError when the folder is not there."""
+  def __init__(self, root: str | pathlib.Path, which: int = 60, *, poses: bool = True):
+    """Looks at no file yet.
+
+    Args:
+      root: folder of the dataset; FileNotFoundError when it is not there.
+      which: 60 or 120.
+      poses: False when the poses come from elsewhere: then clips need no skeleton file
+        and cannot be `read`.
+    """
     if which not in (60, 120):
       raise ValueError(f"which is {which}, expected 60 or 120.")
     self.name = f"ntu{which}"
     self.which = which
+    self.poses = poses
     self.root = pathlib.Path(root)
     self.class_names = class_names(which)
     if not self.root.is_dir():
@@ -243,6 +256,7 @@ class NTU:
     Raises: FileNotFoundError when no file below the root has a name of this dataset.
     """
     videos, skeletons = self._find()
+    skeletons = skeletons if self.poses else dict.fromkeys(videos)
     missing = missing_skeletons(self.which)
     clips, left_out = [], []
     for name in sorted(videos.keys() | skeletons.keys()):
@@ -284,10 +298,16 @@ class NTU:
     num_frames = len(people[0].world)
     pose = np.full((num_frames, PERSONS, NUM_JOINTS, 3), np.nan, np.float32)
     image_joints = np.full((num_frames, PERSONS, NUM_JOINTS, 2), np.nan, np.float32)
+    visibility = np.full((num_frames, PERSONS, NUM_JOINTS), np.nan, np.float32)
     scale = np.array([header.width, header.height]) / COLOR_SIZE  # a smaller copy
     for i, body in enumerate(people):
       pose[:, i] = body.world
       image_joints[:, i] = body.image * scale
+      visibility[:, i] = body.visibility
     return RawClip(
-      pose, image_joints, lambda: video.read_frames(clip.video), header.fps
+      pose,
+      image_joints,
+      lambda: video.read_frames(clip.video),
+      header.fps,
+      visibility,
     )

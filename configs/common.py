@@ -91,7 +91,11 @@ def recipe(arg: Arg) -> ml_collections.ConfigDict:
   c.data.protocol = arg.protocol
   c.data.raw = ""  # folder of the raw dataset
   c.data.records = ""  # folder of the prepared records
-  c.data.skeleton = "kinect_v2"
+  c.data.skeleton = "kinect_v2"  # of the raw data; training follows the records
+  c.data.pose = ""  # "mediapipe": estimated from the video, not the dataset's own
+  c.data.pose_model = ""  # pose_landmarker_full.task, for "mediapipe"
+  c.data.boxes = ""  # file of detections for the crop, or "mediapipe"
+  c.data.shard = ""  # "i/n": prepare part i of n, from 0
   c.data.validation = ""  # "subject:1,2": carved from the training part; "" for none
   c.data.threads = 4
   c.data.workers = 0

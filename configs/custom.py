@@ -1,14 +1,22 @@
-r"""Your own videos and poses.
+r"""Your own videos.
 
-An index (csv) names the clips: columns clip, video, label, and any others to split by.
-Two files hold the joints by clip name (npz): 3D in metres and 2D in the image.
+In folders, `<class>/<clip>.mp4`, or `train/<class>/...` and `test/<class>/...`; poses by
+MediaPipe (requirements-pose.txt; Google's page on the Pose Landmarker has the bundle):
+
+  python launch.py --config=configs/custom.py --job=prepare --config.data.raw=my/videos \
+      --config.data.pose=mediapipe --config.data.pose_model=pose_landmarker_full.task
+  python launch.py --config=configs/custom.py:split,size=cpu --workdir=runs/my
+  python launch.py --config=configs/custom.py --workdir=runs/my --job=figures
+
+Without those two fields each video needs its joints beside it (vpn_jax/raw/folders.py).
+
+Or by an index (csv) with the columns clip, video, label, and any others to split by, and
+two files of joints by clip name (npz), 3D in metres and 2D in the image:
 
   python launch.py --config=configs/custom.py --job=prepare \
       --config.data.index=my/index.csv --config.data.world_joints=my/world.npz \
-      --config.data.image_joints=my/image.npz --config.data.skeleton=mediapipe_33 \
-      --config.data.records=data/my
+      --config.data.image_joints=my/image.npz --config.data.skeleton=mediapipe_33
   python launch.py --config=configs/custom.py --workdir=runs/my \
-      --config.data.records=data/my --config.data.skeleton=mediapipe_33 \
       --config.data.train=subject:1,3,6 --config.data.test=subject:5,8
 """
 
@@ -19,6 +27,7 @@ def get_config(arg="split"):
   arg = common.parse_arg(arg, protocols=("split",))
   c = common.recipe(arg)
   with c.unlocked():
+    c.data.pattern = ""  # over file names: "(?P<subject>[a-z]+)_.*" gives a subject
     c.data.index = ""
     c.data.world_joints = ""
     c.data.image_joints = ""

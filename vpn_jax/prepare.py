@@ -520,18 +520,10 @@ def _reasons(skipped) -> list[tuple[str, int]]:
 def _print_counts(dataset: Dataset, clips) -> None:
   """One line per known protocol: what is here, and what the published split has."""
   for name in protocols.names(dataset.name):
-    protocol = protocols.get(dataset.name, name)
-    counts = protocols.count(protocol, clips, dataset.class_names)
-    published = protocols.EXPECTED_COUNTS.get((dataset.name, name), ())
-    expected = dict(zip(("train", "test"), published))
-    parts = [
-      f"{part} {n:,}" + (f" of {expected[part]:,}" if part in expected else "")
-      for part, n in counts.items()
-      if n or part in expected
-    ]
-    differing = protocols.check_counts(dataset.name, name, clips, dataset.class_names)
-    state = " (complete)" if expected and not differing else ""
-    print(f"  {dataset.name} {name}: {', '.join(parts) or 'none'}{state}")
+    rule = protocols.get(dataset.name, name)
+    print(
+      f"  {protocols.describe(dataset.name, name, rule, clips, dataset.class_names)}"
+    )
 
 
 def _one_line(text: str) -> str:

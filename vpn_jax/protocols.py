@@ -370,3 +370,25 @@ def check_counts(
     for name, want in zip(("train", "test"), expected)
     if counts[name] != want
   ]
+
+
+def describe(
+  dataset: str,
+  name: str,
+  protocol: Protocol,
+  clips: Iterable,
+  class_names: Sequence[str] | None = None,
+) -> str:
+  """A line such as "ntu60 cs: train 3 of 40,091, test 16,487 of 16,487".
+
+  Args: see `count`; the published sizes are those of (dataset, name).
+  """
+  counts = count(protocol, clips, class_names)
+  expected = dict(zip(("train", "test"), EXPECTED_COUNTS.get((dataset, name), ())))
+  parts = [
+    f"{part} {n:,}" + (f" of {expected[part]:,}" if part in expected else "")
+    for part, n in counts.items()
+    if n or part != "validation"
+  ]
+  complete = expected and all(counts[part] == n for part, n in expected.items())
+  return f"{dataset} {name}: {', '.join(parts)}" + (" (complete)" if complete else "")

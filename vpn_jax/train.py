@@ -218,6 +218,7 @@ def _train(config, workdir, index, data, out, runs) -> dict[str, float]:
   # Model
   config = ml_collections.ConfigDict(config)
   config.model.num_classes = len(train_part.class_names)
+  config.data.skeleton = config.model.pose.skeleton = index.skeleton
   model = models.build(config.network, config.model.to_dict())
   joints = train_part.skeleton.num_joints * config.data.example.persons
 

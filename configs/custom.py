@@ -1,17 +1,18 @@
 r"""Your own videos.
 
-In folders, `<class>/<clip>.mp4`, or `train/<class>/...` and `test/<class>/...`; poses by
-MediaPipe (requirements-pose.txt; Google's page on the Pose Landmarker has the bundle):
+In folders, `<class>/<clip>.mp4`, or `train/<class>/...` and `test/<class>/...`; poses
+by MediaPipe (requirements-pose.txt, and the bundle of Google's Pose Landmarker page):
 
-  python launch.py --config=configs/custom.py --job=prepare --config.data.raw=my/videos \
-      --config.data.pose=mediapipe --config.data.pose_model=pose_landmarker_full.task
+  python launch.py --config=configs/custom.py --job=prepare \
+      --config.data.raw=my/videos --config.data.pose=mediapipe \
+      --config.data.pose_model=pose_landmarker_full.task
   python launch.py --config=configs/custom.py:split,size=cpu --workdir=runs/my
   python launch.py --config=configs/custom.py --workdir=runs/my --job=figures
 
-Without those two fields each video needs its joints beside it (vpn_jax/raw/folders.py).
+Without those two fields each video needs its joints beside it (raw/folders.py).
 
-Or by an index (csv) with the columns clip, video, label, and any others to split by, and
-two files of joints by clip name (npz), 3D in metres and 2D in the image:
+Or by an index (csv) with the columns clip, video, label, and any others to split by,
+and two files of joints by clip name (npz), 3D in metres and 2D in the image:
 
   python launch.py --config=configs/custom.py --job=prepare \
       --config.data.index=my/index.csv --config.data.world_joints=my/world.npz \

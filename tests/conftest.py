@@ -82,19 +82,9 @@ def plain_operations():
     yield
 
 
-@pytest.fixture
-def small_config(noise_records, plain_operations):
-  """A network that compiles in seconds, on the noise clips, subject 4 as test."""
-  from configs import custom
-
-  c = custom.get_config("split,size=tiny")
-  c.data.update(
-    records=str(noise_records),
-    skeleton="kinect_v2",
-    train="subject:1,2,3",
-    test="subject:4",
-    threads=2,
-  )
+def shrink(c):
+  """Makes a config's network one that compiles in seconds; returns the config."""
+  c.data.threads = 2
   c.data.example.update(num_frames=8, frame_size=32, pose_steps=4)
   c.init.backbone = "none"
   c.model.update(width=0.125, endpoint="Mixed_3b", frozen_until="")
@@ -104,4 +94,25 @@ def small_config(noise_records, plain_operations):
     batch_size=8, eval_batch_size=8, epochs=1.0, log_every=1, tensorboard=False
   )
   c.optimizer.learning_rate = 0.02
+  return c
+
+
+@pytest.fixture(scope="session")
+def shrunk():
+  """`shrink`, as a fixture: conftest cannot be imported."""
+  return shrink
+
+
+@pytest.fixture
+def small_config(noise_records, plain_operations):
+  """A small network on the noise clips, subject 4 as test."""
+  from configs import custom
+
+  c = shrink(custom.get_config("split,size=tiny"))
+  c.data.update(
+    records=str(noise_records),
+    skeleton="kinect_v2",
+    train="subject:1,2,3",
+    test="subject:4",
+  )
   return c

@@ -12,7 +12,7 @@ import re
 import numpy as np
 
 from vpn_jax import video
-from vpn_jax.raw import BadClip, Clip, RawClip, obtain
+from vpn_jax.raw import BadClip, Clip, RawClip, files, obtain
 
 NUM_JOINTS = 25
 COLOR_SIZE = (1920, 1080)  # of the video that colorX and colorY are pixels of
@@ -256,19 +256,16 @@ class NTU:
     Raises: FileNotFoundError when no file below the root has a name of this dataset.
     """
     videos, skeletons = self._find()
-    skeletons = skeletons if self.poses else dict.fromkeys(videos)
-    missing = missing_skeletons(self.which)
-    clips, left_out = [], []
-    for name in sorted(videos.keys() | skeletons.keys()):
-      label, attributes = parse_name(name)
-      if name in missing:
-        left_out.append((name, "on the official list of missing skeletons"))
-      elif name not in videos:
-        left_out.append((name, f"no video {name}_rgb.avi beside its skeleton"))
-      elif name not in skeletons:
-        left_out.append((name, f"no skeleton {name}.skeleton beside its video"))
-      else:
-        clips.append(Clip(name, label, attributes, videos[name], skeletons[name]))
+    missing = missing_skeletons(self.which) & (videos.keys() | skeletons.keys())
+    clips, left_out = files.pair(
+      {name: videos[name] for name in videos.keys() - missing},
+      {name: skeletons[name] for name in skeletons.keys() - missing},
+      parse_name,
+      no_video="no video {}_rgb.avi beside its skeleton",
+      no_skeleton="no skeleton {}.skeleton beside its video" if self.poses else None,
+    )
+    reason = "on the official list of missing skeletons"
+    left_out = sorted([*left_out, *((name, reason) for name in missing)])
     if not clips and not left_out:
       raise FileNotFoundError(
         f"no {self.name} file, such as S001C001P001R001A001_rgb.avi, anywhere below "
@@ -279,9 +276,9 @@ class NTU:
   def _find(self) -> tuple[dict[str, str], dict[str, str]]:
     """Paths of videos and of skeletons by clip name, of this dataset's classes."""
     videos, skeletons = {}, {}
-    for folder, subfolders, files in os.walk(self.root, followlinks=True):
+    for folder, subfolders, listed in os.walk(self.root, followlinks=True):
       subfolders.sort()
-      for file in sorted(files):
+      for file in sorted(listed):
         for pattern, found in ((_VIDEO, videos), (_SKELETON, skeletons)):
           if pattern.fullmatch(file):
             name = file[:20]

@@ -1,0 +1,22 @@
+r"""Northwestern-UCLA. Paper: v12_3 93.5 (table 7).
+
+  python launch.py --config=configs/nucla.py:v12_3 --job=prepare \
+      --config.data.raw=<folder> --config.data.boxes=<boxes of the persons>
+  python launch.py --config=configs/nucla.py:v12_3,model=i3d --workdir=runs/nucla_i3d \
+      --config.init.backbone=runs/ntu60_i3d  # too small to start from Kinetics
+  python launch.py --config=configs/nucla.py:v12_3 --workdir=runs/nucla_vpn \
+      --config.init.backbone=runs/nucla_i3d  # stage 2
+
+The skeletons have no joints in the image to crop by, hence the boxes. Without any:
+--config.data.boxes=mediapipe finds them, --config.prepare.crop=full takes all.
+"""
+
+from configs import common
+
+
+def get_config(arg="v12_3"):
+  arg = common.parse_arg(arg, protocols=("v12_3", "v13_2", "v23_1"))
+  c = common.recipe(arg)
+  c.data.update(dataset="nucla", records="data/nucla", skeleton="kinect_v1")
+  c.data.example.pose_steps = 5  # t_p
+  return c

@@ -32,6 +32,12 @@ ALLOCATOR = {
 CACHE = os.path.join(os.path.expanduser("~"), ".cache", "vpn_jax", "xla")
 
 
+def keep_buffers():
+  """Starts this process again with `ALLOCATOR`, where it is not set."""
+  if sys.platform == "linux" and not set(ALLOCATOR) & set(os.environ):
+    os.execve(sys.executable, sys.orig_argv, {**os.environ, **ALLOCATOR})
+
+
 def main(argv):
   values = flags.FLAGS
   if len(argv) > 1:
@@ -50,8 +56,7 @@ def main(argv):
 
 if __name__ == "__main__":
   os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", CACHE)
-  if sys.platform == "linux" and not set(ALLOCATOR) & set(os.environ):
-    os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **ALLOCATOR})
+  keep_buffers()
   from absl import app, flags, logging
   from ml_collections import config_flags
 

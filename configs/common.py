@@ -164,7 +164,9 @@ def recipe(arg: Arg) -> ml_collections.ConfigDict:
   c.init = dict(backbone="kinetics")  # "none", or the workdir of stage 1
   c.predict = dict(
     video="",
-    pose="",  # .skeleton, or npz with `world` and `image`
+    pose="",  # skeleton file, npz with `world` and `image`, or "mediapipe"
+    pose_model="",  # pose_landmarker_full.task, for "mediapipe"
+    boxes="",  # detections, for a network trained on such crops
     image_units="fraction",  # of `image`, or "pixel"
     top=5,
     window_stride=0,  # frames; 0: no overlap

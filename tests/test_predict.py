@@ -4,7 +4,9 @@ import dataclasses
 import json
 
 import made_ntu
+import made_nucla
 import made_run
+import made_smarthome
 import numpy as np
 import pytest
 
@@ -15,11 +17,12 @@ from vpn_jax import (
   predict,
   prepare,
   records,
+  skeletons,
   trained,
   video,
 )
 from vpn_jax.models import pretrained
-from vpn_jax.raw import Clip, ntu
+from vpn_jax.raw import Clip, detections, ntu, nucla, smarthome
 
 LENGTHS = {"nod": 20, "wave": 13}  # frames; the network takes 8
 
@@ -163,6 +166,46 @@ def test_skeleton_file_is_read_as_the_dataset_reads_it(clips, tmp_path):
   np.testing.assert_array_equal(record.pose, expected.pose)
 
 
+@pytest.mark.parametrize("kind", ["smarthome", "nucla"])
+def test_json_files_are_read_as_their_datasets_read_them(kind, clips, tmp_path):
+  """With detections from a file, as a network trained on such crops wants them."""
+  if kind == "smarthome":
+    name, dataset = "Walk_p02_r00_v01_c03", smarthome.Smarthome(tmp_path)
+    skeleton, film = made_smarthome.write_pair(tmp_path, name)
+  else:
+    name, dataset = "a01_s02_e03_v01", nucla.NUCLA(tmp_path)
+    skeleton, film = made_nucla.write_pair(tmp_path, name)
+  network = trained.load(str(clips / "run"))
+  recipe = {**network.provenance.crop, "kind": "boxes", "head_room": 0.0}
+  network = dataclasses.replace(
+    network,
+    skeleton=skeletons.get(dataset.skeleton),
+    provenance=dataclasses.replace(network.provenance, crop=recipe),
+  )
+  arguments = network, str(film), str(skeleton), "fraction"
+  with pytest.raises(FileNotFoundError, match=r"config\.predict\.boxes is not set"):
+    trained.make_record(*arguments)
+  boxes = tmp_path / "boxes.csv"
+  boxes.write_text(f"clip,frame,left,top,right,bottom\n{name},0,20,10,60,50\n")
+  record = trained.make_record(*arguments, boxes=str(boxes))
+  expected = prepare.make_record(
+    detections.Detected(dataset, boxes), dataset.clips()[0][0], recipe
+  )
+  assert tuple(record.frames) == tuple(expected.frames)
+  np.testing.assert_array_equal(record.pose, expected.pose)
+  np.testing.assert_array_equal(record.boxes, [[16, 6, 64, 54]] * 8)
+
+
+def test_poses_by_mediapipe_need_a_network_of_their_joints(clips):
+  network = trained.load(str(clips / "run"))
+  with pytest.raises(ValueError, match=r"mediapipe_33; the network .* on kinect_v2"):
+    trained.make_record(network, str(clips / "nod.avi"), "mediapipe", "fraction")
+  joints = skeletons.get("mediapipe_33")
+  network = dataclasses.replace(network, skeleton=joints)
+  with pytest.raises(FileNotFoundError, match=r"pose_model is not set: download"):
+    trained.make_record(network, str(clips / "nod.avi"), "mediapipe", "fraction")
+
+
 def test_visual_network_needs_a_pose_only_for_the_crop(clips, capsys):
   config = asked(clips, pose="", overlay=str(clips / "visual.mp4"))
   predict.run(config, str(clips / "visual"))
@@ -202,8 +245,8 @@ def test_overlay_shows_heat_skeleton_and_scores(clips, capsys):
   [
     ({"video": ""}, "config.predict.video is not set: add"),
     ({"video": "none.mp4"}, "no file none.mp4: config.predict.video is a video"),
-    ({"pose": ""}, "takes poses, and config.predict.pose is not set: give an NTU"),
-    ({"pose": "none.npz"}, "no file none.npz: config.predict.pose is a .skeleton"),
+    ({"pose": ""}, "takes poses, and config.predict.pose is not set: give the"),
+    ({"pose": "none.npz"}, "no file none.npz: config.predict.pose is a skeleton"),
     ({"top": 0}, "config.predict.top is 0, expected 1 or more"),
     ({"window_stride": -1}, "window_stride is -1, expected 0 or more"),
     ({"max_windows": -2}, "max_windows is -2, expected 0 or more"),

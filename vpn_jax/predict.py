@@ -264,7 +264,14 @@ def run(config, workdir: str = "") -> None:
     if workdir:
       network = trained.load(workdir)
       skeleton = network.skeleton
-      record = trained.make_record(network, film, settings.pose, settings.image_units)
+      record = trained.make_record(
+        network,
+        film,
+        settings.pose,
+        settings.image_units,
+        pose_model=settings.pose_model,
+        boxes=settings.boxes,
+      )
       result = score_record(
         network, record, settings.window_stride, settings.max_windows
       )

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from configs import common, custom, ntu60, ntu120, synthetic
+from configs import common, custom, ntu60, ntu120, nucla, smarthome, synthetic
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -32,7 +32,7 @@ def test_recipe_is_section_4_1():
   assert c.init.backbone == "kinetics"
 
 
-@pytest.mark.parametrize("module", [ntu60, ntu120, custom, synthetic])
+@pytest.mark.parametrize("module", [ntu60, ntu120, smarthome, nucla, custom, synthetic])
 def test_every_config_has_the_same_fields(module):
   c = module.get_config()
   assert c.network == "vpn"

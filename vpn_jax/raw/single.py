@@ -5,16 +5,25 @@ import pathlib
 import numpy as np
 
 from vpn_jax import skeletons, video
-from vpn_jax.raw import BadClip, Clip, RawClip, joints, ntu
+from vpn_jax.raw import BadClip, Clip, RawClip, joints, ntu, nucla, smarthome
+
+# A dataset's own skeleton file, by its ending -> who reads it.
+READERS = {
+  ".skeleton": (ntu.NTU,),
+  ".json": (smarthome.Smarthome, nucla.NUCLA),
+}
 
 
 class Single:
   """As much of a `raw.Dataset` as `prepare.make_record` needs.
 
-  The poses are an NTU .skeleton file, or an npz with the arrays `world` [T, J, 3 or
-  more], metres, and `image` [T, J, 2 or more], which only a crop around the person
-  needs; [T, persons, J, ...] for several people, NaN where nobody was found.
+  The poses are a skeleton file of NTU (.skeleton), Smarthome or N-UCLA (.json), or an
+  npz with the arrays `world` [T, J, 3 or more], metres, and `image` [T, J, 2 or more],
+  which only a crop around the person needs; [T, persons, J, ...] for several people,
+  NaN where nobody was found.
   """
+
+  name, class_names, source = "single", (), {}
 
   def __init__(
     self, skeleton: skeletons.Skeleton, image_units: str, *, needs_image: bool
@@ -27,14 +36,10 @@ class Single:
 
   def read(self, clip: Clip) -> RawClip:
     """See `raw.Dataset`; a clip without `pose` stands at the origin."""
+    ending = pathlib.Path(clip.pose or "").suffix
+    if ending in READERS:
+      return self._reader(ending)(pathlib.Path(clip.pose).parent).read(clip)
     header = video.probe(clip.video)
-    if clip.pose and clip.pose.endswith(".skeleton"):
-      if self.skeleton != ntu.NTU.skeleton:
-        raise BadClip(
-          f"its joints are those of {ntu.NTU.skeleton}, expected {self.skeleton}, "
-          "which the network was trained on"
-        )
-      return ntu.NTU(pathlib.Path(clip.pose).parent).read(clip)
     visibility = None
     if clip.pose:
       pose, image_joints, visibility = joints.read_pair(
@@ -56,4 +61,14 @@ class Single:
       lambda: video.read_frames(clip.video),
       header.fps,
       visibility,
+    )
+
+  def _reader(self, ending: str):
+    for reader in READERS[ending]:
+      if reader.skeleton == self.skeleton:
+        return reader
+    kinds = " or ".join(reader.skeleton for reader in READERS[ending])
+    raise BadClip(
+      f"its joints are those of {kinds}, expected {self.skeleton}, which the network "
+      "was trained on"
     )

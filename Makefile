@@ -1,8 +1,10 @@
 # make demo   made-up clips -> I3D and VPN trained and compared (2 cores: minutes)
 # make test   lint and every test
+# make test-pose   what needs MediaPipe, in an environment of its own
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+POSE_VENV := .venv-pose
 DEMO := runs/demo
 # As launch.py does for itself: keep the large buffers of a step (glibc).
 export MALLOC_ARENA_MAX = 1
@@ -10,7 +12,7 @@ export MALLOC_MMAP_MAX_ = 0
 export MALLOC_TRIM_THRESHOLD_ = 68719476736
 export MALLOC_TOP_PAD_ = 67108864
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-pose lint clean
 
 $(VENV)/ready: requirements.txt requirements-dev.txt
 	$(PYTHON) -m venv $(VENV)
@@ -32,9 +34,18 @@ demo: $(VENV)/ready
 test: $(VENV)/ready lint
 	$(BIN)/python -m pytest
 
+$(POSE_VENV)/ready: requirements.txt requirements-dev.txt requirements-pose.txt
+	$(PYTHON) -m venv $(POSE_VENV)
+	$(POSE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  -r requirements-dev.txt -r requirements-pose.txt
+	touch $@
+
+test-pose: $(POSE_VENV)/ready
+	$(POSE_VENV)/bin/python -m pytest -rs tests/raw/test_estimate.py tests/test_own_videos.py
+
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 clean:
-	rm -rf $(VENV) $(DEMO) .jax_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(POSE_VENV) $(DEMO) .jax_cache .pytest_cache .ruff_cache

@@ -277,6 +277,36 @@ def test_parts_by_several_machines_are_the_whole(tmp_path, capfd):
   assert prepare.prepare(c) is not None
 
 
+HOLD = """
+import pathlib, sys
+from vpn_jax import prepare
+with prepare._lock(pathlib.Path(sys.argv[1]), range(2, 4)):
+  print("held", flush=True)
+  sys.stdin.read()
+"""
+
+
+def test_parts_run_beside_each_other_but_not_twice(tmp_path):
+  """Another process makes shards 2 and 3 of four."""
+  with subprocess.Popen(
+    [sys.executable, "-c", HOLD, str(tmp_path)],
+    env={**os.environ, "PYTHONPATH": str(ROOT)},
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+  ) as process:
+    assert process.stdout.readline() == b"held\n"
+    c = config(tmp_path)
+    for part in ("1/2", "3/4", ""):
+      c.data.shard = part
+      with pytest.raises(ValueError, match=r"another run is .* to another part"):
+        prepare.prepare(c)
+    c.data.shard = "0/2"
+    assert prepare.prepare(c) is None
+    process.stdin.close()
+  c.data.shard = "1/2"
+  assert len(prepare.prepare(c).clips()) == 10
+
+
 @pytest.mark.parametrize("text", ["3/3", "1", "-1/2", "a/b", "1/0", "/", "²/3"])
 def test_wrong_parts(text, tmp_path):
   c = config(tmp_path)

@@ -1,8 +1,10 @@
 """Checkpoints (Orbax): the state, the place in the data, and what they belong to."""
 
+import contextlib
 import dataclasses
 import json
 import pathlib
+from collections.abc import Iterator
 
 import jax
 import numpy as np
@@ -191,3 +193,21 @@ class Checkpoints:
 
   def close(self) -> None:
     self._manager.close()
+
+
+@contextlib.contextmanager
+def reading(workdir: str | pathlib.Path) -> Iterator[Checkpoints]:
+  """The checkpoints of a trained run, for a `with` statement; makes no folder.
+
+  Raises: FileNotFoundError when there is no such folder.
+  """
+  if not pathlib.Path(workdir).is_dir():  # Orbax would make it
+    raise FileNotFoundError(
+      f"no checkpoint in {workdir}, which is no folder: train first with "
+      f"--workdir={workdir}, or name the folder of a finished run."
+    )
+  runs = Checkpoints(workdir)
+  try:
+    yield runs
+  finally:
+    runs.close()

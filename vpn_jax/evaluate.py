@@ -157,22 +157,17 @@ def evaluate(config, workdir: str) -> dict[str, float]:
   Raises: FileNotFoundError without a checkpoint or records, ValueError when classes,
     skeleton or crop differ from the training's.
   """
-  if not pathlib.Path(workdir).is_dir():  # Orbax would make the folder
-    raise FileNotFoundError(
-      f"no checkpoint in {workdir}: train first with --workdir={workdir}."
-    )
-  runs = checkpoint.Checkpoints(workdir)
-  step = runs.best_step()
-  trained, trained_on, _ = runs.about(step)
-  data = config.data.copy_and_resolve_references()
-  data.example = trained["data"]["example"]
-  index, parts = pipeline.open_parts(data, ("test",))
-  trained_on.check(checkpoint.Provenance.of(index, parts["test"].class_names))
+  with checkpoint.reading(workdir) as runs:
+    step = runs.best_step()
+    trained, trained_on, _ = runs.about(step)
+    data = config.data.copy_and_resolve_references()
+    data.example = trained["data"]["example"]
+    index, parts = pipeline.open_parts(data, ("test",))
+    trained_on.check(checkpoint.Provenance.of(index, parts["test"].class_names))
+    devices = mesh.make_mesh()
+    mesh.check_batch_size("config.train.eval_batch_size", config.train.eval_batch_size)
+    variables = jax.device_put(runs.restore_variables(step), mesh.whole(devices))
   model = models.build(trained["network"], trained["model"])
-  devices = mesh.make_mesh()
-  mesh.check_batch_size("config.train.eval_batch_size", config.train.eval_batch_size)
-  variables = jax.device_put(runs.restore_variables(step), mesh.whole(devices))
-  runs.close()
   batches = parts["test"].eval_batches(
     config.train.eval_batch_size,
     shard=(jax.process_index(), jax.process_count()),

@@ -111,11 +111,11 @@ def prepare(config: ml_collections.ConfigDict) -> records.Index | None:
     workers = settings.workers
     workers = len(os.sched_getaffinity(0)) if workers == -1 else workers
     own = [jobs[i] for i in mine]
-    _make_shards(folder, dataset, recipe, own, workers, settings.retry)
+    made = _make_shards(folder, dataset, recipe, own, workers, settings.retry)
     seconds = time.monotonic() - start
-    number = sum(len(job.clips) for job in own)
     print(
-      f"{folder}: {number:,} clips, {seconds:.1f} s, {number / seconds:.1f} clips/s"
+      f"{folder}: {made:,} of {sum(len(job.clips) for job in own):,} clips made, "
+      f"{seconds:.1f} s, {made / seconds:.1f} clips/s"
     )
     unfinished = [job for job in jobs if not _is_finished(folder, job)]
     if unfinished:
@@ -271,8 +271,8 @@ def _lost_clips(folder: pathlib.Path, job: _Job) -> bool:
   return bool(json.loads(_sidecar(folder, job.name).read_text())["skipped"])
 
 
-def _make_shards(folder, dataset, recipe, jobs, workers, retry) -> None:
-  """Makes what is not finished, with a bar over all clips."""
+def _make_shards(folder, dataset, recipe, jobs, workers, retry) -> int:
+  """Makes what is not finished, with a bar over all clips; how many were tried."""
   for job in jobs:
     for partial in folder.glob(glob.escape(_stem(job.name)) + ".*partial"):
       partial.unlink()
@@ -281,6 +281,8 @@ def _make_shards(folder, dataset, recipe, jobs, workers, retry) -> None:
     for job in jobs
     if not _is_finished(folder, job) or (retry and _lost_clips(folder, job))
   ]
+  if todo:  # an index of other shards than are there would mislead
+    (folder / records.INDEX_FILE).unlink(missing_ok=True)
   total = sum(len(job.clips) for job in jobs)
   left = sum(len(job.clips) for job in todo)
   bar = tqdm.tqdm(
@@ -295,7 +297,7 @@ def _make_shards(folder, dataset, recipe, jobs, workers, retry) -> None:
     if workers == 0 or len(todo) == 0:
       for job in todo:
         _make_shard(folder, dataset, recipe, job, lambda: bar.update(1))
-      return
+      return left
     context = multiprocessing.get_context("spawn")
     counter = context.Value("q", 0)
     pool = concurrent.futures.ProcessPoolExecutor(
@@ -320,6 +322,7 @@ def _make_shards(folder, dataset, recipe, jobs, workers, retry) -> None:
       ) from e
     finally:
       pool.shutdown(wait=True, cancel_futures=True)
+  return left
 
 
 _worker: dict = {}

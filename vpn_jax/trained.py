@@ -43,17 +43,10 @@ def load(workdir: str) -> Trained:
   Raises: FileNotFoundError when there is none; ValueError when the skeleton changed
     since.
   """
-  if not pathlib.Path(workdir).is_dir():  # Orbax would make the folder
-    raise FileNotFoundError(
-      f"no folder {workdir}: --workdir is the folder of a trained run."
-    )
-  runs = checkpoint.Checkpoints(workdir)
-  try:
+  with checkpoint.reading(workdir) as runs:
     step = runs.best_step()
     config, provenance, _ = runs.about(step)
     variables = jax.device_put(runs.restore_variables(step))
-  finally:
-    runs.close()
   skeleton = skeletons.get(provenance.skeleton)
   if skeleton.digest() != provenance.skeleton_digest:
     raise ValueError(

@@ -96,7 +96,10 @@ def recipe(arg: Arg) -> ml_collections.ConfigDict:
   c.data.pose_model = ""  # pose_landmarker_full.task, for "mediapipe"
   c.data.boxes = ""  # file of detections for the crop, or "mediapipe"
   c.data.shard = ""  # "i/n": prepare part i of n, from 0
-  c.data.validation = ""  # "subject:1,2": carved from the training part; "" for none
+  # Carved from the training part: "subject:1,2", a share of its subjects (or cameras,
+  # by protocol) as "10%", or of another attribute as "setup:10%"; "" for none.
+  c.data.validation = ""
+  c.data.validation_seed = 0  # of the share
   c.data.threads = 4
   c.data.workers = 0
   c.data.example = dict(

@@ -178,6 +178,32 @@ def test_from_config():
   assert protocols.from_config(data) == protocols.custom("split:a", "split:b")
 
 
+def test_a_share_for_validation_is_drawn_by_its_seed():
+  clips = list(grid(subject=range(1, 41), camera=(1, 2, 3)))
+  data = ml_collections.ConfigDict(
+    {"dataset": "ntu60", "protocol": "cs", "validation": "10%", "validation_seed": 0}
+  )
+  counts = {"train": 18 * 3, "validation": 2 * 3, "test": 20 * 3}
+  first = protocols.from_config(data)
+  assert protocols.count(first, clips) == counts
+  assert protocols.from_config(data) == first
+  data.validation_seed = 1
+  assert protocols.from_config(data) != first
+  data.validation = "camera:34%"
+  other = protocols.from_config(data, clips)
+  assert other.validation_attribute == "camera"
+  assert protocols.count(other, clips) == {"train": 40, "validation": 20, "test": 60}
+  custom = ml_collections.ConfigDict(
+    {"dataset": "custom", "train": "subject:1,2", "test": "subject:3"}
+  )
+  custom.validation = "subject:50%"
+  assert len(protocols.from_config(custom).train) == 1
+  for wrong in ("x%", "subject:%", "0%", "100%"):
+    data.validation = wrong
+    with pytest.raises(ValueError, match="validation"):
+      protocols.from_config(data, clips)
+
+
 @given(seed=st.integers(0, 2**32), fraction=st.floats(0.01, 0.99))
 @settings(max_examples=50, deadline=None)
 def test_validation_is_never_taken_from_test(seed, fraction):

@@ -50,6 +50,21 @@ def test_resumed_run_equals_an_undisturbed_one(small_config, tmp_path):
     about.check(other)
 
 
+def test_the_best_checkpoint_is_chosen_on_validation(small_config, tmp_path):
+  """Validated after steps 2 and 3; the best checkpoint is the better of the two."""
+  c = small_config
+  c.data.update(validation="34%", validation_seed=1)  # one subject of three
+  c.train.update(steps=3, eval_every_epochs=1.0, save_every=2)
+  train.train(c, str(tmp_path))
+  lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+  found = [json.loads(line) for line in lines]
+  validated = {v["step"]: v["validation/top1"] for v in found if "validation/top1" in v}
+  assert set(validated) == {2, 3}  # 16 clips make an epoch of 2 steps
+  runs = checkpoint.Checkpoints(tmp_path)
+  assert validated[runs.best_step()] == max(validated.values())
+  runs.close()
+
+
 def one_step(config, devices):
   """Losses of two steps on the first `devices` devices, from the same start."""
   _, data = pipeline.open_parts(config.data)

@@ -322,7 +322,7 @@ def open_parts(
       f"{data.records} holds {index.dataset!r}, config.data.dataset is "
       f"{data.dataset!r}: point config.data.records at the right folder."
     )
-  protocol = protocols.from_config(data)
+  protocol = protocols.from_config(data, index.clips())
   settings = Settings(**data.example)
   opened = {}
   for part in parts:

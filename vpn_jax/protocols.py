@@ -233,20 +233,37 @@ def carve(protocol: Protocol, values: str) -> Protocol:
   return dataclasses.replace(protocol, train=left, validation=held)
 
 
-def from_config(data) -> Protocol:
+def from_config(data, clips: Iterable = ()) -> Protocol:
   """The protocol that a config's data block names.
 
   Args:
-    data: ConfigDict with `dataset`, `protocol` and `validation` (as in `carve`, "" for
-      none); a custom dataset has `train` and `test` (as in `custom`) in place of
-      `protocol`.
-  Raises: ValueError as `get`, `carve` and `custom` do.
+    data: ConfigDict with `dataset`, `protocol` and `validation`: as in `carve`, or a
+      share to draw with the seed `validation_seed`, such as "10%" or "camera:50%" (see
+      `choose`); "" for none. A custom dataset has `train` and `test` (as in `custom`)
+      in place of `protocol`.
+    clips: of the dataset, to draw a share of another attribute than the protocol's.
+  Raises: ValueError as `get`, `carve`, `choose` and `custom` do.
   """
   validation = data.get("validation") or ""
+  drawn = validation.endswith("%")
   if data.dataset == "custom":
-    return custom(data.train, data.get("test") or "", validation)
-  protocol = get(data.dataset, data.protocol)
-  return carve(protocol, validation) if validation else protocol
+    protocol = custom(data.train, data.get("test") or "", "" if drawn else validation)
+  else:
+    protocol = get(data.dataset, data.protocol)
+    if validation and not drawn:
+      return carve(protocol, validation)
+  if not drawn:
+    return protocol
+  attribute, _, share = validation.removesuffix("%").rpartition(":")
+  try:
+    fraction = float(share) / 100
+  except ValueError:
+    raise ValueError(
+      f"config.data.validation is {validation!r}, expected a share such as '10%' or "
+      "'subject:10%'."
+    ) from None
+  seed = data.get("validation_seed") or 0
+  return choose(protocol, fraction, seed, attribute.strip(), clips)
 
 
 def choose(

@@ -192,10 +192,11 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> dict[str, float]:
   Returns: the metrics of the test part, with seconds per step and peak memory.
   """
   # Data
-  parts = ("train", "validation", "test") if config.data.validation else (
-    "train", "test",
-  )  # fmt: skip
-  index, data = pipeline.open_parts(config.data, parts, may_lack=("test",))
+  # A protocol may bring a validation part of its own, as Smarthome's do.
+  may_lack = ("test",) if config.data.validation else ("validation", "test")
+  index, data = pipeline.open_parts(
+    config.data, ("train", "validation", "test"), may_lack=may_lack
+  )
   mesh.check_batch_size("config.train.batch_size", config.train.batch_size)
   mesh.check_batch_size("config.train.eval_batch_size", config.train.eval_batch_size)
   with (
@@ -308,7 +309,7 @@ def _train(config, workdir, index, data, out, runs) -> dict[str, float]:
     steady_from = steady_from or time.monotonic()  # the first step also compiles
     out.progress(step, total_steps, batch_size, loss)
     ends_period = eval_steps and step // eval_steps > (step - 1) // eval_steps
-    which = "validation" if config.data.validation else "test"
+    which = "validation" if "validation" in data else "test"
     if ends_period and step < total_steps and which in data:
       values = evaluate.metrics(scores(which))
       out.scalars(step, {f"{which}/{name}": v for name, v in values.items()})
@@ -323,7 +324,7 @@ def _train(config, workdir, index, data, out, runs) -> dict[str, float]:
   seconds_per_step = (ended - (steady_from or ended)) / steady_steps
 
   final = None
-  if config.data.validation:
+  if "validation" in data:
     values = evaluate.metrics(scores("validation"))
     out.scalars(total_steps, {f"validation/{name}": v for name, v in values.items()})
     final = values["top1"]

@@ -107,7 +107,7 @@ def inspect(config: ml_collections.ConfigDict, sheet_clips: int, seed: int) -> R
       f"got {len(clips)} clips in {folder} and sheet_clips {sheet_clips}, expected at "
       "least 1 each: run --job=prepare again, or ask for more."
     )
-  protocol = protocols.from_config(data)
+  protocol = protocols.from_config(data, clips)
   parts = [
     protocols.part(protocol, c["attributes"], _class_name(index, c)) for c in clips
   ]

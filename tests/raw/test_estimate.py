@@ -6,11 +6,12 @@ import pickle
 import sys
 import zipfile
 
+import made_nucla
 import numpy as np
 import pytest
 
 from vpn_jax import skeletons, video
-from vpn_jax.raw import BadClip, Clip, RawClip, estimate
+from vpn_jax.raw import BadClip, Clip, RawClip, estimate, nucla
 
 FPS, WIDTH, HEIGHT = 12.5, 80, 40
 CLIP = Clip("a", 0, {"subject": 1})
@@ -133,6 +134,20 @@ def test_frames_must_be_there_and_of_the_size_said(fake):
     estimate.landmarks([], FPS, (WIDTH, HEIGHT), "m")
   with pytest.raises(BadClip, match="frame 0 is 40x80, expected 80x40"):
     estimate.landmarks([np.zeros((80, 40, 3), np.uint8)], FPS, (80, 40), "m")
+
+
+def test_images_in_place_of_a_video(fake, bundle, tmp_path):
+  """N-UCLA opens its folders of images itself."""
+  name = "a01_s02_e03_v01"
+  made_nucla.write_images(tmp_path, name, 5, size=(80, 40))
+  dataset = estimate.Estimated(nucla.NUCLA(tmp_path, poses=False), bundle)
+  (clip,), left_out = dataset.clips()
+  assert (clip.name, left_out) == (name, [])
+  fake.seen = [[person(0.5)]] * 5
+  opened = dataset.read(clip)
+  assert opened.pose.shape == (5, 1, 33, 3)
+  np.testing.assert_array_equal(opened.image_joints[:, 0, 0], [[40, 20]] * 5)
+  assert len(list(opened.frames())) == 5
 
 
 class WithPoses(Opened):

@@ -1,5 +1,6 @@
 """The prepare job: same bytes however it runs, and every bad clip listed."""
 
+import errno
 import json
 import os
 import pathlib
@@ -449,6 +450,19 @@ def test_skipped_clips_are_tried_again_when_asked(ntu_root, tmp_path):
   c.data.records = str(tmp_path / "fresh")
   prepare.prepare(c)
   assert content(tmp_path / "out") == content(tmp_path / "fresh")
+
+
+def test_a_full_disk_is_no_fault_of_the_clip(tmp_path, monkeypatch):
+  def full(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+  with monkeypatch.context() as patch:
+    patch.setattr(records.Spool, "append", full)
+    with pytest.raises(OSError, match="No space left"):
+      prepare.prepare(config(tmp_path, clips=4))
+  assert not list(tmp_path.glob("*.json.*"))
+  assert len(prepare.prepare(config(tmp_path, clips=4)).clips()) == 4
+  assert (tmp_path / "skipped.tsv").read_text() == ""
 
 
 def test_detections_and_a_moving_crop(ntu_root, tmp_path):

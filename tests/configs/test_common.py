@@ -55,6 +55,16 @@ def test_rows():
   assert ntu60.get_config("cs").model.frozen_until == ""
 
 
+def test_the_lstm_is_trained_alone_and_then_frozen():
+  alone = ntu60.get_config("cs,model=pose,pose_backbone=lstm")
+  assert not alone.model.pose.frozen
+  assert (alone.optimizer.kind, alone.optimizer.clip_norm) == ("adam", 1.0)
+  vpn = ntu60.get_config("cs,pose_backbone=lstm")
+  assert vpn.model.pose.frozen
+  assert (vpn.optimizer.kind, vpn.optimizer.clip_norm) == ("sgd", 0.0)
+  assert not ntu60.get_config("cs").model.pose.frozen
+
+
 def test_unknown_arguments_list_the_known_ones():
   with pytest.raises(ValueError, match=r"unknown protocol 'xs', expected .*'cs', 'cv'"):
     ntu60.get_config("xs")

@@ -124,3 +124,29 @@ def test_too_few_steps():
   module = pose_backbone.GraphPoseBackbone(graph())
   with pytest.raises(ValueError, match="got 3 poses of 25 joints, expected at least 4"):
     module.init(jax.random.key(0), jnp.zeros((1, 3, 25, 3)))
+
+
+def test_lstm_is_a_loop_over_the_steps():
+  """Two layers of four against the textbook's gates, step by step."""
+  module = pose_backbone.RecurrentPoseBackbone(layers=2, features=4)
+  pose = jax.random.normal(jax.random.key(0), (2, 5, 3, 3))
+  variables = module.init(jax.random.key(1), pose)
+  h, out = module.apply(variables, pose)
+  assert h.shape == (2, 5 * 4)
+  np.testing.assert_array_equal(h, out["step_features"].reshape(2, -1))
+  x = np.asarray(pose, np.float64).reshape(2, 5, 9)
+  for layer in ("lstm1", "lstm2"):
+    w = jax.tree.map(np.float64, variables["params"][layer])
+    hidden, cell, steps = np.zeros((2, 4)), np.zeros((2, 4)), []
+    for t in range(5):
+      gate = {
+        k: x[:, t] @ w[f"i{k}"]["kernel"] + hidden @ w[f"h{k}"]["kernel"]
+        + w[f"h{k}"]["bias"]
+        for k in "ifgo"
+      }  # fmt: skip
+      keep, write, show = (1 / (1 + np.exp(-gate[k])) for k in "fio")
+      cell = keep * cell + write * np.tanh(gate["g"])
+      hidden = show * np.tanh(cell)
+      steps.append(hidden)
+    x = np.stack(steps, axis=1)
+  np.testing.assert_allclose(out["step_features"], x, rtol=1e-4, atol=1e-6)

@@ -23,6 +23,12 @@ SPATIAL = H * 256 + 256 + 256 * 49 + 49
 TEMPORAL = H * 256 + 256 + 256 * 8 + 8
 EMBEDDING = 7 * 7 * 1024 * 256 + 49 * 256
 
+# Three LSTMs, four gates each: the input's kernel, the state's, one bias.
+LSTM = 4 * ((75 * 512 + 512**2 + 512) + 2 * (512 * 512 + 512**2 + 512))
+STEPS = 20 * 512  # h* of the LSTM
+LSTM_SPATIAL = STEPS * 256 + 256 + 256 * 49 + 49
+LSTM_TEMPORAL = STEPS * 256 + 256 + 256 * 8 + 8
+
 COUNTS = [
   ("model=i3d", TRUNK + HEAD),
   ("embedding=none", TRUNK + POSE + SPATIAL + TEMPORAL + HEAD),
@@ -35,6 +41,15 @@ COUNTS = [
   ("attention=spatial", TRUNK + POSE + SPATIAL + EMBEDDING + HEAD),
   ("attention=spatial,embedding=none", TRUNK + POSE + SPATIAL + HEAD),
   ("model=pose", POSE + H * 60 + 60),
+  (
+    "pose_backbone=lstm",
+    TRUNK + LSTM + LSTM_SPATIAL + LSTM_TEMPORAL + EMBEDDING + HEAD,
+  ),
+  (
+    "pose_backbone=lstm,attention=spatial,embedding=none",
+    TRUNK + LSTM + LSTM_SPATIAL + HEAD,
+  ),
+  ("model=pose,pose_backbone=lstm", LSTM + STEPS * 60 + 60),
 ]
 
 

@@ -1,4 +1,8 @@
-"""The pose backbone: 3D poses -> h*, by graph convolutions (section 3.2, eq. 1)."""
+"""The pose backbone: 3D poses -> h*.
+
+By graph convolutions (section 3.2, eq. 1), or by LSTMs, the paper's baseline (appendix
+2, tables 2 and 4).
+"""
 
 import flax.linen as nn
 import jax
@@ -76,3 +80,30 @@ class GraphPoseBackbone(nn.Module):
         y = y[:, : y.shape[1] // 2 * 2, : y.shape[2] // 2 * 2]
         y = ops.max_pool(y, (2, 2), (2, 2))
     return y.reshape(b, -1), {"joint_features": joint_features}
+
+
+class RecurrentPoseBackbone(nn.Module):
+  """Stacked LSTMs over the pose steps; all joints of a step are one vector.
+
+  Attributes:
+    layers: number of LSTMs.
+    features: width of each.
+
+  Source: appendix 2 and its reference [8], three layers of 512. The residual with the
+    raw pose, which the appendix tried without gain, is left out.
+  Released code: classifies the last step of the last layer; here, as in the appendix,
+    h* is all steps, also for the classifier that trains it.
+  """
+
+  layers: int = 3
+  features: int = 512
+
+  @nn.compact
+  def __call__(self, pose: jax.Array, *, train: bool = False):
+    """Maps P [B, S, J, 3] to h* [B, S*features] and {"step_features": [B, S, _]}."""
+    del train  # the same in both
+    b, s, _, _ = pose.shape
+    y = pose.reshape(b, s, -1)
+    for i in range(1, self.layers + 1):
+      y = nn.RNN(nn.OptimizedLSTMCell(self.features, name=f"lstm{i}"))(y)
+    return y.reshape(b, -1), {"step_features": y}

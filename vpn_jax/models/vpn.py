@@ -15,7 +15,7 @@ from vpn_jax.models import i3d, pose_backbone
 
 ATTENTIONS = ("spatiotemporal", "spatial", "none")
 BACKBONES = ("i3d",)
-POSE_BACKBONES = ("gcn",)
+POSE_BACKBONES = ("gcn", "lstm")
 
 
 def check(name: str, value, known: tuple) -> None:
@@ -25,25 +25,31 @@ def check(name: str, value, known: tuple) -> None:
 
 
 class PoseBranch(nn.Module):
-  """The graph of a skeleton and the pose backbone over it.
+  """The pose backbone, with the graph of a skeleton where it has one.
 
   Attributes:
     skeleton: name in `skeletons.SKELETONS`.
     persons: people in the pose, one graph block each.
-    kind: "gcn".
+    kind: "gcn" or "lstm".
+    frozen: whether weights and statistics stay as they are in training; the LSTM's do,
+      once it was trained alone (appendix 2).
     bone_weight, other_weight, other_pairs: alpha, beta and who gets beta (eq. 1).
     identity_filter, dropout, bn_momentum: see `GraphPoseBackbone`.
+    recurrent_layers, recurrent_features: see `RecurrentPoseBackbone`.
   """
 
   skeleton: str = "kinect_v2"
   persons: int = 1
   kind: str = "gcn"
+  frozen: bool = False
   bone_weight: float = 5.0
   other_weight: float = 2.0
   other_pairs: str = "all"
   identity_filter: bool = False
   dropout: float = 0.3
   bn_momentum: float = 0.9
+  recurrent_layers: int = 3
+  recurrent_features: int = 512
 
   @nn.compact
   def __call__(self, pose: jax.Array, *, train: bool = False):
@@ -56,6 +62,11 @@ class PoseBranch(nn.Module):
         f"got poses of {pose.shape[2]} joints, expected {joints}: {self.persons} x "
         f"skeleton {self.skeleton!r}; set config.data.skeleton and config.data.persons."
       )
+    backbone = self._recurrent() if self.kind == "lstm" else self._graph(skeleton)
+    result = backbone(pose, train=train and not self.frozen)
+    return jax.lax.stop_gradient(result) if self.frozen else result
+
+  def _graph(self, skeleton: skeletons.Skeleton) -> nn.Module:
     e = skeletons.adjacency(
       skeleton,
       bone_weight=self.bone_weight,
@@ -69,7 +80,12 @@ class PoseBranch(nn.Module):
       dropout=self.dropout,
       bn_momentum=self.bn_momentum,
       name="graph",
-    )(pose, train=train)
+    )
+
+  def _recurrent(self) -> nn.Module:
+    return pose_backbone.RecurrentPoseBackbone(
+      layers=self.recurrent_layers, features=self.recurrent_features, name="recurrent"
+    )
 
 
 class VPN(nn.Module):
@@ -116,8 +132,9 @@ class VPN(nn.Module):
     Returns: (logits, out) with, where the row has them, features [B, T, M, N, C],
       modulated (same, or 2C channels without the coupler), spatial_logits [B, M*N],
       spatial_attention [B, M, N], temporal_attention [B, T], attention [B, T, M, N],
-      joint_features [B, S, J, 64], video_embedding and pose_embedding [B, D], pooled
-      [B, C] (the input of the classifier).
+      joint_features [B, S, J, 64] of the graph or step_features [B, S, 512] of the
+      LSTM, video_embedding and pose_embedding [B, D], pooled [B, C] (the input of the
+      classifier).
     Raises: ValueError for an unknown setting or poses of another skeleton.
     """
     check("backbone", self.backbone, BACKBONES)

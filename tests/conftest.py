@@ -3,8 +3,12 @@
 import os
 import pathlib
 
-# Four devices on the CPU, for the tests of sharding; before jax starts.
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
+# Before jax starts: four devices on the CPU, for the tests of sharding; and code that is
+# not optimised, because most of the time of the tests goes into compiling it.
+os.environ.setdefault(
+  "XLA_FLAGS",
+  "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0",
+)
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax

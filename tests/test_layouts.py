@@ -324,6 +324,7 @@ def test_raw_to_train_step(
   assert (tmp_path / "records" / "contact_sheet.png").exists()
 
   shrunk(c)
+  c.model.endpoint = "Conv3d_2b_1x1"  # a few layers: six such networks are compiled
   c.train.update(batch_size=4, eval_batch_size=4, steps=1)
   _, parts = pipeline.open_parts(c.data)
   batch = next(parts["train"].train_batches(4, 0))

@@ -19,6 +19,8 @@ def test_recipe_is_section_4_1():
   assert c.data.example.pose_steps == 20
   assert (c.model.pose.bone_weight, c.model.pose.other_weight) == (5.0, 2.0)
   assert c.optimizer.to_dict() == {
+    "kind": "sgd",
+    "clip_norm": 0.0,
     "learning_rate": 0.01,
     "momentum": 0.9,
     "decay_epochs": (10, 20),

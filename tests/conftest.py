@@ -3,8 +3,8 @@
 import os
 import pathlib
 
-# Before jax starts: four devices on the CPU, for the tests of sharding; and code that is
-# not optimised, because most of the time of the tests goes into compiling it.
+# Before jax starts: four devices on the CPU, for the tests of sharding; and code that
+# is not optimised, because most of the time of the tests goes into compiling it.
 os.environ.setdefault(
   "XLA_FLAGS",
   "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0",

@@ -107,9 +107,11 @@ def obtain(dataset: str) -> str:
     return f"{_OBTAIN[dataset]}: run `{command} --job=prepare`."
   if dataset == "custom":
     return f"{_OBTAIN[dataset]} as configs/custom.py says, and run `{command} ...`."
+  # N-UCLA's skeletons have no joints in the image to crop by.
+  boxes = " --config.data.boxes=<file, or mediapipe>" if dataset == "nucla" else ""
   return (
     f"{_OBTAIN[dataset]}, unpack it, and run `{command} --job=prepare "
-    "--config.data.raw=<folder>`."
+    f"--config.data.raw=<folder>{boxes}`."
   )
 
 

@@ -18,6 +18,7 @@ def get_config(arg="cs"):
   c.data.update(dataset="synthetic", records="data/synthetic", skeleton="kinect_v2")
   c.data.example.pose_steps = 16  # t_p
   c.prepare.size = 72
-  c.train.update(epochs=3.0, batch_size=8)  # a schedule for two CPU cores
-  c.optimizer.decay_epochs = (2.2, 2.7)
+  if c.optimizer.kind == "sgd":  # a schedule for two CPU cores; the LSTM has its own
+    c.train.update(epochs=3.0, batch_size=8)
+    c.optimizer.decay_epochs = (2.2, 2.7)
   return c

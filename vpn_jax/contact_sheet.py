@@ -27,12 +27,10 @@ def draw_crop(record, skeleton, size: int, rng) -> tuple[np.ndarray, str]:
   how = cv2.INTER_AREA if size > TILE else cv2.INTER_CUBIC
   frame = records.decode_frame(record.frames[t])
   frame = cv2.resize(frame, (TILE, TILE), interpolation=how)
-  joints, visibility = record.image_joints[t] * (TILE / size), None
-  if getattr(record, "visibility", None) is not None:
-    visibility = record.visibility[t, ..., None]
-    faint = overlay.draw_skeleton(frame, joints, skeleton, 2)
-    frame = cv2.addWeighted(frame, 0.6, faint, 0.4, 0)
-    joints = np.where(visibility < 0.5, np.float32(np.nan), joints)
+  joints = record.image_joints[t] * (TILE / size)
+  faint = overlay.draw_skeleton(frame, joints, skeleton, 2)
+  frame = cv2.addWeighted(frame, 0.6, faint, 0.4, 0)
+  joints = np.where(record.visibility[t, ..., None] < 0.5, np.float32(np.nan), joints)
   line = f"frame {t + 1} of {len(known)}"
   if not known.any():
     nobody = not np.isfinite(record.pose).all(axis=-1).any()

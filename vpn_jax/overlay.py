@@ -119,7 +119,7 @@ def film_frames(film: str, result, skeleton) -> Iterator[np.ndarray]:
   span = heat_range(np.stack(maps)) if maps else None
   record = result.record
   if record is not None:
-    side = records.decode_frame(record.frames[0]).shape[0]  # of the crop
+    side = records.frame_side(record.frames[0])
     joints = crop.from_crop(record.image_joints, record.boxes, side)
   frames = itertools.islice(video.read_frames(film, threads=0), result.num_frames)
   for t, frame in enumerate(frames):

@@ -166,7 +166,7 @@ def example(
   flip = rng is not None and s.flip and rng.random() < 0.5
   box = None
   if rng is not None and s.crop < 1.0:
-    whole = records.decode_frame(record.frames[0]).shape[0]
+    whole = records.frame_side(record.frames[window[0]])
     side = round(whole * rng.uniform(s.crop, 1.0))
     left, top = rng.integers(whole - side + 1, size=2)
     box = (int(left), int(top), side)

@@ -84,6 +84,11 @@ def decode_frame(blob: bytes) -> np.ndarray:
   return simplejpeg.decode_jpeg(blob, colorspace="RGB")
 
 
+def frame_side(blob: bytes) -> int:
+  """Side of a square JPEG in pixels, from its header."""
+  return simplejpeg.decode_jpeg_header(blob)[0]
+
+
 class Spool(Sequence):
   """Frames of a clip that is being made: in memory while few, else in a file.
 

@@ -11,7 +11,7 @@ import statistics
 
 SUMMARY_FILE = "summary.json"
 
-# Top-1 in percent, for Smarthome the mean over classes: tables 1, 2, 4, 5, 6 and 7.
+# Percent: top-1, for Smarthome the mean over the classes. Tables 1 to 7.
 PAPER = {
   ("ntu60", "cs", "VPN"): 93.5,
   ("ntu60", "cv", "VPN"): 96.2,
@@ -33,7 +33,6 @@ PAPER = {
   ("ntu120", "cs2", "VPN, spatial attention, without embedding"): 84.3,
   ("ntu120", "cs1", "VPN, spatial attention"): 83.1,
   ("ntu120", "cs2", "VPN, spatial attention"): 85.3,
-  # Smarthome: mean over the classes.
   ("smarthome", "cs", "I3D"): 53.4,
   ("smarthome", "cv2", "I3D"): 45.1,
   ("smarthome", "cs", "VPN without embedding"): 56.4,

@@ -184,7 +184,7 @@ def _read(folder, index, chosen):
           try:
             record = source[row]
             found += check(record, clip, index)
-          except ValueError as e:  # RecordError; frames may be read only when asked for
+          except ValueError as e:  # RecordError; frames are read when asked for
             found.append(str(e))
         problems += [(clip["name"], shard, what) for what in found]
         if not found:
@@ -226,11 +226,16 @@ def check(record: records.Record, clip: dict, index: records.Index) -> list[str]
   if length == 0:
     found.append("has no frame")
   persons = record.pose.shape[1] if record.pose.ndim == 4 else 1
-  for what, last in (("pose", (3,)), ("image_joints", (2,)), ("visibility", ())):
-    array, shape = getattr(record, what, None), (length, persons, joints, *last)
-    if array is not None and array.shape != shape:
+  for what, shape in (
+    ("boxes", (length, 4)),
+    ("pose", (length, persons, joints, 3)),
+    ("image_joints", (length, persons, joints, 2)),
+    ("visibility", (length, persons, joints)),
+  ):
+    array = getattr(record, what)
+    if array.shape != shape:
       found.append(f"{what} is {list(array.shape)}, expected {list(shape)}")
-    elif array is not None and np.isinf(array).any():
+    elif np.isinf(array).any():
       found.append(f"{what} is infinite somewhere, expected numbers or NaN")
   for t, blob in enumerate(record.frames):
     if blob[:2] != b"\xff\xd8" or blob[-2:] != b"\xff\xd9":

@@ -56,7 +56,7 @@ class Folders:
     self.poses = poses
     self.source = {"pattern": pattern}
     try:
-      self._pattern = re.compile(pattern)
+      self._pattern = re.compile(pattern) if pattern else None
     except re.error as e:
       raise ValueError(
         f"config.data.pattern is {pattern!r}, which is no regular expression: {e}."
@@ -90,8 +90,8 @@ class Folders:
       if "/" not in rest:
         left_out.append((name, f"it lies in {split}, but in no class folder there"))
         continue
-      match = self._pattern.fullmatch(path.stem) if self._pattern.pattern else None
-      if self._pattern.pattern and not match:
+      match = self._pattern.fullmatch(path.stem) if self._pattern else None
+      if self._pattern and not match:
         left_out.append((name, "its file name does not match config.data.pattern"))
       elif self.poses and not path.with_suffix(".npz").is_file():
         left_out.append(

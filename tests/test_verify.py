@@ -220,6 +220,7 @@ DAMAGED = {
     {"image_joints": np.ones((5, 2, 25, 2))},
     "image_joints is [5, 2, 25, 2], expected [6, 2, 25, 2]",
   ),
+  "boxes": ({"boxes": np.ones((5, 4))}, "boxes is [5, 4], expected [6, 4]"),
   "visibility": (
     {"visibility": np.ones((6, 1, 25))},
     "visibility is [6, 1, 25], expected [6, 2, 25]",

@@ -3,47 +3,72 @@
 import json
 import pathlib
 import reprlib
-from collections.abc import Callable
 
 import numpy as np
 
-from vpn_jax.raw import BadClip, Clip
+from vpn_jax.raw import BadClip, Clip, obtain
 
 
-def pair(
-  videos: dict[str, str],
-  skeletons: dict[str, str],
-  parse_name: Callable[[str], tuple[int, dict]],
-  *,
-  no_video: str,
-  no_skeleton: str | None,
-) -> tuple[list[Clip], list[tuple[str, str]]]:
-  """Videos and skeletons of one name -> clips, in the order of their names.
+class Paired:
+  """The part of a `raw.Dataset` that finds a video and a skeleton file by one name.
 
-  Args:
-    videos, skeletons: paths by name of the clip.
-    parse_name: name -> label and attributes; its ValueError is the reason why a clip is
-      left out.
-    no_video, no_skeleton: reasons for a lone file, with {} for the name; None when
-      poses come from elsewhere, and skeletons do not matter.
-  Returns: as `raw.Dataset.clips`.
+  A subclass says `name`, and in words an `example` of its files and the reasons
+  `no_video` and `no_skeleton` for a lone file, with {} for the clip's name.
   """
-  if no_skeleton is None:
-    skeletons = {}
-  clips, left_out = [], []
-  for name in sorted(videos.keys() | skeletons.keys()):
-    try:
-      label, attributes = parse_name(name)
-    except ValueError as e:
-      left_out.append((name, str(e)))
-      continue
-    if name not in videos:
-      left_out.append((name, no_video.format(name)))
-    elif no_skeleton and name not in skeletons:
-      left_out.append((name, no_skeleton.format(name)))
-    else:
-      clips.append(Clip(name, label, attributes, videos[name], skeletons.get(name)))
-  return clips, left_out
+
+  name: str
+  example: str
+  no_video: str
+  no_skeleton: str
+
+  def __init__(self, root: str | pathlib.Path, *, poses: bool = True):
+    """Looks at no file yet.
+
+    Args:
+      root: folder of the dataset; FileNotFoundError when it is not there.
+      poses: False when the poses come from elsewhere: then clips need no skeleton file
+        and cannot be `read`.
+    """
+    self.root = pathlib.Path(root)
+    self.poses = poses
+    if not self.root.is_dir():
+      raise FileNotFoundError(f"no folder {root}. {obtain(self.name)}")
+
+  def _find(self) -> tuple[dict[str, str], dict[str, str]]:
+    """Paths of videos and of skeletons by clip name, at any depth below the root."""
+    raise NotImplementedError
+
+  def _parse_name(self, name: str) -> tuple[int, dict[str, int]]:
+    """Label and attributes; ValueError with the reason to leave a clip out."""
+    raise NotImplementedError
+
+  def clips(self) -> tuple[list[Clip], list[tuple[str, str]]]:
+    """See `raw.Dataset`; names in order. Files of other names are not looked at.
+
+    Raises: FileNotFoundError when no file below the root has a name of this dataset.
+    """
+    videos, skeletons = self._find()
+    if not self.poses:
+      skeletons = {}
+    clips, left_out = [], []
+    for name in sorted(videos.keys() | skeletons.keys()):
+      try:
+        label, attributes = self._parse_name(name)
+      except ValueError as e:
+        left_out.append((name, str(e)))
+        continue
+      if name not in videos:
+        left_out.append((name, self.no_video.format(name)))
+      elif self.poses and name not in skeletons:
+        left_out.append((name, self.no_skeleton.format(name)))
+      else:
+        clips.append(Clip(name, label, attributes, videos[name], skeletons.get(name)))
+    if not clips and not left_out:
+      raise FileNotFoundError(
+        f"no {self.name} file, such as {self.example}, anywhere below {self.root}. "
+        f"{obtain(self.name)}"
+      )
+    return clips, left_out
 
 
 def load_frames(path: pathlib.Path, key: str) -> tuple[dict, list]:

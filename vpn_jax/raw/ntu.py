@@ -12,7 +12,7 @@ import re
 import numpy as np
 
 from vpn_jax import video
-from vpn_jax.raw import BadClip, Clip, RawClip, files, obtain
+from vpn_jax.raw import BadClip, Clip, RawClip, files
 
 NUM_JOINTS = 25
 COLOR_SIZE = (1920, 1080)  # of the video that colorX and colorY are pixels of
@@ -225,53 +225,29 @@ def _is_ghost(body: Body) -> bool:
   return len(seen) < _GHOST_SHARE * len(body.world) or wide >= _GHOST_WIDE
 
 
-class NTU:
+class NTU(files.Paired):
   """NTU RGB+D 60 or 120 below one folder; a `raw.Dataset`."""
 
   skeleton = "kinect_v2"
   source = {"persons": PERSONS, "actors": 1}  # raise `actors` when the rules change
+  example = "S001C001P001R001A001_rgb.avi"
+  no_video = "no video {}_rgb.avi beside its skeleton"
+  no_skeleton = "no skeleton {}.skeleton beside its video"
 
   def __init__(self, root: str | pathlib.Path, which: int = 60, *, poses: bool = True):
-    """Looks at no file yet.
-
-    Args:
-      root: folder of the dataset; FileNotFoundError when it is not there.
-      which: 60 or 120.
-      poses: False when the poses come from elsewhere: then clips need no skeleton file
-        and cannot be `read`.
-    """
+    """See `files.Paired`; `which` is 60 or 120."""
     if which not in (60, 120):
       raise ValueError(f"which is {which}, expected 60 or 120.")
     self.name = f"ntu{which}"
     self.which = which
-    self.poses = poses
-    self.root = pathlib.Path(root)
     self.class_names = class_names(which)
-    if not self.root.is_dir():
-      raise FileNotFoundError(f"no folder {root}. {obtain(self.name)}")
+    self._missing = missing_skeletons(which)
+    super().__init__(root, poses=poses)
 
-  def clips(self) -> tuple[list[Clip], list[tuple[str, str]]]:
-    """See `raw.Dataset`; names in order. Files of other names are not looked at.
-
-    Raises: FileNotFoundError when no file below the root has a name of this dataset.
-    """
-    videos, skeletons = self._find()
-    missing = missing_skeletons(self.which) & (videos.keys() | skeletons.keys())
-    clips, left_out = files.pair(
-      {name: videos[name] for name in videos.keys() - missing},
-      {name: skeletons[name] for name in skeletons.keys() - missing},
-      parse_name,
-      no_video="no video {}_rgb.avi beside its skeleton",
-      no_skeleton="no skeleton {}.skeleton beside its video" if self.poses else None,
-    )
-    reason = "on the official list of missing skeletons"
-    left_out = sorted([*left_out, *((name, reason) for name in missing)])
-    if not clips and not left_out:
-      raise FileNotFoundError(
-        f"no {self.name} file, such as S001C001P001R001A001_rgb.avi, anywhere below "
-        f"{self.root}. {obtain(self.name)}"
-      )
-    return clips, left_out
+  def _parse_name(self, name: str) -> tuple[int, dict[str, int]]:
+    if name in self._missing:
+      raise ValueError("on the official list of missing skeletons")
+    return parse_name(name)
 
   def _find(self) -> tuple[dict[str, str], dict[str, str]]:
     """Paths of videos and of skeletons by clip name, of this dataset's classes."""

@@ -23,7 +23,7 @@ import numpy as np
 import simplejpeg
 
 from vpn_jax import video
-from vpn_jax.raw import BadClip, Clip, RawClip, files, obtain
+from vpn_jax.raw import BadClip, Clip, RawClip, files
 from vpn_jax.raw.files import brief, load_frames, numbers
 
 NUM_JOINTS = 20
@@ -145,49 +145,26 @@ def _decode(path: pathlib.Path) -> np.ndarray:
   return image
 
 
-class NUCLA:
-  """Northwestern-UCLA below one folder; a `raw.Dataset`."""
+class NUCLA(files.Paired):
+  """Northwestern-UCLA below one folder; a `raw.Dataset`.
+
+  A clip's `video` is a file or the folder of its images. Without poses, `open_video`
+  takes a clip all the same.
+  """
 
   name = "nucla"
   skeleton = "kinect_v1"
   class_names = tuple(ACTIONS.values())
   source = {"rules": 1}  # raise it when the rules change
+  example = (
+    "a01_s01_e00_v01.json, a01/v01_s01_e00.avi or "
+    "view_1/a01_s01_e00/frame_0_tc_1_rgb.jpg"
+  )
+  no_video = "no video {}.avi or images beside its skeleton"
+  no_skeleton = "no skeleton {}.json beside its video"
 
-  def __init__(self, root: str | pathlib.Path, *, poses: bool = True):
-    """Looks at no file yet.
-
-    Args:
-      root: folder of the dataset; FileNotFoundError when it is not there.
-      poses: False when the poses come from elsewhere: then clips need no skeleton file
-        and cannot be `read`, only `open_video` takes them.
-    """
-    self.root = pathlib.Path(root)
-    self.poses = poses
-    if not self.root.is_dir():
-      raise FileNotFoundError(f"no folder {root}. {obtain(self.name)}")
-
-  def clips(self) -> tuple[list[Clip], list[tuple[str, str]]]:
-    """See `raw.Dataset`; names in order. Files of other names are not looked at.
-
-    A clip's `video` is a file or the folder of its images.
-
-    Raises: FileNotFoundError when no file below the root has a name of this dataset.
-    """
-    videos, skeletons = self._find()
-    clips, left_out = files.pair(
-      videos,
-      skeletons,
-      parse_name,
-      no_video="no video {}.avi or images beside its skeleton",
-      no_skeleton="no skeleton {}.json beside its video" if self.poses else None,
-    )
-    if not clips and not left_out:
-      raise FileNotFoundError(
-        f"no {self.name} file, such as a01_s01_e00_v01.json, a01/v01_s01_e00.avi or "
-        f"view_1/a01_s01_e00/frame_0_tc_1_rgb.jpg, anywhere below {self.root}. "
-        f"{obtain(self.name)}"
-      )
-    return clips, left_out
+  def _parse_name(self, name: str) -> tuple[int, dict[str, int]]:
+    return parse_name(name)
 
   def _find(self) -> tuple[dict[str, str], dict[str, str]]:
     """Paths of videos or images, and of skeletons, by sequence name."""

@@ -14,7 +14,7 @@ import re
 import numpy as np
 
 from vpn_jax import video
-from vpn_jax.raw import BadClip, Clip, RawClip, files, obtain
+from vpn_jax.raw import BadClip, Clip, RawClip, files
 from vpn_jax.raw.files import brief, load_frames, numbers
 
 NUM_JOINTS = 13
@@ -173,46 +173,19 @@ def _link(frames: list[list[Detection]]) -> list[dict[int, Detection]]:
   return tracks
 
 
-class Smarthome:
+class Smarthome(files.Paired):
   """Toyota Smarthome below one folder; a `raw.Dataset`."""
 
   name = "smarthome"
   skeleton = "lcrnet_13"
   class_names = CLASS_NAMES
   source = {"persons": PERSONS, "actor": 1}  # raise `actor` when the rules change
+  example = "Walk_p02_r00_v01_c03.mp4"
+  no_video = "no video {}.mp4 beside its skeleton"
+  no_skeleton = "no skeleton {}_pose3d.json beside its video"
 
-  def __init__(self, root: str | pathlib.Path, *, poses: bool = True):
-    """Looks at no file yet.
-
-    Args:
-      root: folder of the dataset; FileNotFoundError when it is not there.
-      poses: False when the poses come from elsewhere: then clips need no skeleton file
-        and cannot be `read`.
-    """
-    self.root = pathlib.Path(root)
-    self.poses = poses
-    if not self.root.is_dir():
-      raise FileNotFoundError(f"no folder {root}. {obtain(self.name)}")
-
-  def clips(self) -> tuple[list[Clip], list[tuple[str, str]]]:
-    """See `raw.Dataset`; names in order. Files of other names are not looked at.
-
-    Raises: FileNotFoundError when no file below the root has a name of this dataset.
-    """
-    videos, skeletons = self._find()
-    clips, left_out = files.pair(
-      videos,
-      skeletons,
-      parse_name,
-      no_video="no video {}.mp4 beside its skeleton",
-      no_skeleton="no skeleton {}_pose3d.json beside its video" if self.poses else None,
-    )
-    if not clips and not left_out:
-      raise FileNotFoundError(
-        f"no {self.name} file, such as Walk_p02_r00_v01_c03.mp4, anywhere below "
-        f"{self.root}. {obtain(self.name)}"
-      )
-    return clips, left_out
+  def _parse_name(self, name: str) -> tuple[int, dict[str, int]]:
+    return parse_name(name)
 
   def _find(self) -> tuple[dict[str, str], dict[str, str]]:
     """Paths of videos and of skeletons by clip name."""

@@ -7,7 +7,10 @@ line, with mean and spread.
 import csv
 import json
 import pathlib
+import shlex
 import statistics
+import subprocess
+import sys
 
 SUMMARY_FILE = "summary.json"
 
@@ -97,9 +100,24 @@ def row_name(config: dict) -> str:
   return name + ("" if kind == "euclidean" else f", {kind}") + lstm
 
 
+def code_commit() -> str:
+  """The commit of this code, with a "+" where files differ; "" without git."""
+  git = ("git", "-C", str(pathlib.Path(__file__).parent))
+  try:
+    commit = subprocess.run(
+      (*git, "rev-parse", "--short", "HEAD"), capture_output=True, text=True, check=True
+    )
+    changed = subprocess.run((*git, "diff", "--quiet", "HEAD"), check=False)
+  except (OSError, subprocess.CalledProcessError):
+    return ""
+  return commit.stdout.strip() + ("+" if changed.returncode else "")
+
+
 def write_summary(workdir: str | pathlib.Path, config: dict, result: dict) -> None:
   """Leaves what a table needs of a finished run in its workdir."""
   content = {
+    "command": shlex.join(["python", *sys.argv]),
+    "commit": code_commit(),
     "row": row_name(config),
     "dataset": config["data"]["dataset"],
     "protocol": config["data"]["protocol"],

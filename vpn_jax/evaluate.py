@@ -62,7 +62,7 @@ def make_score_step(model) -> Callable:
 
   @jax.jit
   def score_step(variables, batch):
-    logits, _ = model.apply(variables, batch["frames"], batch["pose"], train=False)
+    logits, _ = model.apply(variables, *models.inputs(model, batch), train=False)
     return jax.nn.softmax(logits.astype(jnp.float32), axis=-1)
 
   return score_step

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import cv2
 import grain
+import jax
 import numpy as np
 
 from vpn_jax import protocols, raw, records, skeletons
@@ -33,6 +34,7 @@ class Settings:
     flip: mirror half of the training clips, frames and poses alike.
     crop: smallest side of a random training crop as a fraction of the record's frame;
       1 takes it whole, as the paper does.
+    inputs: what of "frames" and "pose" the network takes; the rest is not decoded.
   """
 
   num_frames: int = 64
@@ -42,8 +44,14 @@ class Settings:
   persons: int = 1
   flip: bool = False
   crop: float = 1.0
+  inputs: tuple[str, ...] = ("frames", "pose")
 
   def __post_init__(self):
+    unknown = set(self.inputs) - {"frames", "pose"}
+    if unknown or not self.inputs:
+      raise ValueError(
+        f"inputs are {tuple(self.inputs)}, expected some of ('frames', 'pose')."
+      )
     if self.pose_window not in ("clip", "video"):
       raise ValueError(
         f"pose_window is {self.pose_window!r}, expected 'clip' or 'video'."
@@ -53,6 +61,15 @@ class Settings:
     for name in ("num_frames", "frame_size", "pose_steps", "persons"):
       if getattr(self, name) < 1:
         raise ValueError(f"{name} is {getattr(self, name)}, expected 1 or more.")
+
+  def example_shapes(self, joints: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes and types of an example's inputs, for poses of `persons` * J joints."""
+    size = self.frame_size
+    shapes = {
+      "frames": jax.ShapeDtypeStruct((self.num_frames, size, size, 3), np.uint8),
+      "pose": jax.ShapeDtypeStruct((self.pose_steps, joints, 3), np.float32),
+    }
+    return {name: shapes[name] for name in self.inputs}
 
 
 def frame_window(
@@ -152,7 +169,8 @@ def example(
 
   Args:
     rng: randomness of training; None for evaluation, which always gives the same.
-  Returns: frames uint8 [F, H, W, 3], pose float32 [S, persons*J, 3], label int32 [].
+  Returns: label int32 [], and of frames uint8 [F, H, W, 3] and pose float32 [S,
+    persons*J, 3] those in `settings.inputs`. Which ones does not change the draws.
   """
   s = settings
   window = frame_window(len(record.frames), s.num_frames, rng)
@@ -170,17 +188,19 @@ def example(
     side = round(whole * rng.uniform(s.crop, 1.0))
     left, top = rng.integers(whole - side + 1, size=2)
     box = (int(left), int(top), side)
-  frames = decode_frames([record.frames[i] for i in window], s.frame_size, box, flip)
+  made = {"label": np.int32(record.label)}
+  if "frames" in s.inputs:
+    blobs = [record.frames[i] for i in window]
+    made["frames"] = decode_frames(blobs, s.frame_size, box, flip)
+  if "pose" not in s.inputs:
+    return made
   if flip:
     pose = mirror_pose(pose, skeleton)
   missing = s.persons - pose.shape[1]
   if missing > 0:  # an absent person is zeros
     pose = np.pad(pose, ((0, 0), (0, missing), (0, 0), (0, 0)))
-  return {
-    "frames": frames,
-    "pose": pose.reshape(s.pose_steps, -1, 3),
-    "label": np.int32(record.label),
-  }
+  made["pose"] = pose.reshape(s.pose_steps, -1, 3)
+  return made
 
 
 class EmptyPartError(ValueError):
@@ -252,8 +272,8 @@ class Part:
         same global batches.
       threads: that read and decode in this process.
       workers: processes that read ahead; 0 uses the threads alone.
-    Yields: frames uint8 [B, F, H, W, 3], pose float32 [B, S, J, 3], label int32 [B],
-      index int32 [B] (place in `clips`).
+    Yields: `example` stacked: frames uint8 [B, F, H, W, 3], pose float32 [B, S, J, 3],
+      label int32 [B]; and index int32 [B] (place in `clips`).
     """
     this, total = shard
     if batch_size % total:

@@ -72,16 +72,16 @@ def make_optimizer(settings, steps_per_epoch: float) -> optax.GradientTransforma
 
 def init_variables(model, settings: pipeline.Settings, key, joints: int) -> dict:
   """Fresh {"params", "batch_stats"} of a network for examples of these settings."""
-  size = settings.frame_size
-  frames = jnp.zeros((1, settings.num_frames, size, size, 3), jnp.uint8)
-  pose = jnp.zeros((1, settings.pose_steps, joints, 3), jnp.float32)
+  batch = jax.tree.map(
+    lambda x: jnp.zeros((1, *x.shape), x.dtype), settings.example_shapes(joints)
+  )
   # The random numbers of a hundred kernels compile slowly; they are drawn once.
   init = jax.jit(
     functools.partial(model.init, train=False),
     compiler_options={"xla_backend_optimization_level": 0},
   )
   with ops.use_formulation("plain"):  # the same parameters, traced faster
-    variables = init(key, frames, pose)
+    variables = init(key, *models.inputs(model, batch))
   return {
     "params": variables["params"],
     "batch_stats": variables.get("batch_stats", {}),
@@ -157,8 +157,7 @@ def make_train_step(model, optimizer, loss_settings: dict) -> Callable:
   def loss_fn(params, batch_stats, batch, key):
     (logits, out), updated = model.apply(
       {"params": params, "batch_stats": batch_stats},
-      batch["frames"],
-      batch["pose"],
+      *models.inputs(model, batch),
       train=True,
       rngs={"dropout": key},
       mutable=["batch_stats"],
@@ -396,7 +395,7 @@ def _train(config, workdir, index, data, out, runs) -> dict[str, float]:
 
 def _first(batches) -> dict:
   """The first batch without what only the host needs."""
-  return {k: v for k, v in next(batches).items() if k in ("frames", "pose")}
+  return {k: v for k, v in next(batches).items() if k not in ("index", "valid")}
 
 
 def abstract(state: TrainState) -> TrainState:

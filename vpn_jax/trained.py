@@ -58,7 +58,7 @@ def load(workdir: str) -> Trained:
 
   @jax.jit
   def forward(variables, batch):
-    logits, out = model.apply(variables, batch["frames"], batch["pose"], train=False)
+    logits, out = model.apply(variables, *models.inputs(model, batch), train=False)
     kept = ("spatial_attention", "temporal_attention", "attention")
     scores = jax.nn.softmax(logits.astype("float32"), axis=-1)
     return scores, {name: out[name] for name in kept if name in out}

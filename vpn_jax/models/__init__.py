@@ -1,4 +1,4 @@
-"""The networks of the paper: frames and poses -> class scores."""
+"""The networks of the paper: what the camera saw -> class scores."""
 
 import flax.linen as nn
 
@@ -22,3 +22,19 @@ def build(network: str, fields: dict) -> nn.Module:
       f"config.model has unknown settings {sorted(unknown)}, expected {sorted(names)}."
     )
   return known[network](**fields)
+
+
+def inputs(model: nn.Module, batch: dict) -> tuple:
+  """What a network takes of a batch, in the order of its arguments.
+
+  Every network names its arguments in `inputs`, such as ("frames", "pose").
+
+  Raises: ValueError when the batch lacks one.
+  """
+  lacking = [name for name in model.inputs if name not in batch]
+  if lacking:
+    raise ValueError(
+      f"{type(model).__name__} takes {model.inputs}, the batch has no {lacking}: set "
+      f"config.data.example.inputs to {model.inputs}."
+    )
+  return tuple(batch[name] for name in model.inputs)

@@ -30,6 +30,22 @@ def modulate(features: jax.Array, attention: jax.Array) -> jax.Array:
   return features * (1.0 + attention[..., None])
 
 
+def resize_spatial(spatial_attention: jax.Array, grid: tuple[int, int]) -> jax.Array:
+  """A_S on another grid, for frames of another size than in training.
+
+  Args:
+    spatial_attention: A_S, float [B, M, N].
+    grid: (M', N') of the features of these frames.
+  Returns: float [B, M', N'], interpolated linearly between the centres of the cells.
+  Source: the fully convolutional inference of section 4.1. Reading: the paper does not
+    say how the 7 x 7 weights fit a larger map.
+  """
+  if spatial_attention.shape[1:] == grid:
+    return spatial_attention
+  shape = (spatial_attention.shape[0], *grid)
+  return jax.image.resize(spatial_attention, shape, "linear")
+
+
 class AttentionNetwork(nn.Module):
   """Spatial and temporal attention from pose (eq. 2).
 

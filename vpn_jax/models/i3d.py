@@ -186,16 +186,19 @@ class I3D(nn.Module):
   dtype: jax.typing.DTypeLike = jnp.float32
 
   @nn.compact
-  def __call__(self, frames: jax.Array, *, train: bool = False):
+  def __call__(self, frames: jax.Array, *, train: bool = False, after=None):
     """Maps frames to features, and to every endpoint on the way.
 
     Args:
       frames: float [B, F, H, W, 3] in [-1, 1], RGB (see `normalize_frames`).
       train: whether BatchNorm uses and records the statistics of this batch.
+      after: endpoint -> function of its output [B, T, M, N, C], of the same shape, put
+        between it and the next layer; its parameters are the caller's.
     Returns: features [B, T, M, N, C] (see `feature_shape`), and out, a dict of the
       endpoints by their published names.
     Raises: ValueError for an unknown endpoint or frames of another rank.
     """
+    after = after or {}
     if frames.ndim != 5 or not jnp.issubdtype(frames.dtype, jnp.floating):
       raise ValueError(
         f"I3D got {frames.dtype} {list(frames.shape)}, expected float "
@@ -207,6 +210,8 @@ class I3D(nn.Module):
       raise ValueError(
         f"frozen_until is {self.frozen_until!r}, expected one of {names} or nothing."
       )
+    if set(after) - set(names):
+      raise ValueError(f"after names {tuple(after)}, expected some of {names}.")
     asked, x, out = train, frames, {}
     train = asked and not self.frozen_until
     for name in names:
@@ -222,6 +227,8 @@ class I3D(nn.Module):
         x = Mixed(widths, **settings, name=name)(x, train=train)
       if name == self.frozen_until:
         x, train = jax.lax.stop_gradient(x), asked
+      if name in after:
+        x = after[name](x)
       out[name] = x
     return x, out
 

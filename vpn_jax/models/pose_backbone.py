@@ -88,22 +88,29 @@ class RecurrentPoseBackbone(nn.Module):
   Attributes:
     layers: number of LSTMs.
     features: width of each.
+    output: "steps", h* is the last layer at all steps; "last", at the last step alone.
 
   Source: appendix 2 and its reference [8], three layers of 512. The residual with the
     raw pose, which the appendix tried without gain, is left out.
-  Released code: classifies the last step of the last layer; here, as in the appendix,
-    h* is all steps, also for the classifier that trains it.
+  Released code: classifies the last step of the last layer, which is also what
+    Separable STA and P-I3D take; here, as in the appendix, h* is all steps, also for
+    the classifier that trains it.
   """
 
   layers: int = 3
   features: int = 512
+  output: str = "steps"
 
   @nn.compact
   def __call__(self, pose: jax.Array, *, train: bool = False):
-    """Maps P [B, S, J, 3] to h* [B, S*features] and {"step_features": [B, S, _]}."""
+    """Maps P [B, S, J, 3] to h* and {"step_features": [B, S, features]}.
+
+    Returns: h*, float [B, S*features], or [B, features] for the last step alone.
+    """
     del train  # the same in both
     b, s, _, _ = pose.shape
     y = pose.reshape(b, s, -1)
     for i in range(1, self.layers + 1):
       y = nn.RNN(nn.OptimizedLSTMCell(self.features, name=f"lstm{i}"))(y)
-    return y.reshape(b, -1), {"step_features": y}
+    h = y[:, -1] if self.output == "last" else y.reshape(b, -1)
+    return h, {"step_features": y}

@@ -1,7 +1,7 @@
 """The recognition model of figure 3, and its parts left out row by row (table 1, 2, 4).
 
-Every network here maps (frames, pose) to (logits, out); `out` holds the steps on the
-way for losses, analysis and figures.
+Every network maps its `inputs` to (logits, out); `out` holds the steps on the way for
+losses, analysis and figures.
 """
 
 import flax.linen as nn
@@ -10,11 +10,10 @@ import jax.numpy as jnp
 
 from vpn_jax import skeletons
 from vpn_jax.models import attention as attention_lib
+from vpn_jax.models import backbones, non_local, pose_backbone
 from vpn_jax.models import embedding as embedding_lib
-from vpn_jax.models import i3d, pose_backbone
 
 ATTENTIONS = ("spatiotemporal", "spatial", "none")
-BACKBONES = ("i3d",)
 POSE_BACKBONES = ("gcn", "lstm")
 
 
@@ -35,7 +34,8 @@ class PoseBranch(nn.Module):
       once it was trained alone (appendix 2).
     bone_weight, other_weight, other_pairs: alpha, beta and who gets beta (eq. 1).
     identity_filter, dropout, bn_momentum: see `GraphPoseBackbone`.
-    recurrent_layers, recurrent_features: see `RecurrentPoseBackbone`.
+    recurrent_layers, recurrent_features, recurrent_output: see
+      `RecurrentPoseBackbone`.
   """
 
   skeleton: str = "kinect_v2"
@@ -50,11 +50,13 @@ class PoseBranch(nn.Module):
   bn_momentum: float = 0.9
   recurrent_layers: int = 3
   recurrent_features: int = 512
+  recurrent_output: str = "steps"
 
   @nn.compact
   def __call__(self, pose: jax.Array, *, train: bool = False):
     """Maps P [B, S, persons*J, 3] to h* [B, _] and its steps."""
     check("pose_backbone", self.kind, POSE_BACKBONES)
+    check("recurrent_output", self.recurrent_output, ("steps", "last"))
     skeleton = skeletons.get(self.skeleton)
     joints = skeleton.num_joints * self.persons
     if pose.shape[2] != joints:
@@ -84,7 +86,10 @@ class PoseBranch(nn.Module):
 
   def _recurrent(self) -> nn.Module:
     return pose_backbone.RecurrentPoseBackbone(
-      layers=self.recurrent_layers, features=self.recurrent_features, name="recurrent"
+      layers=self.recurrent_layers,
+      features=self.recurrent_features,
+      output=self.recurrent_output,
+      name="recurrent",
     )
 
 
@@ -93,11 +98,12 @@ class VPN(nn.Module):
 
   Attributes:
     num_classes: K.
-    backbone: "i3d".
+    backbone: name in `backbones.BACKBONES`.
     width: multiplies every channel count of the backbone; 1 is the published network.
-    endpoint: where f is taken; "Mixed_5c" in the paper.
+    endpoint: where f is taken; of I3D "Mixed_5c" in the paper.
     frozen_until: last layer of the backbone that is not trained; "" trains all.
-    bn_momentum: of the running statistics of the backbone and of the pose backbone.
+    bn_momentum: of the running statistics of the backbone.
+    non_local: layers of the backbone that a non-local block follows (row I3D+NL).
     attention: "spatiotemporal"; "spatial" for A_S alone (table 4); "none" for the
       visual backbone alone (table 1, l1), which takes no pose.
     coupler: False for two separate streams, A_S f and A_T f, concatenated before the
@@ -105,22 +111,28 @@ class VPN(nn.Module):
     embedding: whether f and z1 are projected for the embedding loss (l3 against l2).
     embedding_dim: D.
     attention_hidden: width of the tanh layers of eq. 2.
+    attention_grid: (T, M, N) of the features in training, where inference is on larger
+      frames (section 4.1): A_S is resized, and nothing is embedded, which serves the
+      loss alone. () takes the features as they come.
     dropout: rate before the classifier.
     pose: settings of `PoseBranch`.
     dtype: of the computation; parameters and statistics stay float32.
   """
 
+  inputs = ("frames", "pose")
   num_classes: int
   backbone: str = "i3d"
   width: float = 1.0
   endpoint: str = "Mixed_5c"
   frozen_until: str = ""
   bn_momentum: float = 0.9
+  non_local: tuple[str, ...] = ()
   attention: str = "spatiotemporal"
   coupler: bool = True
   embedding: bool = True
   embedding_dim: int = 256
   attention_hidden: int = 256
+  attention_grid: tuple[int, ...] = ()
   dropout: float = 0.3
   pose: dict | None = None
   dtype: str = "float32"
@@ -135,25 +147,16 @@ class VPN(nn.Module):
       joint_features [B, S, J, 64] of the graph or step_features [B, S, 512] of the
       LSTM, video_embedding and pose_embedding [B, D], pooled [B, C] (the input of the
       classifier).
-    Raises: ValueError for an unknown setting or poses of another skeleton.
+    Raises: ValueError for an unknown setting, poses of another skeleton, or a clip of
+      another length than in training.
     """
-    check("backbone", self.backbone, BACKBONES)
     check("attention", self.attention, ATTENTIONS)
     if self.embedding and self.attention == "none":
       raise ValueError(
         "embedding needs z1 of the attention network, attention is 'none': ask for "
         "embedding=none or for attention=spatial."
       )
-    x = i3d.normalize_frames(frames).astype(self.dtype)
-    features, _ = i3d.I3D(
-      width=self.width,
-      final_endpoint=self.endpoint,
-      frozen_until=self.frozen_until,
-      bn_momentum=self.bn_momentum,
-      dtype=jnp.dtype(self.dtype),
-      name="backbone",
-    )(x, train=train)
-    features = features.astype(jnp.float32)
+    features = self._features(frames, train)
     out = {"features": features}
 
     if self.attention == "none":
@@ -164,14 +167,21 @@ class VPN(nn.Module):
       )
       out.update(steps, pose_features=pose_features)
       network = attention_lib.AttentionNetwork(
-        grid=features.shape[1:4],
+        grid=self.attention_grid or features.shape[1:4],
         hidden=self.attention_hidden,
         temporal=self.attention == "spatiotemporal",
         name="attention",
       )
       out.update(network(pose_features))
+      if network.grid[0] != features.shape[1]:
+        raise ValueError(
+          f"got features of {features.shape[1]} steps, expected {network.grid[0]} as "
+          "in training: infer on clips of config.data.example.num_frames."
+        )
+      a_s = attention_lib.resize_spatial(out["spatial_attention"], features.shape[2:4])
+      out["spatial_attention"] = a_s
       modulated = self._modulate(features, out)
-      if self.embedding:
+      if self.embedding and network.grid == features.shape[1:4]:
         embed = embedding_lib.SpatialEmbedding(self.embedding_dim, name="embedding")
         out.update(embed(features, out["spatial_logits"]))
 
@@ -179,6 +189,26 @@ class VPN(nn.Module):
     out["pooled"] = y = jnp.mean(modulated, axis=(1, 2, 3))
     y = nn.Dropout(self.dropout, deterministic=not train)(y)
     return nn.Dense(self.num_classes, name="classifier")(y), out
+
+  def _features(self, frames: jax.Array, train: bool) -> jax.Array:
+    """f float32 [B, T, M, N, C] of the visual backbone."""
+    backbone = backbones.get(self.backbone)
+    dtype = jnp.dtype(self.dtype)
+    after = {
+      name: non_local.NonLocalBlock(dtype=dtype, name=f"non_local_{name}")
+      for name in self.non_local
+    }
+    module = backbone.module(
+      width=self.width,
+      final_endpoint=self.endpoint,
+      frozen_until=self.frozen_until,
+      bn_momentum=self.bn_momentum,
+      dtype=dtype,
+      name="backbone",
+    )
+    x = backbone.normalize_frames(frames).astype(dtype)
+    features, _ = module(x, train=train, after=after)
+    return features.astype(jnp.float32)
 
   def _modulate(self, features: jax.Array, out: dict) -> jax.Array:
     """f -> f' by the attention of this row; adds `attention` to `out`."""
@@ -204,14 +234,14 @@ class PoseClassifier(nn.Module):
     pose: settings of `PoseBranch`.
   """
 
+  inputs = ("pose",)
   num_classes: int
   dropout: float = 0.3
   pose: dict | None = None
 
   @nn.compact
-  def __call__(self, frames: jax.Array, pose: jax.Array, *, train: bool = False):
-    """Maps pose float [B, S, J, 3] to (logits [B, K], out); ignores the frames."""
-    del frames
+  def __call__(self, pose: jax.Array, *, train: bool = False):
+    """Maps pose float [B, S, J, 3] to (logits [B, K], out)."""
     y, out = PoseBranch(**(self.pose or {}), name="pose_backbone")(pose, train=train)
     out["pooled"] = y
     y = nn.Dropout(self.dropout, deterministic=not train)(y)

@@ -1,0 +1,46 @@
+"""Visual backbones: what a 3D ConvNet offers to go under VPN.
+
+The paper: VPN is "a layer on top of any 3D ConvNet". docs/backbones.md says how to add
+one.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+
+from vpn_jax.models import i3d
+
+
+@dataclasses.dataclass(frozen=True)
+class Backbone:
+  """A 3D ConvNet, and how to feed it.
+
+  Attributes:
+    module: a Flax module with the fields width, final_endpoint, frozen_until,
+      bn_momentum and dtype, whose call (frames, *, train, after) returns features [B,
+      T, M, N, C] and a dict of the endpoints on the way; `after` maps names of layers
+      to functions put behind them.
+    endpoints: names of its layers, in order; f may be taken at any.
+    normalize_frames: uint8 [..., 3] -> float32, the convention of its weights.
+    feature_shape: (num_frames, height, width, width_multiplier, final_endpoint) -> (T,
+      M, N, C).
+  """
+
+  module: Callable[..., nn.Module]
+  endpoints: tuple[str, ...]
+  normalize_frames: Callable[[jax.Array], jax.Array]
+  feature_shape: Callable[..., tuple[int, int, int, int]]
+
+
+BACKBONES = {
+  "i3d": Backbone(i3d.I3D, i3d.ENDPOINTS, i3d.normalize_frames, i3d.feature_shape),
+}
+
+
+def get(name: str) -> Backbone:
+  """A backbone by name; ValueError lists the known ones."""
+  if name not in BACKBONES:
+    raise ValueError(f"backbone is {name!r}, expected one of {tuple(BACKBONES)}.")
+  return BACKBONES[name]

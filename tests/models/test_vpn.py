@@ -9,6 +9,7 @@ import pytest
 
 from configs import common
 from vpn_jax import losses, models, pipeline
+from vpn_jax.models import attention
 
 # Parameters by part at 64x224x224, 60 classes, 20 poses of 25 joints, by hand:
 TRUNK = 12_272_704 + 7_280  # convolutions and betas of Inception-v1 inflated
@@ -28,6 +29,12 @@ LSTM = 4 * ((75 * 512 + 512**2 + 512) + 2 * (512 * 512 + 512**2 + 512))
 STEPS = 20 * 512  # h* of the LSTM
 LSTM_SPATIAL = STEPS * 256 + 256 + 256 * 49 + 49
 LSTM_TEMPORAL = STEPS * 256 + 256 + 256 * 8 + 8
+
+# theta, phi and g to half of Mixed_4e's 528 channels, and back.
+NON_LOCAL = 3 * (528 * 264 + 264) + 264 * 528 + 528
+# Separable STA takes the last step of the LSTM, 512 numbers.
+LAST_SPATIAL = 512 * 256 + 256 + 256 * 49 + 49
+LAST_TEMPORAL = 512 * 256 + 256 + 256 * 8 + 8
 
 COUNTS = [
   ("model=i3d", TRUNK + HEAD),
@@ -50,6 +57,11 @@ COUNTS = [
     TRUNK + LSTM + LSTM_SPATIAL + HEAD,
   ),
   ("model=pose,pose_backbone=lstm", LSTM + STEPS * 60 + 60),
+  ("model=i3d_nl", TRUNK + NON_LOCAL + HEAD),
+  (
+    "model=separable_sta",
+    TRUNK + LSTM + LAST_SPATIAL + LAST_TEMPORAL + 2 * 1024 * 60 + 60,
+  ),
 ]
 
 
@@ -62,7 +74,8 @@ def build(row, **fields):
 
 
 def shapes(model, frames=64, size=224, steps=20, joints=25, batch=2):
-  made = pipeline.Settings(frames, size, steps).example_shapes(joints)
+  settings = pipeline.Settings(frames, size, steps, inputs=model.inputs)
+  made = settings.example_shapes(joints)
   made = {
     name: jax.ShapeDtypeStruct((batch, *x.shape), x.dtype) for name, x in made.items()
   }
@@ -267,3 +280,32 @@ def test_frozen_layers_keep_weights_and_statistics():
     assert all(jax.tree.leaves(same)) == frozen, name
   with pytest.raises(ValueError, match=r"frozen_until is 'Mixed_5c', expected one of"):
     shapes(build("", **{**SMALL, "frozen_until": "Mixed_5c"}))
+
+
+def test_larger_frames_take_the_attention_of_training_resized():
+  """Fully convolutional inference: 48 pixels for a network of 32."""
+  model, variables, frames, pose = small()
+  grid = apply()[1]["features"].shape[1:4]
+  large = build("", **{**SMALL, "attention_grid": grid})
+  wide = jnp.pad(frames, ((0, 0), (0, 0), (8, 8), (8, 8), (0, 0)))
+  _, out = jax.jit(large.apply)(variables, wide, pose)
+  assert out["features"].shape[2:4] == (6, 6) != grid[1:]
+  _, own = apply()
+  expected = attention.resize_spatial(own["spatial_attention"], (6, 6))
+  np.testing.assert_allclose(out["spatial_attention"], expected, rtol=1e-6)
+  np.testing.assert_array_equal(out["temporal_attention"], own["temporal_attention"])
+  assert "video_embedding" not in out
+  same, _ = jax.jit(large.apply)(variables, frames, pose)
+  np.testing.assert_array_equal(same, apply()[0])
+  with pytest.raises(ValueError, match="got features of 8 steps, expected 4 as in"):
+    large.apply(variables, jnp.concatenate([frames, frames], axis=1), pose)
+
+
+def test_last_step_of_the_lstm_is_what_separable_sta_takes():
+  pose = {"recurrent_layers": 1, "recurrent_features": 6}
+  model = build("model=separable_sta", **SMALL, pose=pose)
+  (logits, out), variables = shapes(model, 8, 32, 4)
+  assert out["pose_features"].shape == (2, 6)
+  assert out["step_features"].shape == (2, 4, 6)
+  assert out["modulated"].shape[-1] == 2 * out["features"].shape[-1]
+  assert "embedding" not in variables["params"]

@@ -7,13 +7,13 @@ def build(network: str, fields: dict) -> nn.Module:
   """The network of a configuration: `build(config.network, config.model.to_dict())`.
 
   Args:
-    network: "vpn" (with parts off, also the visual backbone alone) or "pose".
+    network: "vpn" (with parts off, also the visual backbone alone), "p_i3d" or "pose".
     fields: settings of its class; an unknown one fails at once.
   Raises: ValueError that lists the known networks or settings.
   """
-  from vpn_jax.models import vpn  # imports this package's other files
+  from vpn_jax.models import parts, vpn  # they import this package's other files
 
-  known = {"vpn": vpn.VPN, "pose": vpn.PoseClassifier}
+  known = {"vpn": vpn.VPN, "p_i3d": parts.PartNetwork, "pose": vpn.PoseClassifier}
   vpn.check("config.network", network, tuple(known))
   names = set(known[network].__dataclass_fields__) - {"parent", "name"}
   unknown = set(fields) - names

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from vpn_jax.models import i3d
 
@@ -44,3 +45,23 @@ def get(name: str) -> Backbone:
   if name not in BACKBONES:
     raise ValueError(f"backbone is {name!r}, expected one of {tuple(BACKBONES)}.")
   return BACKBONES[name]
+
+
+def features(
+  backbone: str, frames: jax.Array, *, train: bool, name: str = "backbone", **fields
+) -> jax.Array:
+  """f of a visual backbone; to be called inside the module that it is a part of.
+
+  Args:
+    backbone: its name here.
+    frames: uint8 [B, F, H, W, 3].
+    train: whether it is being trained.
+    name: of its parameters in the calling module.
+    fields: settings of its module, and `after`.
+  Returns: float32 [B, T, M, N, C], whatever type it was computed in.
+  """
+  chosen = get(backbone)
+  after, dtype = fields.pop("after", None), jnp.dtype(fields.pop("dtype", "float32"))
+  x = chosen.normalize_frames(frames).astype(dtype)
+  f, _ = chosen.module(dtype=dtype, name=name, **fields)(x, train=train, after=after)
+  return f.astype(jnp.float32)

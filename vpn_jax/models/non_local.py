@@ -31,14 +31,15 @@ class NonLocalBlock(nn.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     """Maps [B, T, M, N, C] to the same shape."""
     b, *_, c = x.shape
+    dtype = jnp.dtype(self.dtype)
     inner = max(1, c // 2)
     few = ops.max_pool(x, (1, self.pool, self.pool), (1, self.pool, self.pool))
-    dense = {"use_bias": True, "dtype": self.dtype}
+    dense = {"use_bias": True, "dtype": dtype}
     theta = nn.Dense(inner, name="theta", **dense)(x).reshape(b, -1, inner)
     phi = nn.Dense(inner, name="phi", **dense)(few).reshape(b, -1, inner)
     g = nn.Dense(inner, name="g", **dense)(few).reshape(b, -1, inner)
     scores = jnp.einsum("bqc,bkc->bqk", theta, phi, preferred_element_type=jnp.float32)
-    weights = nn.softmax(scores).astype(self.dtype)
+    weights = nn.softmax(scores).astype(dtype)
     y = jnp.einsum("bqk,bkc->bqc", weights, g).reshape(*x.shape[:-1], inner)
     zero = nn.initializers.zeros
     return x + nn.Dense(c, kernel_init=zero, name="output", **dense)(y)

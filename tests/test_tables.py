@@ -91,6 +91,7 @@ def test_a_changed_row_is_another_line(tmp_path, monkeypatch):
     f"{program}cs --config.train.epochs=9": "train.epochs=9",
     f"{program}cs --config.init.backbone=i3d": "from I3D",
     f"{program}cs --config.init.backbone=none": "from none",
+    f"{program}cs --config.init.pose_backbone=x": "pose backbone from x",
   }
   for i, command in enumerate(commands):
     leave(tmp_path / str(i), synthetic.get_config("cs"), command)

@@ -71,9 +71,11 @@ def variant(summary: dict) -> str:
   """What a run changes of its row by words and flags, "" when nothing.
 
   Such as "size=cpu" or "optimizer.learning_rate=0.005"; "from <row>" for a backbone
-  taken from another run, as in stage 2.
+  taken from another run, as in stage 2; "pose backbone from <row>" where that is not
+  the row's own way.
   """
-  usual = paper.ROWS[summary["row"]].arg if summary["row"] in paper.ROWS else ""
+  row = paper.ROWS.get(summary["row"], paper.Row(""))
+  usual, usual_pose = row.arg, row.pose_from
   said = []
   for word in shlex.split(summary["command"]):
     name, _, value = word.partition("=")
@@ -82,6 +84,9 @@ def variant(summary: dict) -> str:
       said += [w for w in words if w not in usual.split(",")]
     elif name == "--config.init.backbone":
       said.append("from " + ", ".join(map(_row_of, value.split(","))))
+    elif name == "--config.init.pose_backbone":
+      if not usual_pose:
+        said.append(f"pose backbone from {_row_of(value)}")
     elif name.startswith("--config."):
       name = name.removeprefix("--config.")
       if not name.startswith(_NOT_SETTINGS):

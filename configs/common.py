@@ -165,6 +165,7 @@ def recipe(arg: Arg) -> ml_collections.ConfigDict:
   elif arg.model == "p_i3d":
     c.network = "p_i3d"
     c.model = dict(**classifier, **visual, combine="sum", attention_hidden=128)
+    c.model.frozen_until = endpoint  # fine-tuned part by part before, as in its release
   else:
     c.network = "vpn"
     c.model = dict(

@@ -1,0 +1,119 @@
+"""One real train step of every row of the tables, at the size of the paper.
+
+  python -m benchmarks.rows
+  python -m benchmarks.rows --size=cpu --rows="VPN;VPN, RNX3D101"
+
+Each row runs in a process of its own, on noise and random weights, and prints one line:
+parameters, seconds of the first step (with compiling) and of the second, the loss, and
+the peak memory of the process. Kept results are skipped: --out names their file.
+"""
+
+import argparse
+import json
+import pathlib
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+
+import launch
+
+CLASSES, JOINTS = 60, 25
+
+
+def measure(row: str, size: str, batch_size: int) -> dict:
+  """Two steps of one row, in this process."""
+  import jax
+  import jax.numpy as jnp
+  import numpy as np
+
+  from configs import ntu60
+  from vpn_jax import initial, models, paper, pipeline, tables, train
+
+  arg = ",".join(filter(None, ["cs", paper.ROWS[row].arg, f"size={size}"]))
+  config = ntu60.get_config(arg)
+  config.model.num_classes = CLASSES
+  model = models.build(config.network, config.model.to_dict())
+  settings = pipeline.Settings(**config.data.example)
+  variables = initial.fresh(model, settings, jax.random.key(0), JOINTS)
+  optimizer = train.make_optimizer(config.optimizer, 1000.0)
+  state = train.TrainState(
+    step=jnp.zeros((), jnp.int32),
+    opt_state=optimizer.init(variables["params"]),
+    **variables,
+  )
+  rng = np.random.default_rng(0)
+  batch = {"label": jnp.arange(batch_size, dtype=jnp.int32)}
+  for name, x in settings.example_shapes(JOINTS).items():
+    shape = (batch_size, *x.shape)
+    whole = x.dtype == np.uint8
+    noise = rng.integers(0, 256, shape) if whole else rng.normal(size=shape)
+    batch[name] = jnp.asarray(noise.astype(x.dtype))
+  step = jax.jit(
+    train.make_train_step(model, optimizer, config.loss.to_dict()), donate_argnums=0
+  )
+  seconds = []
+  for _ in range(2):
+    began = time.monotonic()
+    state, metrics = step(state, batch, jax.random.key(1))
+    loss = float(metrics["loss"])
+    seconds.append(time.monotonic() - began)
+    if not np.isfinite(loss):
+      raise FloatingPointError(f"loss of {row} is {loss}")
+  return {
+    "row": row,
+    "size": size,
+    "batch": batch_size,
+    "parameters": sum(p.size for p in jax.tree.leaves(state.params)),
+    "first_seconds": seconds[0],
+    "step_seconds": seconds[1],
+    "loss": loss,
+    "peak_gib": train.peak_memory_gib(),
+    "commit": tables.code_commit(),
+  }
+
+
+def main():
+  from vpn_jax import paper
+
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument("--rows", default=";".join(paper.ROWS), help='parted by ";"')
+  parser.add_argument("--size", default="full", choices=("full", "cpu", "tiny"))
+  parser.add_argument("--batch", type=int, default=1)
+  parser.add_argument("--out", default="", help="json lines, appended")
+  parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+  args = parser.parse_args()
+  rows = args.rows.split(";")
+  if args.one:
+    print(json.dumps(measure(rows[0], args.size, args.batch)))
+    return
+  out = pathlib.Path(args.out) if args.out else None
+  kept = out.read_text().splitlines() if out and out.exists() else []
+  done = {(k["row"], k["size"], k["batch"]) for k in map(json.loads, kept)}
+  print("| row | parameters | first step, s | step, s | loss | peak, GiB |", flush=True)
+  for row in rows:
+    if (row, args.size, args.batch) in done:
+      continue
+    words = [sys.executable, "-m", "benchmarks.rows", "--one", f"--rows={row}"]
+    words += [f"--size={args.size}", f"--batch={args.batch}"]
+    found = subprocess.run(words, capture_output=True, text=True, check=False)
+    if found.returncode:
+      last = (found.stderr.strip().splitlines() or ["no message"])[-1]
+      print(f"| {row} | failed with {found.returncode}: {last} |", flush=True)
+      continue
+    line = found.stdout.strip().splitlines()[-1]
+    r = json.loads(line)
+    print(
+      f"| {row} | {r['parameters'] / 1e6:.2f} M | {r['first_seconds']:.0f} | "
+      f"{r['step_seconds']:.1f} | {r['loss']:.3f} | {r['peak_gib']:.1f} |",
+      flush=True,
+    )
+    if out:
+      with out.open("a") as f:
+        f.write(line + "\n")
+
+
+if __name__ == "__main__":
+  launch.keep_buffers()
+  main()

@@ -132,6 +132,8 @@ def recipe(arg: Arg) -> ml_collections.ConfigDict:
     flip=False,  # the paper does not augment
     crop=1.0,
     inputs=INPUTS.get(arg.model, ("frames", "pose")),
+    region="body",  # "left_hand", "right_hand": what the frames show
+    hand_size=0.4,  # side of the square around a hand, of the record's frame
   )
   c.prepare = prepare.default_config()
 
@@ -203,6 +205,13 @@ def recipe(arg: Arg) -> ml_collections.ConfigDict:
     save_every=1000,  # steps
     eval_every_epochs=0.0,  # on the validation part, or on test for the curve alone
     tensorboard=True,
+  )
+  # Of the test at the end of training and of --job=evaluate (section 4.1).
+  c.inference = dict(
+    windows=1,  # over time
+    views="whole",  # "three" crops; "full": larger frames, fully convolutionally
+    pool="max",  # or "mean", of the softmax scores of all views
+    size=0,  # pixels of "full"; 0: those of the records
   )
   c.init = dict(
     backbone="kinetics",  # "none", the workdir of stage 1, or published weights

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 
-from vpn_jax import checkpoint, mesh, models, pipeline
+from vpn_jax import checkpoint, inference, mesh, models, pipeline
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Predictions:
   Attributes:
     names: clip names, n of them.
     labels: true class, int [n].
-    scores: softmax, float32 [n, K].
+    scores: softmax, float32 [n, K]; a maximum over views need not sum to 1.
     class_names: K of them.
   """
 
@@ -69,9 +70,14 @@ def make_score_step(model) -> Callable:
 
 
 def predict(
-  score_step: Callable, variables, part, batches: Iterable, place: Callable
+  score_step: Callable,
+  variables,
+  part,
+  batches: Iterable,
+  place: Callable,
+  inferred: inference.Inference = inference.ONE_VIEW,
 ) -> Predictions:
-  """Scores all clips of `part`, each exactly once.
+  """Scores all clips of `part`, each exactly once, its views pooled.
 
   Args:
     score_step: from `make_score_step`.
@@ -79,34 +85,40 @@ def predict(
     part: a `pipeline.Part`.
     batches: its `eval_batches`; of this process alone.
     place: puts a host batch on the devices.
+    inferred: how the views of a clip become one; the batches hold those it asks for.
   """
   scores, index = [], []
   for batch in batches:
-    valid, places = batch.pop("valid"), batch.pop("index")
-    result = jax.device_get(score_step(variables, place(batch)))
-    scores.append(np.asarray(result)[valid])
-    index.append(places[valid])
-  index = np.concatenate(index)
-  scores = np.concatenate(scores)
-  order = np.argsort(index)
-  clips = [part.clips[i] for i in index[order]]
+    host = {name: batch.pop(name) for name in ("index", "valid")}
+    found = {"scores": score_step(variables, place(batch)), **place(host)}
+    found = multihost_utils.process_allgather(found, tiled=True)
+    scores.append(found["scores"][found["valid"]])
+    index.append(found["index"][found["valid"]])
+  places, scores = inferred.pooled(np.concatenate(scores), np.concatenate(index))
+  clips = [part.clips[i] for i in places]
   return Predictions(
     names=tuple(clip["name"] for clip in clips),
     labels=np.array([clip["label"] for clip in clips]),
-    scores=scores[order],
+    scores=scores,
     class_names=part.class_names,
   )
 
 
-def write(folder: str | pathlib.Path, predictions: Predictions) -> dict[str, float]:
+def write(
+  folder: str | pathlib.Path,
+  predictions: Predictions,
+  inferred: inference.Inference = inference.ONE_VIEW,
+) -> dict[str, float]:
   """Writes metrics.json, predictions.csv, confusion.csv and scores.npz; the metrics.
 
-  predictions.csv has a line a clip: clip, true, predicted, score, top5.
+  predictions.csv has a line a clip: clip, true, predicted, score, top5. metrics.json
+  also says which inference it was: windows, views, pool, size.
   """
   folder = pathlib.Path(folder)
   folder.mkdir(parents=True, exist_ok=True)
   values = metrics(predictions)
-  (folder / "metrics.json").write_text(json.dumps(values, indent=1) + "\n")
+  content = {**values, **dataclasses.asdict(inferred)}
+  (folder / "metrics.json").write_text(json.dumps(content, indent=1) + "\n")
   names = predictions.class_names
   order = np.argsort(-predictions.scores, axis=1, kind="stable")
   with (folder / "predictions.csv").open("w", newline="") as f:
@@ -150,13 +162,15 @@ def read(folder: str | pathlib.Path) -> Predictions:
 def evaluate(config, workdir: str) -> dict[str, float]:
   """Restores the best checkpoint of `workdir` and evaluates it on the test part.
 
-  The network and its example settings are those of the checkpoint; the records and the
-  protocol are those of `config.data`. Works on any number and kind of devices.
+  The network and its example settings are those of the checkpoint; the records, the
+  protocol and the inference are those of `config`. Works on any number and kind of
+  devices.
 
   Returns: `metrics`, also written to workdir/test with the predictions.
   Raises: FileNotFoundError without a checkpoint or records, ValueError when classes,
     skeleton or crop differ from the training's.
   """
+  inferred = inference.Inference(**config.inference)
   with checkpoint.reading(workdir) as runs:
     step = runs.best_step()
     trained, trained_on, _ = runs.about(step)
@@ -167,16 +181,29 @@ def evaluate(config, workdir: str) -> dict[str, float]:
     devices = mesh.make_mesh()
     mesh.check_batch_size("config.train.eval_batch_size", config.train.eval_batch_size)
     variables = jax.device_put(runs.restore_variables(step), mesh.whole(devices))
-  model = models.build(trained["network"], trained["model"])
+  fields = inferred.network_fields(trained["model"], trained["data"]["example"])
+  model = models.build(trained["network"], fields)
   batches = parts["test"].eval_batches(
     config.train.eval_batch_size,
+    inferred,
     shard=(jax.process_index(), jax.process_count()),
     threads=data.threads,
   )
   predictions = predict(
-    make_score_step(model), variables, parts["test"], batches, mesh.make_placer(devices)
+    make_score_step(model),
+    variables,
+    parts["test"],
+    batches,
+    mesh.make_placer(devices),
+    inferred,
   )
-  return {"step": step, **write(pathlib.Path(workdir) / "test", predictions)}
+  values = write(pathlib.Path(workdir) / "test", predictions, inferred)
+  return {"step": step, **values}
+
+
+def told(inferred: inference.Inference) -> str:
+  """What a printed line adds about the inference: nothing for the default."""
+  return "" if inferred == inference.ONE_VIEW else f" ({inferred})"
 
 
 def run(config, workdir: str) -> None:
@@ -187,5 +214,6 @@ def run(config, workdir: str) -> None:
   print(
     f"{workdir}, step {result['step']}: top-1 {result['top1']:.1f}, top-5 "
     f"{result['top5']:.1f}, mean class {result['mean_class']:.1f} on "
-    f"{result['clips']} test clips; predictions in {workdir}/test"
+    f"{result['clips']} test clips{told(inference.Inference(**config.inference))}; "
+    f"predictions in {workdir}/test"
   )

@@ -9,14 +9,14 @@ import dataclasses
 import pathlib
 from collections.abc import Iterator
 
-import cv2
 import grain
 import jax
 import numpy as np
 
-from vpn_jax import protocols, raw, records, skeletons
+from vpn_jax import inference, protocols, raw, records, regions, skeletons
 
 Batch = dict[str, np.ndarray]
+INPUTS = ("frames", *regions.HANDS, "pose")
 _EPOCHS = 10_000_000  # "endless", with a length that still counts in 64 bits
 
 
@@ -31,10 +31,12 @@ class Settings:
     pose_window: "clip" draws the poses from the frames' window, "video" from the whole
       clip. Reading: the paper says "from each clip"; the released code takes the video.
     persons: 1 is the main actor, 2 puts a second one behind it on the joint axis.
-    flip: mirror half of the training clips, frames and poses alike.
-    crop: smallest side of a random training crop as a fraction of the record's frame;
-      1 takes it whole, as the paper does.
-    inputs: what of "frames" and "pose" the network takes; the rest is not decoded.
+    flip: mirror half of the training clips, frames, hands and poses alike.
+    crop: smallest side of a random training crop of `frames` as a fraction of what they
+      show; 1 takes it whole, as the paper does.
+    inputs: what of `INPUTS` the network takes; the rest is not decoded.
+    region: what `frames` shows: "body", or "left_hand" or "right_hand" alone.
+    hand_size: side of the square around a hand as a fraction of the record's frame.
   """
 
   num_frames: int = 64
@@ -45,12 +47,18 @@ class Settings:
   flip: bool = False
   crop: float = 1.0
   inputs: tuple[str, ...] = ("frames", "pose")
+  region: str = "body"
+  hand_size: float = 0.4
 
   def __post_init__(self):
-    unknown = set(self.inputs) - {"frames", "pose"}
+    unknown = set(self.inputs) - set(INPUTS)
     if unknown or not self.inputs:
+      raise ValueError(f"inputs are {tuple(self.inputs)}, expected some of {INPUTS}.")
+    if self.region not in regions.REGIONS:
+      raise ValueError(f"region is {self.region!r}, expected one of {regions.REGIONS}.")
+    if not 0.0 < self.hand_size <= 1.0:
       raise ValueError(
-        f"inputs are {tuple(self.inputs)}, expected some of ('frames', 'pose')."
+        f"hand_size is {self.hand_size}, expected a fraction of the frame, 0 to 1."
       )
     if self.pose_window not in ("clip", "video"):
       raise ValueError(
@@ -65,32 +73,48 @@ class Settings:
   def example_shapes(self, joints: int) -> dict[str, jax.ShapeDtypeStruct]:
     """Shapes and types of an example's inputs, for poses of `persons` * J joints."""
     size = self.frame_size
-    shapes = {
-      "frames": jax.ShapeDtypeStruct((self.num_frames, size, size, 3), np.uint8),
-      "pose": jax.ShapeDtypeStruct((self.pose_steps, joints, 3), np.float32),
-    }
-    return {name: shapes[name] for name in self.inputs}
+    pixels = jax.ShapeDtypeStruct((self.num_frames, size, size, 3), np.uint8)
+    pose = jax.ShapeDtypeStruct((self.pose_steps, joints, 3), np.float32)
+    return {name: pose if name == "pose" else pixels for name in self.inputs}
+
+
+def window_starts(available: int, num_frames: int) -> tuple[int, int]:
+  """Stride of a window in a clip, and how many starts it can have, 1 or more.
+
+  Source: section 2 of the released code's loaders: stride 2 when the clip has 2F frames
+    or more, else stride 1. A shorter clip than F has one window.
+  """
+  stride = 2 if available >= 2 * num_frames else 1
+  return stride, max(1, available - stride * num_frames + 1)
 
 
 def frame_window(
-  available: int, num_frames: int, rng: np.random.Generator | None
+  available: int,
+  num_frames: int,
+  rng: np.random.Generator | None,
+  which: tuple[int, int] = (0, 1),
 ) -> np.ndarray:
   """Indices of the frames to show, int [F].
 
   Args:
     available: frames of the clip, 1 or more.
     num_frames: F.
-    rng: draws the start; None takes the middle (evaluation).
-  Source: section 2 of the released code's loaders: stride 2 when the clip has 2F frames
-    or more, else stride 1.
+    rng: draws the start; None for evaluation.
+    which: of evaluation: (k, K), the k-th of K windows spread from the start of the
+      clip to its end; the only one lies in the middle.
   Reading: a shorter clip repeats from its start. Released code: sorts the repeated
     list, which shows each frame several times in a row.
   """
   if available < num_frames:
     return np.arange(num_frames) % available
-  stride = 2 if available >= 2 * num_frames else 1
-  last_start = available - stride * num_frames
-  start = last_start // 2 if rng is None else int(rng.integers(last_start + 1))
+  stride, starts = window_starts(available, num_frames)
+  k, windows = which
+  if rng is not None:
+    start = int(rng.integers(starts))
+  elif windows == 1:
+    start = (starts - 1) // 2
+  else:
+    start = (starts - 1) * k // (windows - 1)
   return start + stride * np.arange(num_frames)
 
 
@@ -128,35 +152,48 @@ def mirror_pose(pose: np.ndarray, skeleton: skeletons.Skeleton) -> np.ndarray:
   return pose[:, :, skeleton.mirror()] * np.array([-1, 1, 1], np.float32)
 
 
-def decode_frames(
-  blobs: list[bytes], size: int, box: tuple[int, int, int] | None, flip: bool
-) -> np.ndarray:
-  """JPEG blobs -> uint8 RGB [F, size, size, 3].
+def cuts(
+  record: records.Record,
+  settings: Settings,
+  skeleton: skeletons.Skeleton,
+  window: np.ndarray,
+  view: inference.View,
+  rng: np.random.Generator | None,
+  flip: bool,
+) -> dict[str, regions.Cut]:
+  """What the inputs that are pixels show of the frames of a window, by their names.
 
-  Args:
-    blobs: one per frame; equal ones are decoded once.
-    box: (left, top, side) of the part to show, in pixels; None shows all.
-    flip: mirror left and right.
+  In a mirror the right hand is the left one. The part that a view or the random crop
+  shows is of `frames` alone: a part of the region, the same one in all frames.
   """
-  frames = np.empty((len(blobs), size, size, 3), np.uint8)
-  first: dict[bytes, int] = {}
-  for i, blob in enumerate(blobs):
-    if (j := first.setdefault(blob, i)) != i:
-      frames[i] = frames[j]
-      continue
-    frame = records.decode_frame(blob)
-    if box is not None:
-      left, top, side = box
-      frame = frame[top : top + side, left : left + side]
-    if frame.shape[:2] != (size, size):
-      # Area averaging takes several times as long as decoding, and where less than two
-      # pixels become one, linear interpolation uses them all too.
-      halves = frame.shape[0] >= 2 * size
-      how = cv2.INTER_AREA if halves else cv2.INTER_LINEAR
-      cv2.resize(frame, (size, size), dst=frames[i], interpolation=how)
-    else:
-      frames[i] = frame
-  return np.ascontiguousarray(frames[:, :, ::-1]) if flip else frames
+  shown = {name: name for name in settings.inputs if name in regions.HANDS}
+  if "frames" in settings.inputs:
+    shown["frames"] = settings.region
+  if not shown:
+    return {}
+  whole = records.frame_side(record.frames[window[0]])
+  size = view.size or settings.frame_size  # one for all, so that their features fit
+  made = {}
+  for name, region in shown.items():
+    squares = regions.squares(
+      record,
+      regions.mirrored(region) if flip else region,
+      window,
+      frame_side=whole,
+      hand_size=settings.hand_size,
+      skeleton=skeleton,
+    )
+    made[name] = regions.Cut(squares, size)
+  if "frames" in made:
+    squares = made["frames"].squares
+    side = int(squares[0, 2])
+    part = view.part(side)
+    if rng is not None and settings.crop < 1.0:
+      inner = round(side * rng.uniform(settings.crop, 1.0))
+      left, top = rng.integers(side - inner + 1, size=2)
+      part = int(left), int(top), inner
+    made["frames"] = regions.Cut(regions.inside(squares, part), size)
+  return made
 
 
 def example(
@@ -164,16 +201,20 @@ def example(
   settings: Settings,
   skeleton: skeletons.Skeleton,
   rng: np.random.Generator | None,
+  view: inference.View = inference.MIDDLE,
 ) -> Batch:
   """A record as the network sees it.
 
   Args:
     rng: randomness of training; None for evaluation, which always gives the same.
-  Returns: label int32 [], and of frames uint8 [F, H, W, 3] and pose float32 [S,
-    persons*J, 3] those in `settings.inputs`. Which ones does not change the draws.
+    view: of evaluation: which window, and which part of its frames.
+  Returns: label int32 [], and of frames, left_hand and right_hand uint8 [F, H, W, 3]
+    and pose float32 [S, persons*J, 3] those in `settings.inputs`. Which ones does not
+    change the draws.
+  Raises: ValueError for a hand of a record without image joints.
   """
   s = settings
-  window = frame_window(len(record.frames), s.num_frames, rng)
+  window = frame_window(len(record.frames), s.num_frames, rng, view.window)
   if s.pose_window == "video":
     first, last = 0, len(record.frames) - 1
   else:
@@ -182,16 +223,9 @@ def example(
   pose = center_pose(record.pose[:, : s.persons], skeleton)[steps]
 
   flip = rng is not None and s.flip and rng.random() < 0.5
-  box = None
-  if rng is not None and s.crop < 1.0:
-    whole = records.frame_side(record.frames[window[0]])
-    side = round(whole * rng.uniform(s.crop, 1.0))
-    left, top = rng.integers(whole - side + 1, size=2)
-    box = (int(left), int(top), side)
   made = {"label": np.int32(record.label)}
-  if "frames" in s.inputs:
-    blobs = [record.frames[i] for i in window]
-    made["frames"] = decode_frames(blobs, s.frame_size, box, flip)
+  if shown := cuts(record, s, skeleton, window, view, rng, flip):
+    made.update(regions.decode([record.frames[i] for i in window], shown, flip))
   if "pose" not in s.inputs:
     return made
   if flip:
@@ -241,14 +275,20 @@ class Part:
         f"no clip of {folder} belongs to the {part} part of {protocol}: prepare the "
         "rest of the dataset or choose another protocol."
       )
+    self._record_side = index.crop["size"]
     self._source = records.Source(folder, self.clips)
     self._label_of = label_of
 
   def __len__(self) -> int:
     return len(self.clips)
 
-  def _example(self, record: records.Record, rng: np.random.Generator | None) -> Batch:
-    made = example(record, self.settings, self.skeleton, rng)
+  def _example(
+    self,
+    record: records.Record,
+    rng: np.random.Generator | None,
+    view: inference.View = inference.MIDDLE,
+  ) -> Batch:
+    made = example(record, self.settings, self.skeleton, rng, view)
     made["label"] = np.int32(self._label_of[record.label])
     return made
 
@@ -298,21 +338,40 @@ class Part:
     return {**self._example(self._source[i], rng), "index": np.int32(i)}
 
   def eval_batches(
-    self, batch_size: int, *, shard: tuple[int, int] = (0, 1), threads: int = 4
+    self,
+    batch_size: int,
+    inferred: inference.Inference = inference.ONE_VIEW,
+    *,
+    shard: tuple[int, int] = (0, 1),
+    threads: int = 4,
   ) -> Iterator[Batch]:
-    """Every clip once, in order, always the same frames; the last batch is padded.
+    """Every view of every clip once, in order; the last batch is padded.
 
-    Yields: as `train_batches`, and valid bool [B], False on padding.
+    Args:
+      batch_size: of all processes together.
+      inferred: which views; by default one a clip. A clip too short for K different
+        windows has fewer.
+    Yields: as `train_batches`, where index is that of the clip, and valid bool [B],
+      False on padding.
     """
     this, total = shard
     local = batch_size // total
-    rounds = -(-len(self) // batch_size)
+    spatial = inferred.spatial_views(self._record_side)
+    num_frames = self.settings.num_frames
+    starts = [window_starts(clip["num_frames"], num_frames)[1] for clip in self.clips]
+    windows = np.minimum(inferred.windows, starts)
+    counts = windows * len(spatial)  # views of each clip
+    ends = np.cumsum(counts)
+    rounds = -(-int(ends[-1]) // batch_size)
     places = np.arange(rounds * batch_size)[this::total]
 
     def load(place: int) -> Batch:
-      i = min(place, len(self) - 1)
-      made = self._example(self._source[i], None)
-      return {**made, "index": np.int32(i), "valid": np.bool_(place < len(self))}
+      shown = min(place, int(ends[-1]) - 1)
+      i = int(np.searchsorted(ends, shown, side="right"))
+      k, v = divmod(shown - int(ends[i] - counts[i]), len(spatial))
+      view = dataclasses.replace(spatial[v], window=(k, int(windows[i])))
+      made = self._example(self._source[i], None, view)
+      return {**made, "index": np.int32(i), "valid": np.bool_(place == shown)}
 
     dataset = grain.MapDataset.source(places).map(load).batch(local)
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)

@@ -30,7 +30,8 @@ class Skeleton:
     joints: joint names; their order is that of the arrays, index 0 first.
     bones: pairs of joint names, the edges of weight alpha.
     origin: joints whose mean in the first valid frame becomes (0, 0, 0).
-    roles: stand-ins where a role of the listed pairs has another name here.
+    roles: stand-ins where a role of the listed pairs, or a hand, has another name
+      here: the wrists of LCR-Net and of BlazePose.
   """
 
   name: str
@@ -66,6 +67,15 @@ class Skeleton:
 
   def origin_indices(self) -> np.ndarray:
     return np.array([self.index(j) for j in self.origin])
+
+  def hands(self) -> tuple[int, int]:
+    """Positions of the joints at the left and the right hand.
+
+    The joints of the Kinects, and the wrists of LCR-Net and of BlazePose.
+    """
+    roles = dict(self.roles)
+    left, right = (roles.get(hand, hand) for hand in ("left_hand", "right_hand"))
+    return self.index(left), self.index(right)
 
   def mirror(self) -> np.ndarray:
     """Joint order after a horizontal flip: left and right swapped, int [J].

@@ -1,6 +1,7 @@
 """Training: the state, one pure step over a mesh of all devices, and the loop."""
 
 import contextlib
+import dataclasses
 import pathlib
 import resource
 import sys
@@ -18,6 +19,7 @@ from jax.sharding import Mesh
 from vpn_jax import (
   checkpoint,
   evaluate,
+  inference,
   initial,
   losses,
   mesh,
@@ -181,6 +183,7 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> dict[str, float]:
 def _train(config, workdir, index, data, out, runs) -> dict[str, float]:
   """`train` behind the opening of its data, report and checkpoints."""
   train_part = data["train"]
+  inferred = inference.Inference(**config.inference)  # of the final test
   batch_size = config.train.batch_size
   steps_per_epoch = len(train_part) / batch_size
   total_steps = config.train.steps or max(
@@ -229,14 +232,19 @@ def _train(config, workdir, index, data, out, runs) -> dict[str, float]:
   )
   score_step = evaluate.make_score_step(model)
 
-  def eval_batches(part: str):
+  def eval_batches(part: str, inferred: inference.Inference):
     return data[part].eval_batches(
-      config.train.eval_batch_size, shard=shard, threads=config.data.threads
+      config.train.eval_batch_size, inferred, shard=shard, threads=config.data.threads
     )
 
-  def scores(part: str) -> evaluate.Predictions:
+  def scores(part: str, step=score_step, inferred=inference.ONE_VIEW):
     return evaluate.predict(
-      score_step, state.variables(), data[part], eval_batches(part), place
+      step,
+      state.variables(),
+      data[part],
+      eval_batches(part, inferred),
+      place,
+      inferred,
     )
 
   def save(step: int, validation_accuracy=None) -> None:
@@ -310,14 +318,21 @@ def _train(config, workdir, index, data, out, runs) -> dict[str, float]:
     "parameters": parameters,
   }
   if "test" in data:
-    score_step(state.variables(), place(_first(eval_batches("test"))))  # compiles
+    fields = inferred.network_fields(config.model.to_dict(), config.data.example)
+    test_model = models.build(config.network, fields)
+    test_step = score_step
+    if test_model != model:
+      test_step = evaluate.make_score_step(test_model)
+    first = _first(eval_batches("test", inferred))
+    test_step(state.variables(), place(first))  # compiles
     test_began = time.monotonic()
-    predictions = scores("test")
+    predictions = scores("test", test_step, inferred)
     test_seconds = time.monotonic() - test_began
-    values = evaluate.write(pathlib.Path(workdir) / "test", predictions)
+    values = evaluate.write(pathlib.Path(workdir) / "test", predictions, inferred)
     out.scalars(total_steps, {f"test/{name}": v for name, v in values.items()})
     speed = len(predictions.names) / max(test_seconds, 1e-9)
     result.update(values, eval_clips_per_second=speed)
+    result["inference"] = dataclasses.asdict(inferred)
   result["peak_memory_gib"] = peak_memory_gib()
   if "test" in data and first_step <= total_steps:  # else it was finished before
     tables.write_summary(workdir, config.to_dict(), result)
@@ -346,6 +361,7 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
     tested = (
       f"top-1 {result['top1']:.1f}, top-5 {result['top5']:.1f}, mean class "
       f"{result['mean_class']:.1f} on {result['clips']} test clips"
+      f"{evaluate.told(inference.Inference(**config.inference))}"
     )
   print(
     f"{workdir}: {tested}; loss {result['loss']:.4f} after {result['steps']} steps, "

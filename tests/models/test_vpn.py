@@ -32,9 +32,10 @@ LSTM_TEMPORAL = STEPS * 256 + 256 + 256 * 8 + 8
 
 # theta, phi and g to half of Mixed_4e's 528 channels, and back.
 NON_LOCAL = 3 * (528 * 264 + 264) + 264 * 528 + 528
-# Separable STA takes the last step of the LSTM, 512 numbers.
+# Separable STA and P-I3D take the last step of the LSTM, 512 numbers.
 LAST_SPATIAL = 512 * 256 + 256 + 256 * 49 + 49
 LAST_TEMPORAL = 512 * 256 + 256 + 256 * 8 + 8
+PARTS = 512 * 128 + 128 + 128 * 3 + 3
 
 COUNTS = [
   ("model=i3d", TRUNK + HEAD),
@@ -62,6 +63,7 @@ COUNTS = [
     "model=separable_sta",
     TRUNK + LSTM + LAST_SPATIAL + LAST_TEMPORAL + 2 * 1024 * 60 + 60,
   ),
+  ("model=p_i3d", 3 * TRUNK + LSTM + PARTS + HEAD),
 ]
 
 

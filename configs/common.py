@@ -158,6 +158,7 @@ def recipe(arg: Arg) -> ml_collections.ConfigDict:
     endpoint=endpoint,
     frozen_until=frozen_until,
     bn_momentum=0.9,
+    remat=False,  # True: less memory for about a third more time
     dtype="float32",
   )
   classifier = dict(num_classes=0, dropout=0.3, pose=pose)  # K is read from the records

@@ -97,9 +97,59 @@ def test_conv3d_in_bfloat16_avoids_the_transforms():
   assert gap < 0.02 * scale  # some 2 ** -8 for each of the three sums
 
 
+@pytest.mark.parametrize("strides", [(1, 1, 1), (2, 2, 2)])
+@pytest.mark.parametrize(
+  ("groups", "cin", "cout"),
+  [
+    (16, 4, 2),  # 2 blocks of 8 groups
+    (10, 17, 1),  # 10 blocks: matrix products, not a loop
+    (2, 40, 3),  # wider than a block
+    (5, 1, 2),  # one block; each channel on its own
+  ],
+)
+def test_conv3d_in_groups(groups, cin, cout, strides):
+  x, kernel = normal(2, 5, 4, 3, groups * cin), normal(3, 3, 3, cin, groups * cout)
+  padding = ((1, 1),) * 3
+  conv = lambda x, k: ops.conv3d(x, k, strides, padding, groups)  # noqa: E731
+  assert_forms_agree(conv, x, kernel)
+
+
+@pytest.mark.parametrize(
+  ("size", "strides", "padding"),
+  [
+    ((3, 3, 3), (1, 2, 2), "SAME"),
+    ((1, 1, 1), (2, 2, 2), "SAME"),
+    ((2, 3, 4), (3, 1, 2), ((0, 2), (2, 0), (4, 1))),
+    ((3, 1, 2), (1, 3, 1), ((2, 2), (1, 0), (0, 0))),
+  ],
+)
+@pytest.mark.parametrize("groups", [3, 9])
+def test_conv3d_in_groups_of_other_kernels(size, strides, padding, groups):
+  x, kernel = normal(2, 4, 5, 6, groups * 17), normal(*size, 17, groups * 2)
+  conv = lambda x, k: ops.conv3d(x, k, strides, padding, groups)  # noqa: E731
+  assert_forms_agree(conv, x, kernel)
+
+
+@pytest.mark.parametrize("form", ["plain", "cpu"])
+def test_the_channels_of_a_group_are_adjacent(form):
+  # Two groups of two inputs and one output: 1 * 1 + 2 * 2 and 3 * 10 + 4 * 20.
+  x = jnp.array([1.0, 2, 3, 4]).reshape(1, 1, 1, 1, 4)
+  kernel = jnp.array([[1.0, 10], [2, 20]]).reshape(1, 1, 1, 2, 2)
+  with ops.use_formulation(form):
+    y = ops.conv3d(x, kernel, groups=2)
+    layer = ops.Conv3D(2, (1, 1, 1), groups=2)
+    assert (layer.apply({"params": {"kernel": kernel}}, x) == y).all()
+  assert y.ravel().tolist() == [5, 110]
+
+
 def test_conv3d_names_both_shapes():
-  with pytest.raises(ValueError, match=r"got x .*3\) and kernel .*as many input chan"):
-    ops.conv3d(jnp.zeros((1, 2, 2, 2, 3)), jnp.zeros((1, 1, 1, 4, 5)))
+  x = jnp.zeros((1, 2, 2, 2, 4))
+  with pytest.raises(ValueError, match=r"got x .*4\) and kernel .*as many input chan"):
+    ops.conv3d(x, jnp.zeros((1, 1, 1, 3, 5)))
+  with pytest.raises(ValueError, match=r"expected .*Cin / 2, Cout\]: give"):
+    ops.conv3d(x, jnp.zeros((1, 1, 1, 4, 4)), groups=2)
+  with pytest.raises(ValueError, match="got 5 output channels in 2 groups"):
+    ops.conv3d(x, jnp.zeros((1, 1, 1, 2, 5)), groups=2)
 
 
 @pytest.mark.parametrize(
@@ -118,6 +168,30 @@ def test_max_pool_with_and_without_ties(shape, window, strides):
   pool = lambda x: ops.max_pool(x, window, strides)  # noqa: E731
   x = normal(*shape)
   assert_forms_agree(pool, np.concatenate([x, np.round(x)]))  # half has many ties
+
+
+@pytest.mark.parametrize("shape", [(2, 6, 7, 8, 3), (1, 2, 1, 3, 2)])
+@pytest.mark.parametrize("padding", [((1, 1),) * 3, ((0, 1), (2, 0), (1, 1))])
+def test_max_pool_with_given_padding(shape, padding):
+  pool = lambda x: ops.max_pool(x, (3, 3, 3), (2, 2, 2), padding)  # noqa: E731
+  x = normal(*shape)
+  assert_forms_agree(pool, np.concatenate([x, np.round(x)]))  # half has many ties
+
+
+@pytest.mark.parametrize("form", ["plain", "cpu"])
+@pytest.mark.parametrize("size", [(4, 6, 8), (5, 7, 1)])
+def test_max_pool_padded_as_torch_does(size, form):
+  """Windows of 3 begin at -1, 1, 3, ...: for even sizes "SAME" begins them at 0."""
+  x = normal(1, *size, 2) - 3  # below zero, so that padding by zeros would show
+  starts = [range(-1, n - 1, 2) for n in size]
+  want = np.empty([1, *map(len, starts), 2], np.float32)
+  for place in np.ndindex(*want.shape[1:4]):
+    corner = [r[p] for r, p in zip(starts, place, strict=True)]
+    window = tuple(slice(max(c, 0), c + 3) for c in corner)
+    want[(0, *place)] = x[0][window].max((0, 1, 2))
+  with ops.use_formulation(form):
+    got = ops.max_pool(x, (3, 3, 3), (2, 2, 2), ((1, 1),) * 3)
+  np.testing.assert_array_equal(got, want)
 
 
 def test_the_first_maximum_of_a_tie_takes_the_gradient():

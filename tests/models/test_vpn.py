@@ -30,6 +30,10 @@ STEPS = 20 * 512  # h* of the LSTM
 LSTM_SPATIAL = STEPS * 256 + 256 + 256 * 49 + 49
 LSTM_TEMPORAL = STEPS * 256 + 256 + 256 * 8 + 8
 
+RNX = 47_383_360 + 2 * 68_928  # weights, scales and biases: test_resnext3d.py
+RNX_HEAD = 2048 * 60 + 60
+RNX_TEMPORAL = H * 256 + 256 + 256 * 4 + 4  # 4 steps
+RNX_EMBEDDING = 7 * 7 * 2048 * 256 + 49 * 256
 # theta, phi and g to half of Mixed_4e's 528 channels, and back.
 NON_LOCAL = 3 * (528 * 264 + 264) + 264 * 528 + 528
 # Separable STA and P-I3D take the last step of the LSTM, 512 numbers.
@@ -58,6 +62,11 @@ COUNTS = [
     TRUNK + LSTM + LSTM_SPATIAL + HEAD,
   ),
   ("model=pose,pose_backbone=lstm", LSTM + STEPS * 60 + 60),
+  ("model=i3d,backbone=resnext3d", RNX + RNX_HEAD),
+  (
+    "backbone=resnext3d",
+    RNX + POSE + SPATIAL + RNX_TEMPORAL + RNX_EMBEDDING + RNX_HEAD,
+  ),
   ("model=i3d_nl", TRUNK + NON_LOCAL + HEAD),
   (
     "model=separable_sta",

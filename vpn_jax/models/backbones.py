@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from vpn_jax.models import i3d
+from vpn_jax.models import i3d, resnext3d
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,9 +20,9 @@ class Backbone:
 
   Attributes:
     module: a Flax module with the fields width, final_endpoint, frozen_until,
-      bn_momentum and dtype, whose call (frames, *, train, after) returns features [B,
-      T, M, N, C] and a dict of the endpoints on the way; `after` maps names of layers
-      to functions put behind them.
+      bn_momentum, remat and dtype, whose call (frames, *, train, after) returns
+      features [B, T, M, N, C] and a dict of the endpoints on the way; `after` maps
+      names of layers to functions put behind them.
     endpoints: names of its layers, in order; f may be taken at any.
     normalize_frames: uint8 [..., 3] -> float32, the convention of its weights.
     feature_shape: (num_frames, height, width, width_multiplier, final_endpoint) -> (T,
@@ -37,6 +37,12 @@ class Backbone:
 
 BACKBONES = {
   "i3d": Backbone(i3d.I3D, i3d.ENDPOINTS, i3d.normalize_frames, i3d.feature_shape),
+  "resnext3d": Backbone(
+    resnext3d.ResNeXt3D,
+    resnext3d.ENDPOINTS,
+    resnext3d.normalize_frames,
+    resnext3d.feature_shape,
+  ),
 }
 
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vpn_jax.models import ops
+from vpn_jax.models import ops, trunk
 
 # Convolutions outside the blocks: width, kernel, stride. Pools: window, stride.
 _CONVS = {
@@ -59,12 +59,7 @@ ENDPOINTS = (
 
 def endpoints_until(final_endpoint: str) -> tuple[str, ...]:
   """The endpoints in order, up to and with the given one; ValueError if unknown."""
-  if final_endpoint not in ENDPOINTS:
-    raise ValueError(
-      f"final_endpoint {final_endpoint!r} is not known: choose one of "
-      f"{', '.join(ENDPOINTS)}."
-    )
-  return ENDPOINTS[: ENDPOINTS.index(final_endpoint) + 1]
+  return trunk.until(ENDPOINTS, final_endpoint)
 
 
 def scaled_width(channels: int, width: float) -> int:
@@ -176,6 +171,7 @@ class I3D(nn.Module):
     frozen_until: layers up to this one keep their weights and statistics in training,
       and cost no backward pass; "" trains all, as the paper does.
     bn_momentum: momentum of the running statistics of BatchNorm.
+    remat: whether the gradient computes the inside of a block again (`trunk.call`).
     dtype: type of the computation; parameters and statistics are float32.
   """
 
@@ -183,6 +179,7 @@ class I3D(nn.Module):
   final_endpoint: str = "Mixed_5c"
   frozen_until: str = ""
   bn_momentum: float = 0.9
+  remat: bool = False
   dtype: jax.typing.DTypeLike = jnp.float32
 
   @nn.compact
@@ -192,45 +189,32 @@ class I3D(nn.Module):
     Args:
       frames: float [B, F, H, W, 3] in [-1, 1], RGB (see `normalize_frames`).
       train: whether BatchNorm uses and records the statistics of this batch.
-      after: endpoint -> function of its output [B, T, M, N, C], of the same shape, put
-        between it and the next layer; its parameters are the caller's.
+      after: functions put behind layers, see `trunk.run`.
     Returns: features [B, T, M, N, C] (see `feature_shape`), and out, a dict of the
       endpoints by their published names.
     Raises: ValueError for an unknown endpoint or frames of another rank.
     """
-    after = after or {}
-    if frames.ndim != 5 or not jnp.issubdtype(frames.dtype, jnp.floating):
-      raise ValueError(
-        f"I3D got {frames.dtype} {list(frames.shape)}, expected float "
-        "[B, F, H, W, 3] in [-1, 1]: use normalize_frames, and add a batch axis."
-      )
-    settings = {"bn_momentum": self.bn_momentum, "dtype": self.dtype}
-    names = endpoints_until(self.final_endpoint)
-    if self.frozen_until and self.frozen_until not in names:
-      raise ValueError(
-        f"frozen_until is {self.frozen_until!r}, expected one of {names} or nothing."
-      )
-    if set(after) - set(names):
-      raise ValueError(f"after names {tuple(after)}, expected some of {names}.")
-    asked, x, out = train, frames, {}
-    train = asked and not self.frozen_until
-    for name in names:
-      if name in _POOLS:
-        x = ops.max_pool(x, *_POOLS[name])
-      elif name in _CONVS:
-        features, kernel_size, strides = _CONVS[name]
-        features = scaled_width(features, self.width)
-        unit = Unit(features, kernel_size, strides, **settings, name=name)
-        x = unit(x, train=train)
-      else:
-        widths = tuple(scaled_width(c, self.width) for c in _BLOCKS[name])
-        x = Mixed(widths, **settings, name=name)(x, train=train)
-      if name == self.frozen_until:
-        x, train = jax.lax.stop_gradient(x), asked
-      if name in after:
-        x = after[name](x)
-      out[name] = x
-    return x, out
+    return trunk.run(
+      frames,
+      endpoints_until(self.final_endpoint),
+      self._layer,
+      frozen_until=self.frozen_until,
+      train=train,
+      after=after,
+    )
+
+  def _layer(self, name: str, x: jax.Array, train: bool) -> jax.Array:
+    if name in _POOLS:
+      return ops.max_pool(x, *_POOLS[name])
+    settings = {"bn_momentum": self.bn_momentum, "dtype": self.dtype, "name": name}
+    if name in _CONVS:
+      features, kernel_size, strides = _CONVS[name]
+      features = scaled_width(features, self.width)
+      part = Unit(features, kernel_size, strides, **settings)
+    else:
+      widths = tuple(scaled_width(c, self.width) for c in _BLOCKS[name])
+      part = Mixed(widths, **settings)
+    return trunk.call(part, x, train=train, remat=self.remat)
 
 
 class Mixed(nn.Module):

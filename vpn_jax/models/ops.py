@@ -3,7 +3,7 @@
 Every operation has a plain form, which is what a GPU or TPU wants, and a form for
 XLA on a CPU, whose three-dimensional convolution, select-and-scatter and gradients
 are slow. Both give the same values and gradients to float32 rounding; `formulation`
-chooses, and nobody else knows. Shapes: channels last, TF "SAME" padding.
+chooses, and nobody else knows. Shapes: channels last; padding is TF's "SAME" or given.
 """
 
 import contextlib
@@ -16,6 +16,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+from vpn_jax.models import grouped
 
 _FORCED = contextvars.ContextVar("vpn_jax_formulation", default=None)
 
@@ -51,34 +53,63 @@ def same_padding(size: int, window: int, stride: int) -> tuple[int, int]:
   return total // 2, total - total // 2
 
 
+def _pairs(padding, sizes, window, strides):
+  """Padding as a tuple of pairs (before, after), one per axis."""
+  if padding == "SAME":
+    padding = map(same_padding, sizes, window, strides)
+  return tuple(tuple(pair) for pair in padding)
+
+
 # Convolution
 
 
-def conv3d(x, kernel, strides=(1, 1, 1), padding="SAME"):
+def conv3d(x, kernel, strides=(1, 1, 1), padding="SAME", groups=1):
   """Three-dimensional convolution (correlation, as everywhere in deep learning).
 
   Args:
     x: float [B, T, M, N, Cin].
-    kernel: float [kt, kh, kw, Cin, Cout], of the type of x.
+    kernel: float [kt, kh, kw, Cin / groups, Cout], of the type of x.
     strides: steps along T, M and N.
     padding: "SAME", or a pair (before, after) for each of T, M and N.
+    groups: parts of the channels that do not mix; each part is adjacent channels.
   Returns: float [B, T', M', N', Cout]; T' = ceil(T / strides[0]) for "SAME".
-  Raises: ValueError when the channels differ (at trace time).
+  Raises: ValueError when the channels or the groups do not fit (at trace time).
   """
-  if x.ndim != 5 or kernel.ndim != 5 or x.shape[-1] != kernel.shape[-2]:
+  if x.ndim != 5 or kernel.ndim != 5 or x.shape[-1] != groups * kernel.shape[-2]:
     raise ValueError(
       f"conv3d got x {x.shape} and kernel {kernel.shape}, expected [B, T, M, N, Cin] "
-      "and [kt, kh, kw, Cin, Cout]: give the kernel as many input channels as x has."
+      f"and [kt, kh, kw, Cin / {groups}, Cout]: give the kernel as many input channels "
+      "as each group of x has."
+    )
+  if kernel.shape[-1] % groups:
+    raise ValueError(
+      f"conv3d got {kernel.shape[-1]} output channels in {groups} groups, expected a "
+      "multiple: give every group as many."
     )
   strides = tuple(strides)
-  if padding == "SAME":
-    padding = map(same_padding, x.shape[1:4], kernel.shape[:3], strides)
-  padding = tuple(tuple(pair) for pair in padding)
+  padding = _pairs(padding, x.shape[1:4], kernel.shape[:3], strides)
   if formulation() == "plain":
-    dims = ("NDHWC", "DHWIO", "NDHWC")
-    return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=dims)
+    return lax.conv_general_dilated(
+      x,
+      kernel,
+      strides,
+      padding,
+      dimension_numbers=("NDHWC", "DHWIO", "NDHWC"),
+      feature_group_count=groups,
+    )
+  if groups == 1:
+    return _conv_over_time(_conv2d, x, kernel, strides, padding)
+  kernel = grouped.merge_groups(kernel, groups)
+  blocks = kernel.shape[1]
+  x = grouped.split_channels(x, blocks)
+  x = _conv_over_time(grouped.conv2d, x, kernel, strides, padding)
+  return grouped.join_channels(x, blocks)
+
+
+def _conv_over_time(conv2d, x, kernel, strides, padding):
+  """A 3D convolution as 2D convolutions of frames and kernel[0], kernel[1], ..."""
   x, kernel, first, last, steps = _fold_time(x, kernel, strides[0], padding[0])
-  conv = functools.partial(_conv2d, strides=strides[1:], padding=padding[1:])
+  conv = lambda x, tap: conv2d(x, tap, strides[1:], padding[1:])  # noqa: E731
   outputs = _tile_length(len(kernel), steps, last - first, x.dtype)
   if outputs == 1:
     return _sum_of_taps(conv, x, kernel, first, last, steps)
@@ -88,9 +119,9 @@ def conv3d(x, kernel, strides=(1, 1, 1), padding="SAME"):
 def _fold_time(x, kernel, stride, padding):
   """Pads time and folds its stride phases into channels, which leaves stride 1.
 
-  Returns: x [B, steps + taps - 1, M, N, stride * Cin], kernel [taps, kh, kw,
-    stride * Cin, Cout], the first and the last + 1 frame of x that is not padding,
-    and steps, the number of output frames.
+  Returns: x [B, steps + taps - 1, M, N, phases * Cin], kernel [taps, ..., phases *
+    Cin, Cout], the first and the last + 1 frame of x that is not padding, and steps,
+    the number of output frames. The phases are those that the kernel meets.
   """
   b, t, m, n, c = x.shape
   before, after = padding
@@ -101,13 +132,14 @@ def _fold_time(x, kernel, stride, padding):
   x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), ends] + [(0, 0, 0)] * 3)
   first, last = before // stride, min(-(-(before + t) // stride), length // stride)
   if stride > 1:
-    x = x.reshape(b, -1, stride, m, n, c).transpose(0, 1, 3, 4, 2, 5)
-    x = x.reshape(b, -1, m, n, stride * c)
-    rest = taps * stride - kernel.shape[0]
-    kernel = jnp.pad(kernel, ((0, rest),) + ((0, 0),) * 4)
-    kernel = kernel.reshape(taps, stride, *kernel.shape[1:])
-    kernel = kernel.transpose(0, 2, 3, 1, 4, 5)
-    kernel = kernel.reshape(*kernel.shape[:3], stride * c, -1)
+    phases = min(stride, kernel.shape[0])
+    x = x.reshape(b, -1, stride, m, n, c)[:, :, :phases].transpose(0, 1, 3, 4, 2, 5)
+    x = x.reshape(b, -1, m, n, phases * c)
+    rest = taps * phases - kernel.shape[0]
+    kernel = jnp.pad(kernel, ((0, rest),) + ((0, 0),) * (kernel.ndim - 1))
+    kernel = kernel.reshape(taps, phases, *kernel.shape[1:])
+    kernel = jnp.moveaxis(kernel, 1, -3)
+    kernel = kernel.reshape(*kernel.shape[:-3], phases * c, -1)
   return x, kernel, first, last, steps
 
 
@@ -214,7 +246,7 @@ def _polynomial(roots):
   return tuple(c)
 
 
-def _conv2d(x, kernel, *, strides, padding):
+def _conv2d(x, kernel, strides, padding):
   """Convolves each frame: [B, T, M, N, Cin], [kh, kw, Cin, Cout]."""
   if kernel.shape[:2] == (1, 1) and padding == ((0, 0), (0, 0)):
     x = x[:, :, :: strides[0], :: strides[1]]
@@ -268,15 +300,17 @@ _conv2d_frames.defvjp(_conv2d_frames_forward, _conv2d_frames_backward)
 # Max pooling
 
 
-def max_pool(x, window, strides):
-  """Maximum over windows, "SAME" padding, any number of spatial axes.
+def max_pool(x, window, strides, padding="SAME"):
+  """Maximum over windows, any number of spatial axes.
 
   Args:
     x: float [B, *spatial, C].
     window: size along each spatial axis.
     strides: step along each spatial axis.
-  Returns: float [B, *ceil(spatial / strides), C]. The gradient of a tie goes to the
-    first maximum in row-major order.
+    padding: "SAME", or a pair (before, after) for each spatial axis, which never wins;
+      each number less than the window.
+  Returns: float [B, *spatial', C]; spatial' = ceil(spatial / strides) for "SAME". The
+    gradient of a tie goes to the first maximum in row-major order.
   Raises: ValueError when the number of axes differs.
   """
   if not len(window) == len(strides) == x.ndim - 2:
@@ -284,35 +318,37 @@ def max_pool(x, window, strides):
       f"max_pool got window {window} and strides {strides} for x {x.shape}: expected "
       f"{x.ndim - 2} numbers each, one per axis between batch and channels."
     )
+  padding = _pairs(padding, x.shape[1:-1], window, strides)
   if formulation() == "plain":
     window, strides = (1, *window, 1), (1, *strides, 1)
-    return lax.reduce_window(x, -jnp.inf, lax.max, window, strides, "SAME")
+    padding = ((0, 0), *padding, (0, 0))
+    return lax.reduce_window(x, -jnp.inf, lax.max, window, strides, padding)
   # Last axis first: then the first maximum of each axis is the first of the window.
   for axis in range(x.ndim - 2, 0, -1):
     if window[axis - 1] > 1 or strides[axis - 1] > 1:
-      x = _max_pool_axis(x, axis, window[axis - 1], strides[axis - 1])
+      x = _max_pool_axis(x, axis, *(a[axis - 1] for a in (window, strides, padding)))
   return x
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
-def _max_pool_axis(x, axis, window, stride):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
+def _max_pool_axis(x, axis, window, stride, padding):
   """Maximum along one axis, as the maximum of shifted slices."""
-  return functools.reduce(jnp.maximum, _shifted(x, axis, window, stride))
+  return functools.reduce(jnp.maximum, _shifted(x, axis, window, stride, padding))
 
 
-def _shifted(x, axis, window, stride):
+def _shifted(x, axis, window, stride, padding):
   """The `window` slices of x whose element i is x[i * stride + k], padded by -inf."""
-  padding = [(0, 0, 0)] * x.ndim
-  padding[axis] = (*same_padding(x.shape[axis], window, stride), 0)
-  outputs = -(-x.shape[axis] // stride)
-  x = lax.pad(x, jnp.array(-jnp.inf, x.dtype), padding)
+  ends = [(0, 0, 0)] * x.ndim
+  ends[axis] = (*padding, 0)
+  x = lax.pad(x, jnp.array(-jnp.inf, x.dtype), ends)
+  outputs = (x.shape[axis] - window) // stride + 1
   stop = (outputs - 1) * stride + 1
   return [lax.slice_in_dim(x, k, k + stop, stride, axis) for k in range(window)]
 
 
-def _max_pool_axis_forward(x, axis, window, stride):
+def _max_pool_axis_forward(x, axis, window, stride, padding):
   """Keeps for the gradient one byte per output: which slice held the maximum."""
-  best, *others = _shifted(x, axis, window, stride)
+  best, *others = _shifted(x, axis, window, stride, padding)
   place = jnp.zeros(best.shape, jnp.uint8)
   for k, other in enumerate(others, 1):
     place = jnp.where(other > best, jnp.uint8(k), place)
@@ -321,7 +357,7 @@ def _max_pool_axis_forward(x, axis, window, stride):
   return best, (place, jnp.zeros((x.shape[axis], 0), jnp.uint8))
 
 
-def _max_pool_axis_backward(axis, window, stride, saved, dy):
+def _max_pool_axis_backward(axis, window, stride, padding, saved, dy):
   """Each input gathers from the outputs that chose it; nothing is scattered."""
   place, size = saved[0], saved[1].shape[0]
   zero = jnp.zeros((), dy.dtype)
@@ -338,7 +374,7 @@ def _max_pool_axis_backward(axis, window, stride, saved, dy):
     phases.append(total)
   dx = jnp.stack(phases, axis + 1)
   dx = dx.reshape(*dy.shape[:axis], length * stride, *dy.shape[axis + 1 :])
-  before, _ = same_padding(size, window, stride)
+  before = padding[0]
   ends = [(0, 0, 0)] * dy.ndim
   ends[axis] = (-before, size + before - length * stride, 0)
   return (lax.pad(dx, zero, ends),)
@@ -442,12 +478,14 @@ _batch_norm_train.defvjp(_batch_norm_train_forward, _batch_norm_train_backward)
 
 
 class Conv3D(nn.Module):
-  """`conv3d` with its kernel, "SAME" padding.
+  """`conv3d` with its kernel.
 
   Attributes:
     features: Cout.
     kernel_size: (kt, kh, kw).
     strides: steps along T, M and N.
+    padding: "SAME", or a pair (before, after) for each of T, M and N.
+    groups: parts of the channels that do not mix.
     use_bias: whether a bias is added.
     dtype: type of the computation; parameters are float32.
   """
@@ -455,6 +493,8 @@ class Conv3D(nn.Module):
   features: int
   kernel_size: tuple[int, int, int]
   strides: tuple[int, int, int] = (1, 1, 1)
+  padding: str | tuple[tuple[int, int], ...] = "SAME"
+  groups: int = 1
   use_bias: bool = False
   dtype: jax.typing.DTypeLike = jnp.float32
   kernel_init: nn.initializers.Initializer = nn.initializers.he_normal()
@@ -462,9 +502,10 @@ class Conv3D(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """Maps [B, T, M, N, Cin] to [B, T', M', N', Cout]."""
-    shape = (*self.kernel_size, x.shape[-1], self.features)
-    kernel = self.param("kernel", self.kernel_init, shape)
-    y = conv3d(x.astype(self.dtype), kernel.astype(self.dtype), self.strides)
+    shape = (*self.kernel_size, x.shape[-1] // self.groups, self.features)
+    kernel = self.param("kernel", self.kernel_init, shape).astype(self.dtype)
+    x = x.astype(self.dtype)
+    y = conv3d(x, kernel, self.strides, self.padding, self.groups)
     if self.use_bias:
       bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
       y = y + _per_channel(bias.astype(self.dtype), y)

@@ -103,6 +103,8 @@ class VPN(nn.Module):
     endpoint: where f is taken; of I3D "Mixed_5c" in the paper.
     frozen_until: last layer of the backbone that is not trained; "" trains all.
     bn_momentum: of the running statistics of the backbone.
+    remat: whether the gradient computes the inside of its blocks again: less memory for
+      more time.
     non_local: layers of the backbone that a non-local block follows (row I3D+NL).
     attention: "spatiotemporal"; "spatial" for A_S alone (table 4); "none" for the
       visual backbone alone (table 1, l1), which takes no pose.
@@ -126,6 +128,7 @@ class VPN(nn.Module):
   endpoint: str = "Mixed_5c"
   frozen_until: str = ""
   bn_momentum: float = 0.9
+  remat: bool = False
   non_local: tuple[str, ...] = ()
   attention: str = "spatiotemporal"
   coupler: bool = True
@@ -169,6 +172,7 @@ class VPN(nn.Module):
       final_endpoint=self.endpoint,
       frozen_until=self.frozen_until,
       bn_momentum=self.bn_momentum,
+      remat=self.remat,
       dtype=self.dtype,
     )
     out = {"features": features}

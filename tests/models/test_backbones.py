@@ -1,0 +1,104 @@
+"""The protocol of visual backbones: any of them goes under VPN."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vpn_jax import models
+from vpn_jax.models import backbones, trunk
+
+# A short trunk of each: two layers with weights, the first to be frozen.
+SHORT = {
+  "i3d": ("Conv3d_2b_1x1", "Conv3d_1a_7x7"),
+  "resnext3d": ("layer1", "maxpool"),
+}
+
+
+@pytest.fixture(autouse=True)
+def _plain(plain_operations):
+  """What is connected to what is the same in either form."""
+
+
+def frames_and_pose():
+  rng = np.random.default_rng(0)
+  frames = jnp.asarray(rng.integers(0, 256, (2, 4, 16, 16, 3)), jnp.uint8)
+  return frames, jnp.asarray(rng.normal(size=(2, 4, 25, 3)), jnp.float32)
+
+
+def network(name, **fields):
+  fields = {"endpoint": SHORT[name][0], "width": 0.125, "dropout": 0.0, **fields}
+  fields["pose"] = {"dropout": 0.0}
+  return models.build("vpn", {"num_classes": 3, "backbone": name, **fields})
+
+
+def gradients(model, variables):
+  """Gradients and new statistics of one step in training."""
+
+  def loss(params):
+    (logits, out), new = model.apply(
+      {**variables, "params": params},
+      *frames_and_pose(),
+      train=True,
+      mutable=["batch_stats"],
+    )
+    return jnp.sum(logits**2) + jnp.sum(out["video_embedding"]), new["batch_stats"]
+
+  return jax.jit(jax.grad(loss, has_aux=True))(variables["params"])
+
+
+def test_every_backbone_is_tested():
+  assert set(SHORT) == set(backbones.BACKBONES)
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_vpn_stands_on_it(name):
+  """f has the promised shape, pixels and poses matter, frozen layers stay."""
+  endpoint, frozen = SHORT[name]
+  model = network(name, frozen_until=frozen)
+  variables = jax.jit(model.init)(jax.random.key(0), *frames_and_pose())
+  frames, pose = frames_and_pose()
+  (logits, out) = jax.jit(model.apply)(variables, frames, pose)
+  shape = backbones.get(name).feature_shape(4, 16, 16, 0.125, endpoint)
+  assert out["features"].shape == (2, *shape)
+  other, _ = jax.jit(model.apply)(variables, 255 - frames, pose)
+  assert np.abs(other - logits).max() > 1e-4
+  grads, stats = gradients(model, variables)
+  before = variables["batch_stats"]["backbone"]
+  moved = {
+    part: max(float(jnp.abs(g).max()) for g in jax.tree.leaves(tree))
+    for part, tree in grads["backbone"].items()
+  }
+  still = [part for part, largest in moved.items() if largest == 0]
+  assert 0 < len(still) < len(moved)
+  assert all(np.isfinite(list(moved.values())))
+  names = [part for part in before if part in still or part.startswith("bn1")]
+  for part in names:
+    jax.tree.map(np.testing.assert_array_equal, before[part], stats["backbone"][part])
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_computing_again_changes_nothing(name):
+  model, again = network(name), network(name, remat=True)
+  variables = jax.jit(model.init)(jax.random.key(0), *frames_and_pose())
+  found = gradients(model, variables), gradients(again, variables)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), *found
+  )
+
+
+def test_messages():
+  with pytest.raises(ValueError, match=r"backbone is 'c3d', expected one of \('i3d'"):
+    backbones.get("c3d")
+  run = {"frozen_until": "", "train": False, "after": None}
+  x = jnp.zeros((1, 2, 8, 8, 3))
+  with pytest.raises(ValueError, match=r"expected float \[B, F, H, W, 3\]: use its"):
+    trunk.run(x[0], ("a",), None, **run)
+  with pytest.raises(ValueError, match=r"frozen_until is 'b', expected one of \('a',"):
+    trunk.run(x, ("a",), None, **{**run, "frozen_until": "b"})
+  with pytest.raises(ValueError, match=r"after names \('b',\), expected some of \('a'"):
+    trunk.run(x, ("a",), None, **{**run, "after": {"b": None}})
+  with pytest.raises(
+    ValueError, match="final_endpoint 'b' is not known: choose one of"
+  ):
+    trunk.until(("a",), "b")

@@ -8,9 +8,9 @@ import sys
 import types
 import zipfile
 
-import ml_dtypes
 import numpy as np
 import pytest
+from jax import dtypes
 
 from vpn_jax.models import sstable
 
@@ -20,7 +20,7 @@ _STORAGES = {
   "FloatStorage": np.float32,
   "DoubleStorage": np.float64,
   "HalfStorage": np.float16,
-  "BFloat16Storage": ml_dtypes.bfloat16,
+  "BFloat16Storage": dtypes.bfloat16,
   "LongStorage": np.int64,
   "IntStorage": np.int32,
   "ShortStorage": np.int16,

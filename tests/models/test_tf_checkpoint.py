@@ -3,10 +3,10 @@
 import struct
 
 import hypothesis
-import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import strategies as st
+from jax import dtypes
 
 from vpn_jax.models import sstable, tf_checkpoint
 
@@ -81,7 +81,7 @@ def test_tensors_come_back_as_they_were(tmp_path, tf_writer, given):
 
 
 def test_bfloat16_becomes_float32(tmp_path, tf_writer):
-  value = np.array([1.5, -3e38], ml_dtypes.bfloat16)
+  value = np.array([1.5, -3e38], dtypes.bfloat16)
   got = tf_checkpoint.read(tf_writer.save(tmp_path, {"a": value}))["a"]
   np.testing.assert_array_equal(got, value.astype(np.float32), strict=True)
 
@@ -183,6 +183,8 @@ def test_tables_that_are_refused(tmp_path, tf_writer):
   damaged_table(
     tmp_path, snappy, r"block at byte 0 is compressed \(snappy\), expected a"
   )
+  pairs = [header, (b"a\nb", value)]
+  damaged_table(tmp_path, tf_writer.table(pairs), r"a tensor has the name 'a\\nb'")
   pairs = [header, (b"a" * 5000, value)]
   damaged_table(tmp_path, tf_writer.table(pairs), "a key of 5000 bytes, expected 4096")
 

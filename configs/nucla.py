@@ -2,10 +2,11 @@ r"""Northwestern-UCLA. Paper: v12_3 93.5 (table 7).
 
   python launch.py --config=configs/nucla.py:v12_3 --job=prepare \
       --config.data.raw=<folder> --config.data.boxes=<boxes of the persons>
-  python launch.py --config=configs/nucla.py:v12_3,model=i3d --workdir=runs/nucla_i3d \
-      --config.init.backbone=runs/ntu60_i3d  # too small to start from Kinetics
-  python launch.py --config=configs/nucla.py:v12_3 --workdir=runs/nucla_vpn \
-      --config.init.backbone=runs/nucla_i3d  # stage 2
+  python launch.py --config=configs/ntu60.py:cs,model=i3d --workdir=runs/ntu60_i3d
+  python launch.py --config=configs/nucla.py:v12_3 --workdir=runs/nucla_vpn
+
+The second command makes what the visual backbone starts from: N-UCLA is too small to
+start from Kinetics (section 4.4).
 
 The skeletons have no joints in the image to crop by, hence the boxes. Without any:
 --config.data.boxes=mediapipe finds them, --config.prepare.crop=full takes all.
@@ -19,4 +20,6 @@ def get_config(arg="v12_3"):
   c = common.recipe(arg)
   c.data.update(dataset="nucla", records="data/nucla", skeleton="kinect_v1")
   c.data.example.pose_steps = 5  # t_p
+  if arg.model != "pose" and arg.backbone == "i3d":
+    c.init.backbone = "runs/ntu60_i3d"
   return c

@@ -11,6 +11,8 @@ from vpn_jax import evaluate, paper, tables, train
 
 # Two layers of each visual backbone.
 ENDPOINTS = {"i3d": "Conv3d_2b_1x1", "resnext3d": "maxpool"}
+# One of each network is also restored, which compiles it once more.
+RESTORED = ("pose alone", "VPN", "P-I3D")
 
 
 def tiny(row, records, shrunk):
@@ -56,8 +58,9 @@ def test_row_trains_and_evaluates(
   result = train.train(c, str(tmp_path))
   assert result["steps"] == 2
   assert math.isfinite(result["loss"])
-  again = evaluate.evaluate(c, str(tmp_path))
-  assert again["top1"] == result["top1"]
+  if row in RESTORED:
+    again = evaluate.evaluate(c, str(tmp_path))
+    assert again["top1"] == result["top1"]
   (summary,) = tables.read_summaries(tmp_path)
   assert summary["row"] == row
   with (tmp_path / "test" / "predictions.csv").open() as f:

@@ -70,6 +70,26 @@ def test_the_lstm_is_trained_alone_and_then_frozen():
   assert (made_up.train.epochs, made_up.train.batch_size) == (20.0, 32)
 
 
+def test_nucla_starts_from_the_backbone_of_ntu60():
+  assert nucla.get_config("v12_3").init.backbone == "runs/ntu60_i3d"
+  assert nucla.get_config("v12_3,model=p_i3d").init.backbone == "runs/ntu60_i3d"
+  assert ntu60.get_config("cs").init.backbone == "kinetics"
+
+
+def test_comparators():
+  sta = ntu60.get_config("cs,model=separable_sta")
+  assert (sta.model.coupler, sta.model.embedding) == (False, False)
+  assert (sta.model.pose.kind, sta.model.pose.frozen) == ("lstm", True)
+  assert sta.model.pose.recurrent_output == "last"
+  parts = ntu60.get_config("cs,model=p_i3d")
+  assert parts.data.example.inputs == ("frames", "left_hand", "right_hand", "pose")
+  assert parts.model.frozen_until == parts.model.endpoint == "Mixed_5c"
+  assert ntu60.get_config("cs,model=i3d_nl").model.non_local == ("Mixed_4e",)
+  rnx = ntu60.get_config("cs,backbone=resnext3d,size=tiny")
+  assert (rnx.model.endpoint, rnx.model.frozen_until) == ("layer3", "layer2")
+  assert ntu60.get_config("cs,model=pose").data.example.inputs == ("pose",)
+
+
 def test_unknown_arguments_list_the_known_ones():
   with pytest.raises(ValueError, match=r"unknown protocol 'xs', expected .*'cs', 'cv'"):
     ntu60.get_config("xs")

@@ -1,6 +1,7 @@
 """The whole network: sizes of every row, who learns from what, and messages."""
 
 import functools
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from configs import common
-from vpn_jax import losses, models, pipeline
+from vpn_jax import losses, models, paper, pipeline
 from vpn_jax.models import attention
 
 # Parameters by part at 64x224x224, 60 classes, 20 poses of 25 joints, by hand:
@@ -41,39 +42,33 @@ LAST_SPATIAL = 512 * 256 + 256 + 256 * 49 + 49
 LAST_TEMPORAL = 512 * 256 + 256 + 256 * 8 + 8
 PARTS = 512 * 128 + 128 + 128 * 3 + 3
 
-COUNTS = [
-  ("model=i3d", TRUNK + HEAD),
-  ("embedding=none", TRUNK + POSE + SPATIAL + TEMPORAL + HEAD),
-  ("", TRUNK + POSE + SPATIAL + TEMPORAL + EMBEDDING + HEAD),
-  (
-    "coupler=False",
-    TRUNK + POSE + SPATIAL + TEMPORAL + EMBEDDING + 2 * 1024 * 60 + 60,
+GCN = TRUNK + POSE
+FROZEN = TRUNK + LSTM
+TWO_STREAMS = 2 * 1024 * 60 + 60  # the classifier behind A_S f and A_T f
+COUNTS = {
+  "pose alone": POSE + H * 60 + 60,
+  "pose alone, LSTM": LSTM + STEPS * 60 + 60,
+  "I3D": TRUNK + HEAD,
+  "I3D+NL": TRUNK + NON_LOCAL + HEAD,
+  "P-I3D": 3 * TRUNK + LSTM + PARTS + HEAD,
+  "Separable STA": FROZEN + LAST_SPATIAL + LAST_TEMPORAL + TWO_STREAMS,
+  "RNX3D101": RNX + RNX_HEAD,
+  "VPN, RNX3D101": RNX + POSE + SPATIAL + RNX_TEMPORAL + RNX_EMBEDDING + RNX_HEAD,
+  "VPN without embedding": GCN + SPATIAL + TEMPORAL + HEAD,
+  "VPN without coupler, LSTM": (
+    FROZEN + LSTM_SPATIAL + LSTM_TEMPORAL + EMBEDDING + TWO_STREAMS
   ),
-  ("embedding=kl_bi", TRUNK + POSE + SPATIAL + TEMPORAL + EMBEDDING + HEAD),
-  ("attention=spatial", TRUNK + POSE + SPATIAL + EMBEDDING + HEAD),
-  ("attention=spatial,embedding=none", TRUNK + POSE + SPATIAL + HEAD),
-  ("model=pose", POSE + H * 60 + 60),
-  (
-    "pose_backbone=lstm",
-    TRUNK + LSTM + LSTM_SPATIAL + LSTM_TEMPORAL + EMBEDDING + HEAD,
-  ),
-  (
-    "pose_backbone=lstm,attention=spatial,embedding=none",
-    TRUNK + LSTM + LSTM_SPATIAL + HEAD,
-  ),
-  ("model=pose,pose_backbone=lstm", LSTM + STEPS * 60 + 60),
-  ("model=i3d,backbone=resnext3d", RNX + RNX_HEAD),
-  (
-    "backbone=resnext3d",
-    RNX + POSE + SPATIAL + RNX_TEMPORAL + RNX_EMBEDDING + RNX_HEAD,
-  ),
-  ("model=i3d_nl", TRUNK + NON_LOCAL + HEAD),
-  (
-    "model=separable_sta",
-    TRUNK + LSTM + LAST_SPATIAL + LAST_TEMPORAL + 2 * 1024 * 60 + 60,
-  ),
-  ("model=p_i3d", 3 * TRUNK + LSTM + PARTS + HEAD),
-]
+  "VPN without coupler": GCN + SPATIAL + TEMPORAL + EMBEDDING + TWO_STREAMS,
+  "VPN, LSTM": FROZEN + LSTM_SPATIAL + LSTM_TEMPORAL + EMBEDDING + HEAD,
+  "VPN": GCN + SPATIAL + TEMPORAL + EMBEDDING + HEAD,
+  "VPN, kl_fp": GCN + SPATIAL + TEMPORAL + EMBEDDING + HEAD,
+  "VPN, kl_pf": GCN + SPATIAL + TEMPORAL + EMBEDDING + HEAD,
+  "VPN, kl_bi": GCN + SPATIAL + TEMPORAL + EMBEDDING + HEAD,
+  "VPN, spatial attention, without embedding, LSTM": FROZEN + LSTM_SPATIAL + HEAD,
+  "VPN, spatial attention, LSTM": FROZEN + LSTM_SPATIAL + EMBEDDING + HEAD,
+  "VPN, spatial attention, without embedding": GCN + SPATIAL + HEAD,
+  "VPN, spatial attention": GCN + SPATIAL + EMBEDDING + HEAD,
+}
 
 
 def build(row, **fields):
@@ -95,11 +90,18 @@ def shapes(model, frames=64, size=224, steps=20, joints=25, batch=2):
   )
 
 
-@pytest.mark.parametrize(("row", "count"), COUNTS)
-def test_parameters_of_the_full_network(row, count):
-  (logits, _), variables = shapes(build(row))
+@pytest.mark.parametrize("row", paper.ROWS)
+def test_parameters_of_the_full_network(row):
+  (logits, _), variables = shapes(build(paper.ROWS[row].arg))
   assert logits.shape == (2, 60)
-  assert sum(p.size for p in jax.tree.leaves(variables["params"])) == count
+  assert sum(p.size for p in jax.tree.leaves(variables["params"])) == COUNTS[row]
+
+
+def test_documented_parameters_are_these():
+  text = (pathlib.Path(__file__).parents[2] / "docs" / "results.md").read_text()
+  cells = [[c.strip() for c in line.split("|")] for line in text.splitlines()]
+  told = {c[1]: c[3] for c in cells if len(c) == 8 and c[1] in COUNTS}
+  assert told == {row: f"{count:,}" for row, count in COUNTS.items()}
 
 
 def test_shapes_of_the_full_network():

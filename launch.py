@@ -48,6 +48,8 @@ def main(argv):
   module, function = JOBS[values.job].split(":")
   logging.set_verbosity(logging.WARNING)  # Orbax tells every step of a save
   try:
+    if values.job in ("train", "evaluate"):  # those that several processes share
+      importlib.import_module("vpn_jax.mesh").connect()
     getattr(importlib.import_module(module), function)(values.config, values.workdir)
   except (ValueError, OSError, FloatingPointError) as e:
     if values.traceback:

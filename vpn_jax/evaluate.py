@@ -197,8 +197,9 @@ def evaluate(config, workdir: str) -> dict[str, float]:
     mesh.make_placer(devices),
     inferred,
   )
-  values = write(pathlib.Path(workdir) / "test", predictions, inferred)
-  return {"step": step, **values}
+  if mesh.is_main():
+    write(pathlib.Path(workdir) / "test", predictions, inferred)
+  return {"step": step, **metrics(predictions)}
 
 
 def told(inferred: inference.Inference) -> str:
@@ -211,6 +212,8 @@ def run(config, workdir: str) -> None:
   if not workdir:
     raise ValueError("--workdir is empty, expected the folder of a trained run.")
   result = evaluate(config, workdir)
+  if not mesh.is_main():
+    return
   print(
     f"{workdir}, step {result['step']}: top-1 {result['top1']:.1f}, top-5 "
     f"{result['top5']:.1f}, mean class {result['mean_class']:.1f} on "

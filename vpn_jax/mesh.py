@@ -1,10 +1,40 @@
 """The devices: one axis, "data"; parameters are copied, batches are split."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+
+def connect(environment: Mapping[str, str] = os.environ) -> None:
+  """Joins the processes of one run, before anything else uses JAX; else does nothing.
+
+  In a SLURM step of several tasks the scheduler's variables are enough. Elsewhere each
+  process is told JAX_COORDINATOR_ADDRESS (host:port of process 0), JAX_NUM_PROCESSES
+  and JAX_PROCESS_ID.
+
+  Raises: ValueError when some of these three are missing or are no numbers.
+  """
+  names = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+  given = {name: environment[name] for name in names if environment.get(name)}
+  if not given:
+    if int(environment.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
+      jax.distributed.initialize()
+    return
+  if len(given) < len(names) or not all(given[n].isdigit() for n in names[1:]):
+    raise ValueError(
+      f"the environment has {given}, expected all of {names}, the last two as numbers: "
+      "set them in every process, or none of them for a single one."
+    )
+  address, count, this = (given[name] for name in names)
+  jax.distributed.initialize(address, int(count), int(this))
+
+
+def is_main() -> bool:
+  """Whether this is the process that writes what the run leaves beside checkpoints."""
+  return jax.process_index() == 0
 
 
 def make_mesh() -> Mesh:

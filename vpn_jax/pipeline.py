@@ -308,8 +308,8 @@ class Part:
       batch_size: of all processes together.
       seed: of order and randomness.
       start: number of batches to leave out, the place in the data when resuming.
-      shard: (this process, number of processes); each gets every n-th example of the
-        same global batches.
+      shard: (this process, number of processes); each gets its block of the same global
+        batches, in the order in which the mesh puts them together.
       threads: that read and decode in this process.
       workers: processes that read ahead; 0 uses the threads alone.
     Yields: `example` stacked: frames uint8 [B, F, H, W, 3], pose float32 [B, S, J, 3],
@@ -325,9 +325,13 @@ class Part:
       .seed(seed)
       .shuffle()
       .repeat(_EPOCHS)
-      .random_map(self._train_example)[this::total]
-      .batch(batch_size // total)[start:]
+      .random_map(self._train_example)
     )
+    local = batch_size // total
+    if total > 1:
+      places = range(this * local, (this + 1) * local)
+      dataset = grain.MapDataset.mix([dataset[p::batch_size] for p in places])
+    dataset = dataset.batch(local)[start:]
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
     stream = dataset.to_iter_dataset(options)
     if workers:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import pathlib
 import sys
 import time
@@ -14,15 +15,19 @@ class Report:
   """Scalars of one run, written as they come.
 
   `metrics.jsonl` has one object a line: step, seconds since the start, and the values.
-  Resuming appends to it.
+  Resuming appends to it. Of several processes one writes; the others are `silent`.
   """
 
-  def __init__(self, workdir: str | pathlib.Path, tensorboard: bool = True):
+  def __init__(
+    self, workdir: str | pathlib.Path, tensorboard: bool = True, silent: bool = False
+  ):
     self.workdir = pathlib.Path(workdir)
     self.workdir.mkdir(parents=True, exist_ok=True)
-    self._file = (self.workdir / "metrics.jsonl").open("a", buffering=1)
+    self._silent = silent
+    path = os.devnull if silent else self.workdir / "metrics.jsonl"
+    self._file = open(path, "a", buffering=1)
     self._board = None
-    if tensorboard:
+    if tensorboard and not silent:
       self._board = tensorboardX.SummaryWriter(str(self.workdir / "tensorboard"))
     self._start = time.monotonic()
     self._bar = None
@@ -46,6 +51,7 @@ class Report:
         desc="train",
         mininterval=1.0 if sys.stderr.isatty() else 15.0,
         dynamic_ncols=True,
+        disable=self._silent,
       )
     if not math.isnan(loss):
       self._bar.set_postfix(step=step, loss=f"{loss:.4f}", refresh=False)
@@ -53,7 +59,8 @@ class Report:
 
   def say(self, line: str) -> None:
     """Prints a line without breaking the bar."""
-    tqdm.tqdm.write(line)
+    if not self._silent:
+      tqdm.tqdm.write(line)
 
   def close(self) -> None:
     if self._bar is not None:

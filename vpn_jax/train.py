@@ -174,7 +174,9 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> dict[str, float]:
   mesh.check_batch_size("config.train.batch_size", config.train.batch_size)
   mesh.check_batch_size("config.train.eval_batch_size", config.train.eval_batch_size)
   with (
-    contextlib.closing(report.Report(workdir, config.train.tensorboard)) as out,
+    contextlib.closing(
+      report.Report(workdir, config.train.tensorboard, not mesh.is_main())
+    ) as out,
     contextlib.closing(checkpoint.Checkpoints(workdir)) as runs,
   ):
     return _train(config, workdir, index, data, out, runs)
@@ -328,13 +330,16 @@ def _train(config, workdir, index, data, out, runs) -> dict[str, float]:
     test_began = time.monotonic()
     predictions = scores("test", test_step, inferred)
     test_seconds = time.monotonic() - test_began
-    values = evaluate.write(pathlib.Path(workdir) / "test", predictions, inferred)
+    values = evaluate.metrics(predictions)
+    if mesh.is_main():
+      evaluate.write(pathlib.Path(workdir) / "test", predictions, inferred)
     out.scalars(total_steps, {f"test/{name}": v for name, v in values.items()})
     speed = len(predictions.names) / max(test_seconds, 1e-9)
     result.update(values, eval_clips_per_second=speed)
     result["inference"] = dataclasses.asdict(inferred)
   result["peak_memory_gib"] = peak_memory_gib()
-  if "test" in data and first_step <= total_steps:  # else it was finished before
+  trained_now = first_step <= total_steps  # else it was finished before
+  if "test" in data and trained_now and mesh.is_main():
     tables.write_summary(workdir, config.to_dict(), result)
   return result
 
@@ -356,6 +361,8 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
   if not workdir:
     raise ValueError("--workdir is empty, expected the folder of the run.")
   result = train(config, workdir)
+  if not mesh.is_main():
+    return
   tested = "no test clips among the records"
   if "top1" in result:
     tested = (

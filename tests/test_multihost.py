@@ -1,0 +1,111 @@
+"""Two processes of two devices train as one process of four does."""
+
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from vpn_jax import checkpoint, mesh
+
+ROOT = pathlib.Path(__file__).parents[1]
+SMALL = {
+  "data.skeleton": "kinect_v2",
+  "data.train": "subject:1,2,3",
+  "data.test": "subject:4",
+  "data.example.num_frames": 8,
+  "data.example.frame_size": 32,
+  "data.example.pose_steps": 4,
+  "init.backbone": "none",
+  "model.width": 0.125,
+  "model.endpoint": "Conv3d_2b_1x1",
+  "model.frozen_until": "",
+  "train.batch_size": 8,
+  "train.eval_batch_size": 8,
+  "train.log_every": 1,
+  "train.tensorboard": False,
+}
+
+
+def launch(workdir, records, steps, *, processes):
+  """Trains by launch.py in processes that have four devices together."""
+  with socket.socket() as s:
+    s.bind(("localhost", 0))
+    port = s.getsockname()[1]
+  settings = {**SMALL, "data.records": records, "train.steps": steps}
+  words = [sys.executable, "launch.py", "--config=configs/custom.py:split,size=tiny"]
+  words += [f"--config.{name}={value}" for name, value in settings.items()]
+  words += [f"--workdir={workdir}"]
+  flags = f"--xla_force_host_platform_device_count={4 // processes}"
+  environment = {
+    **os.environ,
+    "XLA_FLAGS": f"{flags} --xla_backend_optimization_level=0",
+    "JAX_PLATFORMS": "cpu",
+    "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".jax_cache"),
+  }
+  started = []
+  for i in range(processes):
+    own = {}
+    if processes > 1:
+      own["JAX_COORDINATOR_ADDRESS"] = f"localhost:{port}"
+      own.update(JAX_NUM_PROCESSES=str(processes), JAX_PROCESS_ID=str(i))
+    started.append(
+      subprocess.Popen(
+        words,
+        cwd=ROOT,
+        env={**environment, **own},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+      )
+    )
+  printed = [process.communicate()[0] for process in started]
+  assert [process.returncode for process in started] == [0] * processes, printed
+  return printed
+
+
+def losses(workdir):
+  lines = (workdir / "metrics.jsonl").read_text().splitlines()
+  return [v["train/loss"] for v in map(json.loads, lines) if "train/loss" in v]
+
+
+def test_two_processes_are_one(noise_records, tmp_path):
+  one, two = tmp_path / "one", tmp_path / "two"
+  launch(one, noise_records, 3, processes=1)
+  first, second = launch(two, noise_records, 2, processes=2)
+  assert "on 4 cpu device(s)" in first
+  assert "top-1" in first
+  assert "top-1" not in second
+  # One process goes on from the checkpoint of two.
+  launch(two, noise_records, 3, processes=1)
+  assert len(losses(two)) == len(losses(one)) == 3
+  np.testing.assert_allclose(losses(two), losses(one), rtol=1e-5)
+  found = []
+  for workdir in (one, two):
+    with checkpoint.reading(workdir) as runs:
+      found.append(runs.restore_variables()["params"]["classifier"]["kernel"])
+  np.testing.assert_allclose(found[1], found[0], rtol=1e-4, atol=1e-6)
+  said = [
+    json.loads((workdir / "test" / "metrics.json").read_text())
+    for workdir in (one, two)
+  ]
+  assert said[0] == said[1]
+
+
+def test_messages():
+  mesh.connect({})  # a single process
+  mesh.connect({"SLURM_STEP_NUM_TASKS": "1"})
+  with pytest.raises(ValueError, match=r"expected all of \('JAX_COORDINATOR_ADDRESS',"):
+    mesh.connect({"JAX_PROCESS_ID": "1"})
+  with pytest.raises(ValueError, match="the last two as numbers: set them in every"):
+    mesh.connect(
+      {
+        "JAX_COORDINATOR_ADDRESS": "localhost:1",
+        "JAX_NUM_PROCESSES": "two",
+        "JAX_PROCESS_ID": "0",
+      }
+    )

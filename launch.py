@@ -15,6 +15,7 @@ JOBS = {
   "train": "vpn_jax.train:run",
   "evaluate": "vpn_jax.evaluate:run",
   "predict": "vpn_jax.predict:run",
+  "export": "vpn_jax.export:run",
   "figures": "vpn_jax.figures:run",
   "tables": "vpn_jax.tables:run",
   "sweep": "vpn_jax.sweep:run",

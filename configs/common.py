@@ -250,5 +250,10 @@ def recipe(arg: Arg) -> ml_collections.ConfigDict:
     json="",
     overlay="",  # .mp4
   )
+  c.export = dict(
+    file="",  # what --job=export writes, such as vpn.zip
+    batch=0,  # clips at a time; 0: any number
+    platforms="cpu,cuda",  # that it runs on; also "tpu" and "rocm"
+  )
   c.lock()
   return c

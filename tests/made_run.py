@@ -10,7 +10,7 @@ def save_network(config, folder, provenance):
   """Writes a checkpoint of random weights, all of them, to `folder`."""
   model = models.build(config.network, config.model.to_dict())
   settings = pipeline.Settings(**config.data.example)
-  variables = initial.fresh(model, settings, jax.random.key(0), 25)
+  variables = initial.fresh(model, settings, jax.random.key(0), 25 * settings.persons)
   rng = np.random.default_rng(0)  # attention starts at zero, which would say nothing
   noise = jax.tree.map(
     lambda x: np.float32(0.3) * rng.normal(size=x.shape).astype(np.float32),

@@ -1,12 +1,15 @@
 """A trained network, restored to look at clips that it was not trained on."""
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable
 
 import jax
+from flax import linen as nn
 
 from vpn_jax import checkpoint, crop, models, pipeline, prepare, records, skeletons
+from vpn_jax.models import fold
 from vpn_jax.raw import BadClip, Clip, detections, estimate, single
 
 
@@ -16,18 +19,21 @@ class Trained:
 
   Attributes:
     workdir, step: where it is from.
-    variables: {"params", "batch_stats"} on the device.
+    config: its configuration.
+    model: the network.
+    variables: {"params", "batch_stats"} on the device, BatchNorm folded.
     settings: how a record becomes an example.
     skeleton: of its poses.
     provenance: class names, crop recipe and the rest.
     uses_pose: False for the visual backbone alone.
     has_attention: whether there is an A_ST to look at.
-    forward: (variables, batch) -> (softmax [B, K], those of A_S, A_T and A_ST that
-      the network has, by their names in `out`).
+    forward: `look` of this network, jitted: (variables, batch) -> its results.
   """
 
   workdir: str
   step: int
+  config: dict
+  model: nn.Module
   variables: dict
   settings: pipeline.Settings
   skeleton: skeletons.Skeleton
@@ -35,6 +41,18 @@ class Trained:
   uses_pose: bool
   has_attention: bool
   forward: Callable
+
+
+def look(model: nn.Module, variables: dict, batch: dict) -> tuple[jax.Array, dict]:
+  """Applies a network to a batch of its inputs.
+
+  Returns: softmax float32 [B, K], and those of A_S, A_T and A_ST that the network has,
+    by their names in `out`.
+  """
+  logits, out = model.apply(variables, *models.inputs(model, batch), train=False)
+  kept = ("spatial_attention", "temporal_attention", "attention")
+  scores = jax.nn.softmax(logits.astype("float32"), axis=-1)
+  return scores, {name: out[name] for name in kept if name in out}
 
 
 def load(workdir: str) -> Trained:
@@ -46,7 +64,7 @@ def load(workdir: str) -> Trained:
   with checkpoint.reading(workdir) as runs:
     step = runs.best_step()
     config, provenance, _ = runs.about(step)
-    variables = jax.device_put(runs.restore_variables(step))
+    variables = runs.restore_variables(step)
   skeleton = skeletons.get(provenance.skeleton)
   if skeleton.digest() != provenance.skeleton_digest:
     raise ValueError(
@@ -55,24 +73,24 @@ def load(workdir: str) -> Trained:
       "of the code that trained it."
     )
   model = models.build(config["network"], config["model"])
-
-  @jax.jit
-  def forward(variables, batch):
-    logits, out = model.apply(variables, *models.inputs(model, batch), train=False)
-    kept = ("spatial_attention", "temporal_attention", "attention")
-    scores = jax.nn.softmax(logits.astype("float32"), axis=-1)
-    return scores, {name: out[name] for name in kept if name in out}
-
+  settings = pipeline.Settings(**config["data"]["example"])
+  shapes = settings.example_shapes(settings.persons * skeleton.num_joints)
+  batch = {
+    name: jax.ShapeDtypeStruct((1, *x.shape), x.dtype) for name, x in shapes.items()
+  }
+  variables = fold.fold(model, variables, *models.inputs(model, batch))
   return Trained(
     workdir=workdir,
     step=step,
-    variables=variables,
-    settings=pipeline.Settings(**config["data"]["example"]),
+    config=config,
+    model=model,
+    variables=jax.device_put(variables),
+    settings=settings,
     skeleton=skeleton,
     provenance=provenance,
     uses_pose=config["model"].get("attention") != "none",
     has_attention=config["model"].get("attention", "none") != "none",
-    forward=forward,
+    forward=jax.jit(functools.partial(look, model)),
   )
 
 

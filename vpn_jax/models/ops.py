@@ -512,8 +512,14 @@ class Conv3D(nn.Module):
     return y
 
 
+# The parameter of a BatchNorm whose factors went into the convolution before it.
+FOLDED_BIAS = "folded_bias"
+
+
 class BatchNorm(nn.Module):
   """Batch normalization over all axes but the last, with ReLU if asked for.
+
+  One that `fold.fold` left with a folded bias alone adds it, and no more.
 
   Attributes:
     use_scale: whether a factor per channel is learnt beside the bias.
@@ -530,7 +536,19 @@ class BatchNorm(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-    """Maps [..., C] to the same; in training by the statistics of the batch."""
+    """Maps [..., C] to the same; in training by the statistics of the batch.
+
+    Raises: ValueError when a folded one is to be trained (at trace time).
+    """
+    if self.has_variable("params", FOLDED_BIAS):
+      if train:
+        raise ValueError(
+          f"{'/'.join(self.path)} got folded variables, expected those of training: "
+          "train what the checkpoint holds, fold what is only applied."
+        )
+      bias = self.get_variable("params", FOLDED_BIAS)
+      y = x.astype(jnp.float32) + _per_channel(bias, x)
+      return (jnp.maximum(y, 0) if self.relu else y).astype(x.dtype)
     shape = (x.shape[-1],)
     ones, zeros = nn.initializers.ones_init(), nn.initializers.zeros_init()
     scale = self.param("scale", ones, shape) if self.use_scale else None

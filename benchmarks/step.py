@@ -1,0 +1,263 @@
+"""Forward and train step of a network: speed, share of the machine's peak, memory.
+
+  python -m benchmarks.step --model=i3d,vpn,vpn_rnx --size=cpu --batch=4
+  python -m benchmarks.step --versus=torch --size=full --batch=8 --dtype=bfloat16
+
+Each network runs in a process of its own, on noise and random weights. "forward" is
+inference mode with all steps on the way, "train" is loss, gradients and update. All
+programs of a network run in turn, again and again, and a time is the median; one of
+them is a product of two matrices, whose rate is the peak that the others are held
+against. GFLOP: multiply-adds x 2 of the plain form (benchmarks/flops.py), also where
+what runs needs fewer. Ready: compiling, or PyTorch's first run. Peak memory is the
+device's; on a CPU the process's, before PyTorch is there.
+
+--versus=torch runs a twin in PyTorch beside ours: pip install -r
+requirements-benchmark.txt. On a machine with other work its threads wait for each
+other much longer than XLA's do: compare on a quiet one, or with one core for both
+(taskset -c 0, --threads=1).
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+
+import launch
+
+MODELS = {"i3d": "model=i3d", "vpn": "model=vpn", "vpn_rnx": "backbone=resnext3d"}
+CLASSES, JOINTS = 60, 25
+
+
+def configuration(model: str, size: str, dtype: str):
+  """The configuration of a network of this script, with the shapes of NTU-60."""
+  from configs import ntu60
+
+  config = ntu60.get_config(f"cs,{MODELS[model]},size={size}")
+  config.model.num_classes = CLASSES
+  config.model.dtype = dtype
+  return config
+
+
+def noise_batch(config, batch_size: int) -> dict:
+  """A batch of a configuration's shapes: label, frames and pose, NumPy arrays."""
+  import numpy as np
+
+  from vpn_jax import pipeline
+
+  rng = np.random.default_rng(0)
+  settings = pipeline.Settings(**config.data.example)
+  batch = {"label": np.arange(batch_size, dtype=np.int32) % config.model.num_classes}
+  for name, x in settings.example_shapes(JOINTS).items():
+    shape = (batch_size, *x.shape)
+    whole = x.dtype == np.uint8
+    noise = rng.integers(0, 256, shape) if whole else rng.normal(size=shape)
+    batch[name] = noise.astype(x.dtype)
+  return batch
+
+
+def forward_program(config, variables: dict, batch: dict):
+  """Our network in inference mode, as a `timing.Program`."""
+  import jax
+
+  from vpn_jax import models
+
+  model = models.build(config.network, config.model.to_dict())
+  args = jax.device_put((variables, batch))
+
+  def forward(variables, batch):
+    return model.apply(variables, *models.inputs(model, batch), train=False)
+
+  compiled, program = _compile(jax.jit(forward), args)
+  program.run = lambda: jax.block_until_ready(compiled(*args))
+  return _seen(program)
+
+
+def train_program(config, variables: dict, batch: dict):
+  """Our train step; every run goes on from the state that the last one left."""
+  import jax
+  import jax.numpy as jnp
+
+  from vpn_jax import models, train
+
+  model = models.build(config.network, config.model.to_dict())
+  optimizer = train.make_optimizer(config.optimizer, 1000.0)
+  variables, batch = jax.device_put((variables, batch))
+  state = train.TrainState(
+    step=jnp.zeros((), jnp.int32),
+    opt_state=optimizer.init(variables["params"]),
+    **jax.tree.map(jnp.copy, variables),  # the step takes its state's memory
+  )
+  step = train.make_train_step(model, optimizer, config.loss.to_dict())
+  key = jax.random.key(1)
+  compiled, program = _compile(jax.jit(step, donate_argnums=0), (state, batch, key))
+
+  def run():
+    nonlocal state
+    state, metrics = jax.block_until_ready(compiled(state, batch, key))
+    return metrics
+
+  program.run = run
+  return _seen(program)
+
+
+def _compile(function, args: tuple):
+  """Compiles a jitted function: what runs, and a Program of what is known of it."""
+  from benchmarks import flops, timing
+
+  began = time.perf_counter()
+  compiled = function.lower(*args).compile()
+  ready = time.perf_counter() - began
+  memory = compiled.memory_analysis()
+  program = timing.Program("ours", None, flops.count(function, *args), ready)
+  program.temporaries = memory.temp_size_in_bytes / 2**30 if memory else None
+  return compiled, program
+
+
+def _seen(program):
+  """Runs a program of ours once, and notes the peak of the memory so far."""
+  import jax
+
+  from vpn_jax import train
+
+  program.run()
+  stats = jax.local_devices()[0].memory_stats()
+  device = stats["peak_bytes_in_use"] / 2**30 if stats else None
+  program.peak = train.peak_memory_gib() if device is None else device
+  return program
+
+
+def torch_programs(
+  what: str, config, variables: dict, batch: dict, flops: int, threads: int = 0
+):
+  """The PyTorch twin, eager and compiled; one that does not run says why.
+
+  Args:
+    what: "forward" or "train".
+    config, variables, batch: of our network.
+    flops: of our network, for both.
+    threads: of PyTorch on a CPU; 0 for its own choice.
+  """
+  from benchmarks import timing
+
+  programs = []
+  for name, compiled in (("torch eager", False), ("torch.compile", True)):
+    program = timing.Program(name, None, flops)
+    programs.append(program)
+    try:
+      from benchmarks.twin import training
+
+      training.use_threads(threads)
+      make = {"forward": training.forward, "train": training.train_step}[what]
+      run = make(config, variables, batch, compiled=compiled)
+      began = time.perf_counter()
+      run()
+      program.ready = time.perf_counter() - began
+      program.peak = training.peak_memory_gib(run)
+      program.run = run
+    except Exception as e:  # whatever PyTorch and its compiler raise
+      first = (str(e).strip().splitlines() or ["no message"])[0]
+      program.failed = f"{type(e).__name__}: {first}"
+  return programs
+
+
+def measure(
+  config, batch_size: int, *, repeats: int, versus: str = "", threads: int = 0
+) -> list[dict]:
+  """The rows of one network, in this process.
+
+  Args:
+    config: its configuration.
+    batch_size: B.
+    repeats: timed runs of every program.
+    versus: "torch" for the twin beside it.
+    threads: of PyTorch, see `torch_programs`.
+  """
+  import jax
+
+  from benchmarks import timing
+  from vpn_jax import initial, models, pipeline
+
+  settings = pipeline.Settings(**config.data.example)
+  model = models.build(config.network, config.model.to_dict())
+  variables = initial.fresh(model, settings, jax.random.key(0), JOINTS)
+  batch = noise_batch(config, batch_size)
+  # Both of ours come before PyTorch, so that the memory of the process is theirs.
+  ours = {
+    "forward": forward_program(config, variables, batch),
+    "train": train_program(config, variables, batch),
+  }
+  peaks = timing.peak_programs(config.model.dtype)
+  made = []
+  for what, program in ours.items():
+    programs = [program]
+    if versus == "torch":
+      work = program.flops
+      programs += torch_programs(what, config, variables, batch, work, threads)
+    found = timing.rows(programs, peaks, repeats, batch_size)
+    made += [{"what": what, **row} for row in found]
+  return made
+
+
+def main():
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument("--model", default="vpn", help=f"of {', '.join(MODELS)}; by ,")
+  parser.add_argument("--size", default="cpu", choices=("full", "cpu", "tiny"))
+  parser.add_argument("--batch", type=int, default=4)
+  parser.add_argument("--repeats", type=int, default=5)
+  parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+  parser.add_argument("--versus", default="", choices=("", "torch"))
+  parser.add_argument("--threads", type=int, default=0, help="of PyTorch; 0: it says")
+  parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+  args = parser.parse_args()
+  names = args.model.split(",")
+  if unknown := set(names) - set(MODELS):
+    parser.error(f"unknown --model {sorted(unknown)}, expected some of {list(MODELS)}")
+  if args.one:
+    one(args)
+    return
+  # Of the device's memory JAX takes what it needs, so that PyTorch gets the rest.
+  env = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **os.environ}
+  head = None
+  for name in names:
+    words = [*sys.orig_argv, f"--model={name}", "--one"]
+    found = subprocess.run(words, capture_output=True, text=True, check=False, env=env)
+    if found.returncode:
+      last = (found.stderr.strip().splitlines() or ["no message"])[-1]
+      print(f"{name} failed with {found.returncode}: {last}", flush=True)
+      continue
+    result = json.loads(found.stdout.strip().splitlines()[-1])
+    if head is None:
+      head = result["head"]
+      print(head)
+    print("\n".join(result["lines"]), flush=True)
+
+
+def one(args):
+  """Measures one network and prints its lines, as JSON."""
+  import jax
+
+  from benchmarks import timing
+
+  jax.config.update("jax_enable_compilation_cache", False)  # compiling is timed
+  config = configuration(args.model, args.size, args.dtype)
+  rows = measure(
+    config,
+    args.batch,
+    repeats=args.repeats,
+    versus=args.versus,
+    threads=args.threads,
+  )
+  lines = [timing.line({"network": args.model, **row}) for row in rows]
+  print(json.dumps({"head": f"{timing.about()}\n\n{timing.head()}", "lines": lines}))
+
+
+if __name__ == "__main__":
+  launch.keep_buffers()
+  main()

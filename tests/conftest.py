@@ -12,7 +12,7 @@ os.environ.setdefault(
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
-import numpy as np
+import made_records
 import pytest
 
 from vpn_jax import records, skeletons
@@ -35,37 +35,13 @@ def shared():
   return path
 
 
-def noise_record(i: int, *, frames=12, size=40, joints=25, classes=4, persons=2):
-  """A record of noise: every frame and joint differs, so that mix-ups show."""
-  rng = np.random.default_rng(i)
-  pixels = rng.integers(0, 255, (frames, 8, 8, 3), dtype=np.uint8)
-  blobs = []
-  for t, frame in enumerate(pixels):
-    frame = frame.repeat(size // 8, 0).repeat(size // 8, 1)
-    frame[: size // 4] = t * 10  # the top tells which frame this is
-    blobs.append(records.encode_frame(frame, quality=95))
-  pose = rng.normal(size=(frames, persons, joints, 3)).astype(np.float32)
-  pose[:, 1:] = np.nan
-  return records.Record(
-    name=f"clip{i:03d}",
-    label=i % classes,
-    attributes={"subject": i // classes % 4 + 1, "camera": i % 3 + 1},
-    fps=20.0,
-    boxes=np.float32([[0, 0, 40, 40]]).repeat(frames, 0),
-    frames=tuple(blobs),
-    pose=pose,
-    image_joints=rng.uniform(0, size, (frames, persons, joints, 2)).astype(np.float32),
-    visibility=rng.uniform(0, 1, (frames, persons, joints)).astype(np.float32),
-  )
-
-
 @pytest.fixture(scope="session")
 def noise_records(tmp_path_factory):
   """Folder with 32 noise clips in two shards: 4 classes, 4 subjects, 3 cameras."""
   folder = tmp_path_factory.mktemp("noise")
   shards = {}
   for s in range(2):
-    made = [noise_record(i) for i in range(16 * s, 16 * s + 16)]
+    made = [made_records.noise_record(i) for i in range(16 * s, 16 * s + 16)]
     name = f"shard-{s:05d}.array_record"
     shards[name] = records.write_shard(folder / name, made)
   records.Index(

@@ -3,10 +3,10 @@
 import dataclasses
 import json
 
-import conftest
 import cv2
 import jax
 import jax.numpy as jnp
+import made_records
 import made_run
 import numpy as np
 import pytest
@@ -55,7 +55,9 @@ def test_windows_reach_from_start_to_end(available, which, first, last):
 
 
 def test_poses_follow_the_window():
-  record = conftest.noise_record(3)  # 12 frames; windows of 4, stride 2: starts 0 to 4
+  record = made_records.noise_record(
+    3
+  )  # 12 frames; windows of 4, stride 2: starts 0 to 4
   settings = dataclasses.replace(SMALL, num_frames=4)
   centred = pipeline.center_pose(record.pose[:, :1], KINECT)
   for k, steps in ((0, [0, 2, 4, 6]), (2, [4, 6, 8, 10])):
@@ -109,7 +111,7 @@ def test_three_crops_show_left_centre_and_right():
   y, x = np.mgrid[:64, :64]
   frame = np.stack([3 * x, 3 * y, np.full_like(x, 100)], axis=-1).astype(np.uint8)
   blob = records.encode_frame(frame, quality=100)
-  record = dataclasses.replace(conftest.noise_record(0), frames=(blob,) * 12)
+  record = dataclasses.replace(made_records.noise_record(0), frames=(blob,) * 12)
   settings = dataclasses.replace(SMALL, frame_size=56)
   views = inference.Inference(views="three").spatial_views(64)
   for view, left in zip(views, (0, 4, 8), strict=True):

@@ -2,7 +2,7 @@
 
 import itertools
 
-import conftest
+import made_records
 import numpy as np
 import pytest
 
@@ -78,7 +78,7 @@ def test_mirror_swaps_sides_and_x():
 
 
 def test_flip_acts_on_frames_and_pose_together():
-  record = conftest.noise_record(0)
+  record = made_records.noise_record(0)
   settings = pipeline.Settings(**{**SMALL.__dict__, "num_frames": 12, "flip": True})
   flipped = {}
   for seed in range(20):  # with all frames in the window only the flip is random
@@ -97,7 +97,7 @@ SMALL_ALL = pipeline.Settings(**{**SMALL.__dict__, "num_frames": 12})
 
 
 def test_example_shows_the_frames_of_the_window():
-  record = conftest.noise_record(3)
+  record = made_records.noise_record(3)
   made = pipeline.example(record, SMALL, KINECT, None)
   assert made["frames"].shape == (8, 32, 32, 3)
   assert made["frames"].dtype == np.uint8
@@ -109,7 +109,7 @@ def test_example_shows_the_frames_of_the_window():
 
 
 def test_two_persons_stack_on_the_joint_axis():
-  record = conftest.noise_record(3, persons=1)
+  record = made_records.noise_record(3, persons=1)
   settings = pipeline.Settings(**{**SMALL.__dict__, "persons": 2})
   made = pipeline.example(record, settings, KINECT, None)
   assert made["pose"].shape == (4, 50, 3)
@@ -118,7 +118,7 @@ def test_two_persons_stack_on_the_joint_axis():
 
 
 def test_random_crop_changes_frames_only():
-  record = conftest.noise_record(3)
+  record = made_records.noise_record(3)
   settings = pipeline.Settings(**{**SMALL_ALL.__dict__, "crop": 0.5})
   made = pipeline.example(record, settings, KINECT, np.random.default_rng(0))
   plain = pipeline.example(record, SMALL_ALL, KINECT, np.random.default_rng(0))

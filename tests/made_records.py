@@ -1,0 +1,29 @@
+"""Records of noise, for the tests."""
+
+import numpy as np
+
+from vpn_jax import records
+
+
+def noise_record(i: int, *, frames=12, size=40, joints=25, classes=4, persons=2):
+  """A record of noise: every frame and joint differs, so that mix-ups show."""
+  rng = np.random.default_rng(i)
+  pixels = rng.integers(0, 255, (frames, 8, 8, 3), dtype=np.uint8)
+  blobs = []
+  for t, frame in enumerate(pixels):
+    frame = frame.repeat(size // 8, 0).repeat(size // 8, 1)
+    frame[: size // 4] = t * 10  # the top tells which frame this is
+    blobs.append(records.encode_frame(frame, quality=95))
+  pose = rng.normal(size=(frames, persons, joints, 3)).astype(np.float32)
+  pose[:, 1:] = np.nan
+  return records.Record(
+    name=f"clip{i:03d}",
+    label=i % classes,
+    attributes={"subject": i // classes % 4 + 1, "camera": i % 3 + 1},
+    fps=20.0,
+    boxes=np.float32([[0, 0, 40, 40]]).repeat(frames, 0),
+    frames=tuple(blobs),
+    pose=pose,
+    image_joints=rng.uniform(0, size, (frames, persons, joints, 2)).astype(np.float32),
+    visibility=rng.uniform(0, 1, (frames, persons, joints)).astype(np.float32),
+  )

@@ -162,7 +162,7 @@ def test_attention(kind, tmp_path, small_config, capsys):
 
   rows = table(tmp_path / "figures" / "attention.csv")
   assert rows[0] == "clip true predicted score t m n A_T A_ST".split()
-  assert len(rows) == 1 + 4 * 4 * 4 * 4  # clips, T, M, N
+  assert len(rows) == 1 + 4 * 4 * 8 * 8  # clips, T, M, N
   # The same numbers from the network itself, by way of the batches of evaluation.
   _, parts = pipeline.open_parts(small_config.data, ("test",))
   network = trained.load(str(tmp_path))
@@ -174,10 +174,10 @@ def test_attention(kind, tmp_path, small_config, capsys):
   mine = [row for row in rows[1:] if row[0] == clip]
   assert mine[0][1] == "abcd"[parts["test"].clips[place]["label"]]
   assert mine[0][2] == "abcd"[int(np.argmax(scores[place]))]
-  heat = np.array([float(row[-1]) for row in mine]).reshape(4, 4, 4)
+  heat = np.array([float(row[-1]) for row in mine]).reshape(4, 8, 8)
   np.testing.assert_allclose(heat, out["attention"][place], rtol=1e-4)
   if kind == "spatiotemporal":
-    a_t = np.array([float(row[-2]) for row in mine]).reshape(4, 4, 4)
+    a_t = np.array([float(row[-2]) for row in mine]).reshape(4, 8, 8)
     np.testing.assert_allclose(
       a_t[:, 0, 0], out["temporal_attention"][place], rtol=1e-4
     )

@@ -20,10 +20,6 @@ SMALL = {
   "data.example.num_frames": 8,
   "data.example.frame_size": 32,
   "data.example.pose_steps": 4,
-  "init.backbone": "none",
-  "model.width": 0.125,
-  "model.endpoint": "Conv3d_2b_1x1",
-  "model.frozen_until": "",
   "train.batch_size": 8,
   "train.eval_batch_size": 8,
   "train.log_every": 1,
@@ -37,7 +33,7 @@ def launch(workdir, records, steps, *, processes):
     s.bind(("localhost", 0))
     port = s.getsockname()[1]
   settings = {**SMALL, "data.records": records, "train.steps": steps}
-  words = [sys.executable, "launch.py", "--config=configs/custom.py:split,size=tiny"]
+  words = [sys.executable, "launch.py", "--config=configs/custom.py:split,model=pose"]
   words += [f"--config.{name}={value}" for name, value in settings.items()]
   words += [f"--workdir={workdir}"]
   flags = f"--xla_force_host_platform_device_count={4 // processes}"

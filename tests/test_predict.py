@@ -42,7 +42,7 @@ def small(root, **model):
   )
   c.data.example.update(num_frames=8, frame_size=32, pose_steps=4)
   c.prepare.update(size=40, workers=0)
-  c.model.update(width=0.125, endpoint="Mixed_3b", frozen_until="")
+  c.model.update(width=0.125, endpoint="Conv3d_2b_1x1", frozen_until="")
   c.model.update(embedding_dim=8, attention_hidden=8)
   c.init.backbone = "none"
   c.model.update(num_classes=2, **model)
@@ -143,7 +143,7 @@ def test_windows_of_a_long_video_take_the_maximum(clips):
   each = np.stack([w.scores for w in result.windows])
   assert np.abs(each[0] - each[1]).max() > 1e-4
   np.testing.assert_array_equal(result.scores, each.max(axis=0))
-  assert result.windows[0].attention.shape == (4, 4, 4)
+  assert result.windows[0].attention.shape == (4, 8, 8)
   alone = predict.score_record(network, records.cut(long, 20, 36))
   np.testing.assert_allclose(alone.scores, each[1], atol=1e-6)
   assert len(predict.score_record(network, long, stride=4).windows) == 7

@@ -141,6 +141,7 @@ def test_eight_clips_are_learnt_by_heart(small_config, tmp_path):
   c = small_config
   c.data.train = "subject:1"  # eight clips
   c.data.test = "subject:4"
+  c.model.endpoint = "Mixed_3b"
   c.train.steps = 40
   c.optimizer.learning_rate = 0.05
   train.train(c, str(tmp_path))

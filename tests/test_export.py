@@ -168,7 +168,7 @@ def test_weights_once_and_no_foreign_calls(exported, workdirs):
   _, stored = serve.read(exported)
   params = trained.load(str(workdirs / "vpn")).variables["params"]
   kernels = {
-    "folded": params["backbone"]["Conv3d_2c_3x3"]["conv"]["kernel"],
+    "folded": params["backbone"]["Conv3d_2b_1x1"]["conv"]["kernel"],
     "attention": params["attention"]["spatial_hidden"]["kernel"],
     "embedding": params["embedding"]["video_projection"],
   }

@@ -234,11 +234,11 @@ def test_attention_is_resized_to_larger_frames(run, noise_records):
     _, out = jax.jit(model.apply)(variables, batch["frames"], batch["pose"])
     maps[inferred.views] = np.asarray(out["spatial_attention"])
     assert ("video_embedding" in out) == (inferred.views == "whole")
-  assert maps["whole"].shape == (2, 4, 4)
-  assert maps["full"].shape == (2, 5, 5)  # 40 pixels
+  assert maps["whole"].shape == (2, 8, 8)
+  assert maps["full"].shape == (2, 10, 10)  # 40 pixels
   assert np.ptp(maps["whole"][0]) > 0.01
   for small, large in zip(maps["whole"], maps["full"]):
-    np.testing.assert_allclose(large, interpolated(small, 5), rtol=1e-5)
+    np.testing.assert_allclose(large, interpolated(small, 10), rtol=1e-5)
 
 
 def test_evaluate_infers_as_it_is_told(run, capsys):

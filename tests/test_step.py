@@ -53,7 +53,7 @@ def test_unpadded_convolution_is_counted_as_by_the_compiler():
 def test_frozen_layers_cost_no_gradient(shrunk):
   """Train = forward + 2 x what is trained, but for the input of the first layer."""
   config = shrunk(step.configuration("i3d", "tiny", "float32"))
-  config.model.frozen_until = "Conv3d_2c_3x3"
+  config.model.update(endpoint="Mixed_3b", frozen_until="Conv3d_2c_3x3")
   found = counted(config)
   config.model.update(endpoint="Conv3d_2c_3x3", frozen_until="")
   frozen = counted(config)["forward"]

@@ -19,8 +19,6 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 import launch
 
-CLASSES, JOINTS = 60, 25
-
 
 def measure(row: str, size: str, batch_size: int, remat: bool) -> dict:
   """Two steps of one row, in this process."""
@@ -28,30 +26,25 @@ def measure(row: str, size: str, batch_size: int, remat: bool) -> dict:
   import jax.numpy as jnp
   import numpy as np
 
+  from benchmarks import step as step_benchmark
   from configs import ntu60
   from vpn_jax import initial, models, paper, pipeline, tables, train
 
   arg = ",".join(filter(None, ["cs", paper.ROWS[row].arg, f"size={size}"]))
   config = ntu60.get_config(arg)
-  config.model.num_classes = CLASSES
+  config.model.num_classes = step_benchmark.CLASSES
   if config.network != "pose":
     config.model.remat = remat
   model = models.build(config.network, config.model.to_dict())
   settings = pipeline.Settings(**config.data.example)
-  variables = initial.fresh(model, settings, jax.random.key(0), JOINTS)
+  variables = initial.fresh(model, settings, jax.random.key(0), step_benchmark.JOINTS)
   optimizer = train.make_optimizer(config.optimizer, 1000.0)
   state = train.TrainState(
     step=jnp.zeros((), jnp.int32),
     opt_state=optimizer.init(variables["params"]),
     **variables,
   )
-  rng = np.random.default_rng(0)
-  batch = {"label": jnp.arange(batch_size, dtype=jnp.int32)}
-  for name, x in settings.example_shapes(JOINTS).items():
-    shape = (batch_size, *x.shape)
-    whole = x.dtype == np.uint8
-    noise = rng.integers(0, 256, shape) if whole else rng.normal(size=shape)
-    batch[name] = jnp.asarray(noise.astype(x.dtype))
+  batch = jax.device_put(step_benchmark.noise_batch(config, batch_size))
   step = jax.jit(
     train.make_train_step(model, optimizer, config.loss.to_dict()), donate_argnums=0
   )
@@ -94,10 +87,11 @@ def main():
     return
   out = pathlib.Path(args.out) if args.out else None
   kept = out.read_text().splitlines() if out and out.exists() else []
-  done = {(k["row"], k["size"], k["batch"]) for k in map(json.loads, kept)}
+  settings = ("row", "size", "batch", "remat")
+  done = {tuple(k[name] for name in settings) for k in map(json.loads, kept)}
   print("| row | parameters | first step, s | step, s | loss | peak, GiB |", flush=True)
   for row in rows:
-    if (row, args.size, args.batch) in done:
+    if (row, args.size, args.batch, args.remat) in done:
       continue
     words = [sys.executable, "-m", "benchmarks.rows", "--one", f"--rows={row}"]
     words += [f"--size={args.size}", f"--batch={args.batch}"]

@@ -84,6 +84,11 @@ def test_nucla_starts_from_ntu60():
     "runs/nucla/v12_3/vpn/seed4",
   ]
   assert runs[1].words[-1] == "--config.init.backbone=runs/ntu60/cs/i3d/seed4"
+  rows = ("VPN, RNX3D101",)  # its own backbone, not I3D's
+  first, _ = sweep.plan(
+    "configs/nucla.py:v12_3", "runs", rows=rows, protocols=(), seeds=(4,)
+  )
+  assert first.workdir == "runs/ntu60/cs/i3d_backbone-resnext3d/seed4"
 
 
 def test_every_run_is_planned_once_and_keeps_the_words_of_the_config():

@@ -90,8 +90,9 @@ def plan(
     words[1] += ",".join(filter(None, [protocol, what.arg, *extra]))
     words += [f"--config.seed={seed}", f"--workdir={workdir}", *more]
     needs = []
-    if dataset == "nucla" and what.arg.find("model=pose") < 0:
-      needs.append(add(*NTU60_BACKBONE, "I3D", seed))
+    if dataset == "nucla" and "model=pose" not in what.arg:
+      start = "RNX3D101" if "backbone=resnext3d" in what.arg else "I3D"
+      needs.append(add(*NTU60_BACKBONE, start, seed))
       words.append(f"--config.init.backbone={needs[0]}")
     elif stages and what.starts_from:
       parts = ("body", "left_hand", "right_hand") if "p_i3d" in what.arg else ("body",)

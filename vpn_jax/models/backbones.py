@@ -23,25 +23,20 @@ class Backbone:
       bn_momentum, remat and dtype, whose call (frames, *, train, after) returns
       features [B, T, M, N, C] and a dict of the endpoints on the way; `after` maps
       names of layers to functions put behind them.
-    endpoints: names of its layers, in order; f may be taken at any.
     normalize_frames: uint8 [..., 3] -> float32, the convention of its weights.
     feature_shape: (num_frames, height, width, width_multiplier, final_endpoint) -> (T,
       M, N, C).
   """
 
   module: Callable[..., nn.Module]
-  endpoints: tuple[str, ...]
   normalize_frames: Callable[[jax.Array], jax.Array]
   feature_shape: Callable[..., tuple[int, int, int, int]]
 
 
 BACKBONES = {
-  "i3d": Backbone(i3d.I3D, i3d.ENDPOINTS, i3d.normalize_frames, i3d.feature_shape),
+  "i3d": Backbone(i3d.I3D, i3d.normalize_frames, i3d.feature_shape),
   "resnext3d": Backbone(
-    resnext3d.ResNeXt3D,
-    resnext3d.ENDPOINTS,
-    resnext3d.normalize_frames,
-    resnext3d.feature_shape,
+    resnext3d.ResNeXt3D, resnext3d.normalize_frames, resnext3d.feature_shape
   ),
 }
 

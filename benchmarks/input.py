@@ -1,16 +1,20 @@
-"""Prints how fast batches are read: frames a second per core, clips a second, memory.
+"""Prints how fast batches are read, and whether a network has to wait for them.
 
 python -m benchmarks.input
 python -m benchmarks.input --records=data/ntu60 --dataset=ntu60 --protocol=cs
+python -m benchmarks.input --train=cpu
 
 Without `--records`, made-up clips of 128 frames are prepared in a temporary folder.
 "Per core" divides by the CPU time of all threads, so that other work on the machine
 counts little; "by the clock" does not.
+
+With `--train`, VPN of that size takes train steps from the records and on a batch that
+is there already, in turn; medians. On a CPU, reading and training share the cores.
 """
 
 import argparse
 import pathlib
-import resource
+import statistics
 import tempfile
 import time
 
@@ -18,7 +22,8 @@ import ml_collections
 import numpy as np
 
 import launch
-from vpn_jax import pipeline, prepare, records
+from configs import common
+from vpn_jax import pipeline, prepare, records, report
 
 
 def made_up(folder: pathlib.Path, clips: int, size: int) -> ml_collections.ConfigDict:
@@ -75,6 +80,70 @@ def decoding(part: pipeline.Part, folder: str) -> str:
   )
 
 
+def _clips_per_second(batches, count: int, use=lambda batch: None) -> float:
+  """Of taking so many batches one after the other."""
+  clips, began = 0, time.perf_counter()
+  for _ in range(count):
+    batch = next(batches)
+    clips += len(batch["label"])
+    use(batch)
+  return clips / (time.perf_counter() - began)
+
+
+def training(data, size: str, batch_size: int, steps: int, threads: int) -> str:
+  """Train steps from records against steps on one batch; a line.
+
+  Args:
+    data: the block that reads the records.
+    size: of VPN, "full", "cpu" or "tiny".
+    batch_size, threads: of reading.
+    steps: in each of five rounds.
+  """
+  import jax
+
+  from benchmarks import step
+  from vpn_jax import initial, mesh, models, update
+
+  config = step.configuration("vpn", size, "float32")
+  data.example = config.data.example.to_dict()
+  _, parts = pipeline.open_parts(data, ("train",))
+  part = parts["train"]
+  config.model.num_classes = len(part.class_names)
+  model = models.build(config.network, config.model.to_dict())
+  key = jax.random.key(0)
+  optimizer = update.make_optimizer(config.optimizer, 1000.0)
+  variables = initial.fresh(model, part.settings, key, part.skeleton.num_joints)
+  devices = mesh.make_mesh()
+  place = mesh.make_placer(devices)
+  state = update.TrainState.start(variables, optimizer)
+  state = jax.device_put(state, mesh.whole(devices))
+  train_step = update.compile_step(
+    update.make_train_step(model, optimizer, config.loss.to_dict()), devices
+  )
+
+  def train(batch):
+    nonlocal state
+    fields = {name: x for name, x in batch.items() if name != "index"}
+    state, metrics = train_step(state, place(fields), key)
+    jax.block_until_ready(metrics)
+
+  stream = part.train_batches(batch_size, 0, threads=threads)
+  kept = next(stream)
+  train(kept)  # compiles
+  rates = {"loader": [], "kept": [], "records": []}
+  for _ in range(5):
+    rates["loader"].append(_clips_per_second(stream, 4 * steps))
+    rates["kept"].append(_clips_per_second(iter([kept] * steps), steps, train))
+    rates["records"].append(_clips_per_second(stream, steps, train))
+  loader, cached, found = (statistics.median(rates[name]) for name in rates)
+  f, h = part.settings.num_frames, part.settings.frame_size
+  return (
+    f"VPN, {f}x{h}x{h}, batch {batch_size}, {threads} threads: loader {loader:.2f}, "
+    f"train steps on a batch in memory {cached:.2f}, from records {found:.2f} clips/s "
+    f"({found / cached:.1%})"
+  )
+
+
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
   parser.add_argument("--records", default="", help="folder; made-up clips without")
@@ -85,6 +154,10 @@ def main() -> None:
   parser.add_argument("--frames", type=int, default=64)
   parser.add_argument("--batch", type=int, default=4)
   parser.add_argument("--batches", type=int, default=20)
+  parser.add_argument(
+    "--train", default="", choices=("", *common.SIZES), help="size of VPN"
+  )
+  parser.add_argument("--steps", type=int, default=4, help="of a round of --train")
   flags = parser.parse_args()
   with tempfile.TemporaryDirectory() as folder:
     if flags.records:
@@ -97,13 +170,15 @@ def main() -> None:
       )
     else:
       data = made_up(pathlib.Path(folder) / "records", 20, flags.record_size)
+    if flags.train:
+      print(training(data, flags.train, flags.batch, flags.steps, threads=4))
+      return
     data.example = {"num_frames": flags.frames, "frame_size": flags.size}
     _, parts = pipeline.open_parts(data, ("train",))
     print(decoding(parts["train"], data.records))
     for threads in (1, 2, 4):
       print(measure(parts["train"], flags.batch, flags.batches, threads))
-  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-  print(f"peak memory {peak:.2f} GiB")
+  print(f"peak memory {report.peak_memory_gib():.2f} GiB")
 
 
 if __name__ == "__main__":

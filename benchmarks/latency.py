@@ -33,6 +33,7 @@ from vpn_jax import (
   skeletons,
   trained,
 )
+from vpn_jax.provenance import Provenance
 
 CLASSES = 60
 
@@ -46,11 +47,14 @@ def random_run(folder: str, row: str, size: str) -> None:
   model = models.build(config.network, config.model.to_dict())
   settings = pipeline.Settings(**config.data.example)
   joints = settings.persons * skeleton.num_joints
-  provenance = checkpoint.Provenance(
+  provenance = Provenance(
+    dataset="",
     class_names=tuple(f"class {k}" for k in range(CLASSES)),
     skeleton=skeleton.name,
     skeleton_digest=skeleton.digest(),
     crop={},
+    protocol={},
+    validation={},
     index_digest="",
   )
   runs = checkpoint.Checkpoints(folder)
@@ -59,7 +63,6 @@ def random_run(folder: str, row: str, size: str) -> None:
     initial.fresh(model, settings, jax.random.key(0), joints),
     config=config.to_dict(),
     provenance=provenance,
-    batches_drawn=0,
   )
   runs.close()
 

@@ -23,12 +23,11 @@ import launch
 def measure(row: str, size: str, batch_size: int, remat: bool) -> dict:
   """Two steps of one row, in this process."""
   import jax
-  import jax.numpy as jnp
   import numpy as np
 
   from benchmarks import step as step_benchmark
   from configs import ntu60
-  from vpn_jax import initial, models, paper, pipeline, tables, train
+  from vpn_jax import initial, models, paper, pipeline, provenance, report, update
 
   arg = ",".join(filter(None, ["cs", paper.ROWS[row].arg, f"size={size}"]))
   config = ntu60.get_config(arg)
@@ -38,15 +37,11 @@ def measure(row: str, size: str, batch_size: int, remat: bool) -> dict:
   model = models.build(config.network, config.model.to_dict())
   settings = pipeline.Settings(**config.data.example)
   variables = initial.fresh(model, settings, jax.random.key(0), step_benchmark.JOINTS)
-  optimizer = train.make_optimizer(config.optimizer, 1000.0)
-  state = train.TrainState(
-    step=jnp.zeros((), jnp.int32),
-    opt_state=optimizer.init(variables["params"]),
-    **variables,
-  )
+  optimizer = update.make_optimizer(config.optimizer, 1000.0)
+  state = update.TrainState.start(variables, optimizer)
   batch = jax.device_put(step_benchmark.noise_batch(config, batch_size))
   step = jax.jit(
-    train.make_train_step(model, optimizer, config.loss.to_dict()), donate_argnums=0
+    update.make_train_step(model, optimizer, config.loss.to_dict()), donate_argnums=0
   )
   seconds = []
   for _ in range(2):
@@ -65,8 +60,8 @@ def measure(row: str, size: str, batch_size: int, remat: bool) -> dict:
     "first_seconds": seconds[0],
     "step_seconds": seconds[1],
     "loss": loss,
-    "peak_gib": train.peak_memory_gib(),
-    "commit": tables.code_commit(),
+    "peak_gib": report.peak_memory_gib(),
+    "commit": provenance.code_commit(),
   }
 
 

@@ -82,17 +82,14 @@ def train_program(config, variables: dict, batch: dict):
   import jax
   import jax.numpy as jnp
 
-  from vpn_jax import models, train
+  from vpn_jax import models, update
 
   model = models.build(config.network, config.model.to_dict())
-  optimizer = train.make_optimizer(config.optimizer, 1000.0)
+  optimizer = update.make_optimizer(config.optimizer, 1000.0)
   variables, batch = jax.device_put((variables, batch))
-  state = train.TrainState(
-    step=jnp.zeros((), jnp.int32),
-    opt_state=optimizer.init(variables["params"]),
-    **jax.tree.map(jnp.copy, variables),  # the step takes its state's memory
-  )
-  step = train.make_train_step(model, optimizer, config.loss.to_dict())
+  # A copy: the step takes the memory of its state.
+  state = update.TrainState.start(jax.tree.map(jnp.copy, variables), optimizer)
+  step = update.make_train_step(model, optimizer, config.loss.to_dict())
   key = jax.random.key(1)
   compiled, program = _compile(jax.jit(step, donate_argnums=0), (state, batch, key))
 
@@ -122,12 +119,12 @@ def _seen(program):
   """Runs a program of ours once, and notes the peak of the memory so far."""
   import jax
 
-  from vpn_jax import train
+  from vpn_jax import report
 
   program.run()
   stats = jax.local_devices()[0].memory_stats()
   device = stats["peak_bytes_in_use"] / 2**30 if stats else None
-  program.peak = train.peak_memory_gib() if device is None else device
+  program.peak = report.peak_memory_gib() if device is None else device
   return program
 
 

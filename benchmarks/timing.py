@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 import launch
-from vpn_jax import tables
+from vpn_jax import provenance
 
 # Side of the matrices of the peak: large enough to reach it, quick beside a step.
 _SIDE_CPU, _SIDE = 2048, 8192
@@ -169,7 +169,7 @@ def about() -> str:
   return (
     f"{name}, {threads}, load {os.getloadavg()[0]:.1f}, Python "
     f"{platform.python_version()}, {versions}, commit "
-    f"{tables.code_commit() or 'unknown'}, allocator {'' if kept else 'not '}tuned"
+    f"{provenance.code_commit() or 'unknown'}, allocator {'' if kept else 'not '}tuned"
   )
 
 

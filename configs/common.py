@@ -106,6 +106,8 @@ def recipe(arg: Arg) -> ml_collections.ConfigDict:
   endpoint, frozen_until = LAYERS[arg.backbone, arg.size]
   c = ml_collections.ConfigDict()
   c.seed = 0
+  # Of data that a checkpoint was not made for: "warn" goes on all the same.
+  c.on_mismatch = "refuse"
 
   c.data = ml_collections.ConfigDict()
   c.data.dataset = ""
@@ -201,6 +203,7 @@ def recipe(arg: Arg) -> ml_collections.ConfigDict:
     epochs=30.0,
     steps=0,  # overrides epochs when positive
     batch_size=16,
+    accumulate=1,  # micro-batches of a step, one after the other, to save memory
     eval_batch_size=16,
     log_every=20,  # steps
     save_every=1000,  # steps

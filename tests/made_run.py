@@ -23,6 +23,5 @@ def save_network(config, folder, provenance):
     {"params": params, "batch_stats": variables["batch_stats"]},
     config=config.to_dict(),
     provenance=provenance,
-    batches_drawn=3,
   )
   runs.close()

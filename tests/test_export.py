@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from configs import custom
-from vpn_jax import checkpoint, export, pipeline, records, serve, trained
+from vpn_jax import export, pipeline, protocols, records, serve, trained
+from vpn_jax.provenance import Provenance
 
 CLASSES = ("a", "b", "c", "d")
 ROOT = pathlib.Path(__file__).parents[1]
@@ -39,7 +40,7 @@ def workdirs(noise_records, shrunk, tmp_path_factory):
   """Runs of random weights: VPN of two persons, the visual backbone, the pose alone."""
   root = tmp_path_factory.mktemp("export")
   index = records.read_index(noise_records)
-  provenance = checkpoint.Provenance.of(index, CLASSES)
+  provenance = Provenance.of(index, protocols.Protocol("subject", (1,)))
   rows = {"vpn": {}, "i3d": {"endpoint": "Conv3d_2b_1x1"}, "pose": {}}
   for name, fields in rows.items():
     c = config_of(f"model={name},", noise_records, shrunk, **fields)

@@ -8,8 +8,9 @@ import made_run
 import numpy as np
 import pytest
 
-from vpn_jax import checkpoint, evaluate, figures, pipeline, trained
+from vpn_jax import evaluate, figures, pipeline, trained
 from vpn_jax.evaluate import Predictions
+from vpn_jax.provenance import Provenance
 
 CLASSES = ("read a book", "drink from cup", "wave with one hand")
 
@@ -145,7 +146,7 @@ def test_a_run_that_was_not_evaluated(tmp_path, small_config):
 def save_run(config, folder):
   index, parts = pipeline.open_parts(config.data, ("test",))
   config.model.num_classes = 4
-  provenance = checkpoint.Provenance.of(index, parts["test"].class_names)
+  provenance = Provenance.of(index, parts["test"].protocol)
   made_run.save_network(config, folder, provenance)
   write_run(folder, (1, 2, 3, 4), "abcd")
 

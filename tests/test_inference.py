@@ -23,6 +23,7 @@ from vpn_jax import (
   skeletons,
   train,
 )
+from vpn_jax.provenance import Provenance
 
 KINECT = skeletons.get("kinect_v2")
 SMALL = pipeline.Settings(num_frames=8, frame_size=32, pose_steps=4)
@@ -217,15 +218,15 @@ def run(small_config, noise_records, tmp_path):
   c = small_config
   c.model.num_classes = 4
   index = records.read_index(noise_records)
-  names = ("a", "b", "c", "d")
-  made_run.save_network(c, tmp_path, checkpoint.Provenance.of(index, names))
+  protocol = protocols.from_config(c.data)
+  made_run.save_network(c, tmp_path, Provenance.of(index, protocol))
   return c, tmp_path
 
 
 def test_attention_is_resized_to_larger_frames(run, noise_records):
   c, workdir = run
   with checkpoint.reading(workdir) as runs:
-    variables, (trained, _, _) = runs.restore_variables(), runs.about()
+    variables, trained = runs.restore_variables(), runs.about().config
   maps = {}
   for inferred in (inference.ONE_VIEW, FULL):
     fields = inferred.network_fields(trained["model"], trained["data"]["example"])

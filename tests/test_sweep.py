@@ -3,6 +3,7 @@
 import pathlib
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -143,6 +144,32 @@ def test_a_failed_run_stops_what_needs_it_alone(tmp_path, program):
   assert [pathlib.Path(r.workdir).parent.name for r in runs if r.done()] == ["pose"]
   assert "asked to fail" in (pathlib.Path(failed[0]) / "log").read_text()
   assert len(started(tmp_path)) == 2
+
+
+def test_a_signal_stops_the_runs_under_way(tmp_path):
+  """The sweep forwards it, waits, and starts no other run."""
+  (tmp_path / "program.py").write_text(SLOW)
+  with subprocess.Popen([sys.executable, "-c", WORKER, str(tmp_path)]) as worker:
+    while len(started(tmp_path)) < 2:
+      assert worker.poll() is None
+      time.sleep(0.02)
+    worker.terminate()
+    assert worker.wait() == 1  # of the exception, which this worker does not catch
+  assert len(started(tmp_path)) == 2
+  assert len(list(tmp_path.rglob("saved"))) == 2
+
+
+SLOW = """
+import pathlib, signal, sys, time
+def stop(*_):
+  (workdir / "saved").touch()
+  sys.exit(75)
+signal.signal(signal.SIGTERM, stop)
+workdir = pathlib.Path([w for w in sys.argv if w.startswith("--workdir=")][0][10:])
+with (pathlib.Path(__file__).parent / "started").open("a") as f:
+  f.write(f"{workdir}\\n")
+time.sleep(60)
+"""
 
 
 def test_the_job_writes_its_commands(tmp_path, monkeypatch, capsys):

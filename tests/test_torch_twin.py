@@ -9,7 +9,7 @@ import pytest
 from flax import traverse_util
 
 from benchmarks import step
-from vpn_jax import losses, models, train
+from vpn_jax import losses, models, update
 
 torch = pytest.importorskip(
   "torch", reason="needs PyTorch: pip install -r requirements-benchmark.txt"
@@ -158,13 +158,9 @@ def test_two_updates_are_those_of_our_optimizer():
   batch = example(config)
   model, shapes = shapes_of(config, batch)
   variables = noise(shapes)
-  optimizer = train.make_optimizer(config.optimizer, 1000.0)
-  state = train.TrainState(
-    step=jnp.zeros((), jnp.int32),
-    opt_state=optimizer.init(variables["params"]),
-    **variables,
-  )
-  our_step = jax.jit(train.make_train_step(model, optimizer, config.loss.to_dict()))
+  optimizer = update.make_optimizer(config.optimizer, 1000.0)
+  state = update.TrainState.start(variables, optimizer)
+  our_step = jax.jit(update.make_train_step(model, optimizer, config.loss.to_dict()))
   their_step = training.train_step(config, variables, batch, compiled=False)
   for _ in range(2):
     state, metrics = our_step(state, batch, jax.random.key(0))

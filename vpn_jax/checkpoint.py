@@ -4,98 +4,130 @@ import contextlib
 import dataclasses
 import json
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from orbax.checkpoint import checkpoint_managers
 
-from vpn_jax import records, skeletons
+from vpn_jax.provenance import Provenance, code
 
 FOLDER = "checkpoints"
+EVALUATED_FILE = "evaluated.json"
+
+
+def _first_line(error: Exception) -> str:
+  return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+class _Keep:
+  """Orbax's preservation policy: the latest checkpoint and the best one stay."""
+
+  def __init__(self, best: Callable[[list[int]], int | None]):
+    self._best = best
+
+  def should_preserve(self, checkpoints, *, context) -> list[bool]:
+    steps = [found.step for found in checkpoints]
+    keep = {max(steps, default=None), self._best(steps)}
+    return [step in keep for step in steps]
 
 
 @dataclasses.dataclass(frozen=True)
-class Provenance:
-  """What a network was trained on; evaluation on anything else is refused.
+class Progress:
+  """Where a run stands at a step, whatever interrupted it on the way.
 
   Attributes:
-    class_names: in logit order.
-    skeleton, skeleton_digest: see `skeletons`.
-    crop: the crop recipe of the records.
-    index_digest: of the records; another one alone is no reason to refuse.
+    seconds: it took, evaluations on the way included.
+    steady_steps, steady_seconds: without the first step of each part, which compiles.
+    peak_memory_gib: of the process.
+    loss: the last one that was reported.
   """
 
-  class_names: tuple[str, ...]
-  skeleton: str
-  skeleton_digest: str
-  crop: dict
-  index_digest: str
-
-  @classmethod
-  def of(cls, index: records.Index, class_names: tuple[str, ...]) -> "Provenance":
-    return cls(
-      class_names=tuple(class_names),
-      skeleton=index.skeleton,
-      skeleton_digest=skeletons.get(index.skeleton).digest(),
-      crop=dict(index.crop),
-      index_digest=index.digest(),
-    )
-
-  def check(self, data: "Provenance") -> None:
-    """ValueError that names both sides when `data` does not fit this network."""
-    remedy = "prepare the records the same way or use the run that belongs to them."
-    for name in ("class_names", "skeleton", "skeleton_digest", "crop"):
-      ours, theirs = getattr(self, name), getattr(data, name)
-      if ours != theirs:
-        raise ValueError(
-          f"{name}: the checkpoint has {ours!r}, the data {theirs!r}: {remedy}"
-        )
+  seconds: float = 0.0
+  steady_steps: int = 0
+  steady_seconds: float = 0.0
+  peak_memory_gib: float = 0.0
+  loss: float = float("nan")
 
 
-def _manager(workdir: str | pathlib.Path) -> ocp.CheckpointManager:
-  """Keeps the last checkpoint and, where there is an accuracy, the best one."""
-  keep = checkpoint_managers.AnyPreservationPolicy(
-    [
-      checkpoint_managers.LatestN(1),
-      checkpoint_managers.BestN(
-        n=1,
-        get_metric_fn=lambda metrics: metrics["validation_accuracy"],
-        keep_checkpoints_without_metrics=False,
-      ),
-    ]
-  )
-  return ocp.CheckpointManager(
-    pathlib.Path(workdir).absolute() / FOLDER,
-    item_handlers={
-      "state": ocp.PyTreeCheckpointHandler(),
-      "about": ocp.JsonCheckpointHandler(),
-    },
-    options=ocp.CheckpointManagerOptions(
-      preservation_policy=keep, enable_async_checkpointing=False
-    ),
-  )
+@dataclasses.dataclass(frozen=True)
+class About:
+  """What a checkpoint says of itself.
+
+  Attributes:
+    config: the configuration that trained it.
+    provenance: what it belongs to.
+    progress: of the run, its cost.
+    code: commit of this repository ("" outside git) and versions of what it runs on.
+  """
+
+  config: dict
+  provenance: Provenance
+  progress: Progress
+  code: dict[str, str]
 
 
 class Checkpoints:
-  """The checkpoints of one workdir.
+  """The checkpoints of one workdir: the latest one and the best one.
 
-  A checkpoint holds `state` (parameters, statistics, optimiser, step) and `about`: the
-  configuration, the provenance and the number of batches drawn, which is the place in
-  the data.
+  A checkpoint holds `state` (parameters, statistics, optimiser, step) and `about`. The
+  step is also the place in the data: batches are drawn in an order of their own.
+  evaluated.json beside them has what was evaluated on the way.
+
+  Args:
+    workdir: of the run.
+    read_only: True leaves alone what is there, also what another process is writing.
   """
 
-  def __init__(self, workdir: str | pathlib.Path):
+  def __init__(self, workdir: str | pathlib.Path, read_only: bool = False):
     self.workdir = pathlib.Path(workdir)
-    self._manager = _manager(workdir)
+    self._evaluated: dict[str, dict[str, float]] = {}
+    if (self.workdir / EVALUATED_FILE).exists():
+      self._evaluated = json.loads((self.workdir / EVALUATED_FILE).read_text())
+    self._manager = ocp.CheckpointManager(
+      self.workdir.absolute() / FOLDER,
+      item_handlers={
+        "state": ocp.PyTreeCheckpointHandler(),
+        "about": ocp.JsonCheckpointHandler(),
+      },
+      options=ocp.CheckpointManagerOptions(
+        preservation_policy=_Keep(self._best),
+        enable_async_checkpointing=False,
+        # Of a save that was killed; while reading, it may be a save under way.
+        cleanup_tmp_directories=not read_only,
+        create=not read_only,
+      ),
+    )
+
+  def _best(self, steps: list[int]) -> int | None:
+    """Of these steps the one of the highest accuracy, the later of equals."""
+    known = [step for step in steps if self.evaluated(step, "validation")]
+    found = self._evaluated.get("validation", {})
+    return max(known, key=lambda step: (found[str(step)], step), default=None)
 
   def latest_step(self) -> int | None:
     return self._manager.latest_step()
 
   def best_step(self) -> int | None:
     """Step of the best validation accuracy; the latest when nothing was validated."""
-    return self._manager.best_step() or self.latest_step()
+    return self._best(self._manager.all_steps()) or self.latest_step()
+
+  def evaluated(self, step: int, part: str) -> bool:
+    """Whether `set_evaluated` was called for a step and a part."""
+    return str(step) in self._evaluated.get(part, {})
+
+  def set_evaluated(self, step: int, part: str, accuracy: float) -> None:
+    """Notes the accuracy of a step, whose checkpoint is there already.
+
+    Args:
+      part: "validation" decides which checkpoint is the best; "test" never does.
+    """
+    self._evaluated.setdefault(part, {})[str(step)] = accuracy
+    if jax.process_index() == 0:
+      path = self.workdir / EVALUATED_FILE
+      new = path.with_name(f"{path.name}.new")
+      new.write_text(json.dumps(self._evaluated, indent=1) + "\n")
+      new.replace(path)
 
   def save(
     self,
@@ -104,28 +136,37 @@ class Checkpoints:
     *,
     config: dict,
     provenance: Provenance,
-    batches_drawn: int,
-    validation_accuracy: float | None = None,
+    progress: Progress = Progress(),
   ) -> None:
-    """Writes a checkpoint at once or not at all; a step that is there is left alone."""
+    """Writes a checkpoint at once or not at all; a step that is there is left alone.
+
+    Raises: OSError when it cannot be written, such as on a full disk; the checkpoint
+      before it is still there.
+    """
     if step in self._manager.all_steps():
       return
+    before = self.latest_step()
     about = {
       "config": config,
-      "provenance": dataclasses.asdict(provenance),
-      "batches_drawn": batches_drawn,
+      "provenance": provenance.to_dict(),
+      "progress": dataclasses.asdict(progress),
+      "code": code(),
     }
-    metrics = None
-    if validation_accuracy is not None:
-      metrics = {"validation_accuracy": validation_accuracy}
-    self._manager.save(
-      step,
-      args=ocp.args.Composite(
-        state=ocp.args.PyTreeSave(state), about=ocp.args.JsonSave(about)
-      ),
-      metrics=metrics,
-    )
-    self._manager.wait_until_finished()
+    try:
+      self._manager.save(
+        step,
+        args=ocp.args.Composite(
+          state=ocp.args.PyTreeSave(state), about=ocp.args.JsonSave(about)
+        ),
+      )
+      self._manager.wait_until_finished()
+    except Exception as e:  # Orbax and tensorstore raise various kinds
+      kept = f"step {before} is" if before is not None else "no earlier step is"
+      raise OSError(
+        f"could not save step {step} in {self.workdir / FOLDER} ({_first_line(e)}), "
+        f"{kept} there: look at the space and the rights of that disk, then give the "
+        "same command again."
+      ) from e
 
   def _step(self, step: int | None) -> int:
     step = self.latest_step() if step is None else step
@@ -136,8 +177,8 @@ class Checkpoints:
       )
     return step
 
-  def about(self, step: int | None = None) -> tuple[dict, Provenance, int]:
-    """Returns (config, provenance, batches drawn) of a checkpoint, the latest if None.
+  def about(self, step: int | None = None) -> About:
+    """What a checkpoint says of itself, the latest if None.
 
     Raises: FileNotFoundError when there is none.
     """
@@ -146,11 +187,11 @@ class Checkpoints:
       step, args=ocp.args.Composite(about=ocp.args.JsonRestore())
     )
     about = json.loads(json.dumps(restored["about"]))
-    about["provenance"]["class_names"] = tuple(about["provenance"]["class_names"])
-    return (
-      about["config"],
-      Provenance(**about["provenance"]),
-      about["batches_drawn"],
+    return About(
+      config=about["config"],
+      provenance=Provenance.from_dict(about["provenance"]),
+      progress=Progress(**about["progress"]),
+      code=about["code"],
     )
 
   def restore(self, abstract_state, step: int | None = None):
@@ -206,7 +247,7 @@ def reading(workdir: str | pathlib.Path) -> Iterator[Checkpoints]:
       f"no checkpoint in {workdir}, which is no folder: train first with "
       f"--workdir={workdir}, or name the folder of a finished run."
     )
-  runs = Checkpoints(workdir)
+  runs = Checkpoints(workdir, read_only=True)
   try:
     yield runs
   finally:

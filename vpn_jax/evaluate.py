@@ -12,6 +12,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from vpn_jax import checkpoint, inference, mesh, models, pipeline
+from vpn_jax.provenance import Provenance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,17 +168,20 @@ def evaluate(config, workdir: str) -> dict[str, float]:
   devices.
 
   Returns: `metrics`, also written to workdir/test with the predictions.
-  Raises: FileNotFoundError without a checkpoint or records, ValueError when classes,
-    skeleton or crop differ from the training's.
+  Raises: FileNotFoundError without a checkpoint or records, ValueError when dataset,
+    classes, skeleton, crop or protocol differ from the training's
+    (`Provenance.check`).
   """
   inferred = inference.Inference(**config.inference)
   with checkpoint.reading(workdir) as runs:
     step = runs.best_step()
-    trained, trained_on, _ = runs.about(step)
+    about = runs.about(step)
+    trained = about.config
     data = config.data.copy_and_resolve_references()
     data.example = trained["data"]["example"]
     index, parts = pipeline.open_parts(data, ("test",))
-    trained_on.check(checkpoint.Provenance.of(index, parts["test"].class_names))
+    found = Provenance.of(index, parts["test"].protocol)
+    about.provenance.check(found, on_mismatch=config.on_mismatch)
     devices = mesh.make_mesh()
     mesh.check_batch_size("config.train.eval_batch_size", config.train.eval_batch_size)
     variables = jax.device_put(runs.restore_variables(step), mesh.whole(devices))

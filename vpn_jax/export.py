@@ -16,8 +16,9 @@ import jax
 import jax.export
 import jax.numpy as jnp
 
-from vpn_jax import serve, skeletons, tables, trained
+from vpn_jax import serve, skeletons, trained
 from vpn_jax.models import ops
+from vpn_jax.provenance import code_commit
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 _MEANING = {
@@ -160,7 +161,7 @@ def export(network: trained.Trained, file: str, batch: int, platforms: tuple[str
     "crop": provenance.crop,
     "config": network.config,
     "jax": jax.__version__,
-    "commit": tables.code_commit(),
+    "commit": code_commit(),
   }
   path = pathlib.Path(file)
   path.parent.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,8 @@ from matplotlib import ticker
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from vpn_jax import analysis, checkpoint, evaluate, overlay, pipeline, records, trained
+from vpn_jax import analysis, evaluate, overlay, pipeline, records, trained
+from vpn_jax.provenance import Provenance
 
 DPI = 150
 WIDTH = 8.0  # inches; 1200 pixels
@@ -218,7 +219,9 @@ def attention(inputs: Inputs) -> tuple[Figure, Iterable[list]]:
   except FileNotFoundError as e:
     raise NotAvailableError(str(e)) from e
   part = parts["test"]
-  network.provenance.check(checkpoint.Provenance.of(index, part.class_names))
+  network.provenance.check(
+    Provenance.of(index, part.protocol), on_mismatch=inputs.config.on_mismatch
+  )
   places = analysis.spread(np.array([clip["label"] for clip in part.clips]), CLIPS)
   source = records.Source(data.records, [part.clips[i] for i in places])
   block = TITLE + FRAME + BARS + GAP

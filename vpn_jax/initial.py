@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from vpn_jax import checkpoint, models, pipeline
 from vpn_jax.models import ops, pretrained
+from vpn_jax.provenance import Provenance
 
 
 def fresh(model, settings: pipeline.Settings, key, joints: int) -> dict:
@@ -28,7 +29,9 @@ def fresh(model, settings: pipeline.Settings, key, joints: int) -> dict:
   }
 
 
-def pretrain(model, variables: dict, init, skeleton: str) -> tuple[dict, str]:
+def pretrain(
+  model, variables: dict, init, data: Provenance, on_mismatch: str = "refuse"
+) -> tuple[dict, str]:
   """Puts trained weights in place of random ones, where the network has the part.
 
   Args:
@@ -40,12 +43,14 @@ def pretrain(model, variables: dict, init, skeleton: str) -> tuple[dict, str]:
       backbones takes one for all, or as many, parted by commas. `pose_backbone`:
       "none", or the workdir of a run of the same pose backbone, such as model=pose
       (appendix 2).
-    skeleton: of the poses.
+    data: what the network is to be trained on.
+    on_mismatch: see `Provenance.check_start`, of a run that is started from.
   Returns: the variables and a line that says what was done.
   Raises: ValueError when a run has no such part, or one of other shapes or of another
     skeleton; when a pose backbone is to stay frozen at random weights; or for another
     number of sources than backbones. FileNotFoundError for a source that is not there.
   """
+  of_run = functools.partial(_of_run, data=data, on_mismatch=on_mismatch)
   lines = []
   visual = [name for name in variables["params"] if name.startswith("backbone")]
   sources = [source.strip() for source in init.backbone.split(",")]
@@ -57,12 +62,12 @@ def pretrain(model, variables: dict, init, skeleton: str) -> tuple[dict, str]:
   for part, source in zip(visual, sources * len(visual)):
     if source == "none":
       continue
-    weights, told = _visual(model, part, source, init.kinetics)
+    weights, told = _visual(model, part, source, init.kinetics, of_run)
     variables = pretrained.merge(variables, weights, at=(part,))
     lines.append(f"{part} from {source} ({told})")
   if "pose_backbone" in variables["params"]:
     if init.pose_backbone != "none":
-      weights, told = _of_run(init.pose_backbone, ("pose_backbone",), skeleton)
+      weights, told = of_run(init.pose_backbone, ("pose_backbone",))
       variables = pretrained.merge(variables, weights, at=("pose_backbone",))
       lines.append(f"pose backbone from {init.pose_backbone} ({told})")
     elif model.pose.get("frozen"):
@@ -74,10 +79,10 @@ def pretrain(model, variables: dict, init, skeleton: str) -> tuple[dict, str]:
   return variables, "weights: " + ("; ".join(lines) or "from scratch")
 
 
-def _visual(model, part: str, source: str, kinetics) -> tuple[dict, str]:
+def _visual(model, part: str, source: str, kinetics, of_run) -> tuple[dict, str]:
   """A visual backbone's variables from one source, and what was used of it."""
   if (pathlib.Path(source) / checkpoint.FOLDER).is_dir():
-    return _of_run(source, (part, "backbone"))
+    return of_run(source, (part, "backbone"))
   if source == "kinetics" and not kinetics[model.backbone]:
     raise ValueError(
       f"config.init.kinetics.{model.backbone} is empty: set it to the file of this "
@@ -97,21 +102,25 @@ def _visual(model, part: str, source: str, kinetics) -> tuple[dict, str]:
 
 
 def _of_run(
-  workdir: str, parts: tuple[str, ...], skeleton: str = ""
+  workdir: str, parts: tuple[str, ...], data: Provenance, on_mismatch: str
 ) -> tuple[dict, str]:
   """The first of these modules that a finished run has, and which step it is of."""
   with checkpoint.reading(workdir) as runs:
     step = runs.best_step()
-    _, provenance, _ = runs.about(step)
+    provenance = runs.about(step).provenance
     found = runs.restore_variables(step)
   part = next((part for part in parts if part in found["params"]), None)
   if part is None:
     raise ValueError(f"the run in {workdir} has no {parts[-1]} to start from.")
-  if skeleton and provenance.skeleton != skeleton:
+  if part == "pose_backbone" and provenance.skeleton != data.skeleton:
     raise ValueError(
       f"the run in {workdir} was trained on poses of {provenance.skeleton}, the "
-      f"records hold {skeleton}: start from a run on the same skeleton."
+      f"records hold {data.skeleton}: start from a run on the same skeleton."
     )
+  try:
+    provenance.check_start(data, on_mismatch)
+  except ValueError as e:
+    raise ValueError(f"the run in {workdir} cannot be started from: {e}") from e
   return {name: tree[part] for name, tree in found.items() if part in tree}, (
     f"step {step}"
   )

@@ -65,11 +65,12 @@ def make_placer(mesh: Mesh) -> Callable[[dict], dict]:
   return place
 
 
-def check_batch_size(name: str, batch_size: int) -> None:
-  """ValueError unless the devices share a batch evenly."""
+def check_batch_size(name: str, batch_size: int, parts: int = 1) -> None:
+  """ValueError unless the devices share each of the equal parts of a batch evenly."""
   devices = jax.device_count()
-  if batch_size < 1 or batch_size % devices:
+  if batch_size < 1 or parts < 1 or batch_size % (parts * devices):
+    times = f"{parts} micro-batches times " if parts != 1 else ""
     raise ValueError(
-      f"{name} is {batch_size}, expected a positive multiple of the {devices} "
+      f"{name} is {batch_size}, expected a positive multiple of {times}the {devices} "
       "device(s) here."
     )

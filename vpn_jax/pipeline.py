@@ -245,6 +245,7 @@ class Part:
   """The clips of one part of a protocol: names, labels and batches.
 
   Attributes:
+    protocol: which clips train, validate and test.
     clips: entries of the index that belong here, labels counted from 0 over
       `class_names`.
     class_names: of the protocol, which may leave out classes of the dataset.
@@ -259,11 +260,9 @@ class Part:
         f"skeleton {index.skeleton!r} has digest {self.skeleton.digest()} here and "
         f"{index.skeleton_digest} in {folder}: run --job=prepare again."
       )
-    names = index.class_names
-    if protocol.classes is not None:
-      names = tuple(n for n in names if n in protocol.classes)
+    names = protocols.class_names(protocol, index.class_names)
     label_of = {index.class_names.index(n): i for i, n in enumerate(names)}
-    self.class_names = names
+    self.protocol, self.class_names = protocol, names
     self.clips = [
       {**clip, "raw_label": clip["label"], "label": label_of[clip["label"]]}
       for clip in index.clips()

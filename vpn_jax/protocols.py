@@ -177,6 +177,12 @@ def parse_value(text: str) -> int | str:
   return int(text) if digits.isascii() and digits.isdigit() else text
 
 
+def class_names(protocol: Protocol, all_names: Sequence[str]) -> tuple[str, ...]:
+  """Those of a dataset's classes that a protocol keeps, in label order."""
+  kept = all_names if protocol.classes is None else protocol.classes
+  return tuple(name for name in all_names if name in kept)
+
+
 def custom(train: str, test: str = "", validation: str = "") -> Protocol:
   """A protocol for a dataset of one's own.
 

@@ -4,31 +4,55 @@ import json
 import math
 import os
 import pathlib
+import resource
 import sys
 import time
 
 import tensorboardX
 import tqdm
 
+METRICS_FILE = "metrics.jsonl"
+
+
+def peak_memory_gib() -> float:
+  """Largest resident size of this process so far, GiB."""
+  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+  return peak / (2**30 if sys.platform == "darwin" else 2**20)
+
 
 class Report:
   """Scalars of one run, written as they come.
 
   `metrics.jsonl` has one object a line: step, seconds since the start, and the values.
-  Resuming appends to it. Of several processes one writes; the others are `silent`.
+
+  Args:
+    workdir: of the run; it is made.
+    after: the step that the run goes on from. What it wrote of later ones is dropped:
+      they come again.
+    tensorboard: whether to write the same for TensorBoard.
+    silent: True writes and says nothing, for all processes of a run but one.
   """
 
   def __init__(
-    self, workdir: str | pathlib.Path, tensorboard: bool = True, silent: bool = False
+    self,
+    workdir: str | pathlib.Path,
+    *,
+    after: int = 0,
+    tensorboard: bool = True,
+    silent: bool = False,
   ):
     self.workdir = pathlib.Path(workdir)
     self.workdir.mkdir(parents=True, exist_ok=True)
     self._silent = silent
-    path = os.devnull if silent else self.workdir / "metrics.jsonl"
-    self._file = open(path, "a", buffering=1)
+    path = self.workdir / METRICS_FILE
+    if not silent:
+      _drop_after(path, after)
+    self._file = open(os.devnull if silent else path, "a", buffering=1)
     self._board = None
     if tensorboard and not silent:
-      self._board = tensorboardX.SummaryWriter(str(self.workdir / "tensorboard"))
+      self._board = tensorboardX.SummaryWriter(
+        str(self.workdir / "tensorboard"), purge_step=after + 1
+      )
     self._start = time.monotonic()
     self._bar = None
 
@@ -68,3 +92,20 @@ class Report:
     if self._board is not None:
       self._board.close()
     self._file.close()
+
+
+def _drop_after(path: pathlib.Path, step: int) -> None:
+  """Takes the lines of later steps out of a metrics file, and one cut short."""
+  if not path.exists():
+    return
+  kept = []
+  for line in path.read_text().splitlines():
+    try:
+      found = json.loads(line)["step"] <= step
+    except (ValueError, KeyError):
+      continue
+    if found:
+      kept.append(line + "\n")
+  new = path.with_name(f"{path.name}.new")
+  new.write_text("".join(kept))
+  new.replace(path)

@@ -2,7 +2,8 @@
 
 Any number of processes, on one machine or as an array job, may work on one folder: each
 takes the next run that nobody holds and whose needs are finished. A run is its own
-process, done when its `summary.json` is there.
+process, done when its `summary.json` is there. SIGTERM or SIGINT stops the runs under
+way in good order; the same command takes them up again.
 """
 
 import concurrent.futures
@@ -17,7 +18,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from vpn_jax import paper, tables
+from vpn_jax import interrupt, paper, tables
 
 SCRIPT_FILE = "sweep.sh"
 NTU60_BACKBONE = ("configs/ntu60.py", "cs")  # what N-UCLA starts from, section 4.4
@@ -184,19 +185,22 @@ def work(
   wait: float = 5.0,
   program: Sequence[str] = (sys.executable,),
 ) -> list[str]:
-  """Runs what is not done; returns the workdirs of the runs that failed.
+  """Runs what is not done.
 
   Args:
     runs: from `plan`.
     streams: runs at a time; they share the cores and the GPUs evenly.
     wait: seconds between looks for a run that another process is to finish.
     program: what takes the words of a run.
+  Returns: the workdirs of the runs that failed.
+  Raises: interrupt.Interrupted on SIGTERM or SIGINT, when the runs under way stopped.
   """
   queue = _Queue(runs)
+  under_way: set[subprocess.Popen] = set()
 
   def stream(number: int) -> None:
     cores, environment = _share(number, streams)
-    while True:
+    while not requests.arrived():
       run, claim = queue.take()
       if run is None:
         if not claim:
@@ -211,16 +215,36 @@ def work(
         )
         if hasattr(os, "sched_setaffinity"):  # Linux
           os.sched_setaffinity(process.pid, cores)
+        under_way.add(process)
         code = process.wait()
-      queue.give_back(run, failed=code != 0)
+        under_way.discard(process)
+      stopped = requests.arrived() and code != 0
+      queue.give_back(run, failed=code != 0 and not stopped)
       said = "done" if code == 0 else f"failed with {code}, see {log}"
+      said = "stopped" if stopped else said
       minutes = (time.monotonic() - began) / 60
       left = sum(not r.done() for r in runs)
       print(f"{run.workdir}: {said}, {minutes:.1f} min; {left} left", flush=True)
 
-  with concurrent.futures.ThreadPoolExecutor(streams) as pool:
-    for future in [pool.submit(stream, number) for number in range(streams)]:
-      future.result()
+  with (
+    interrupt.Requests() as requests,
+    concurrent.futures.ThreadPoolExecutor(streams) as pool,
+  ):
+    working = {pool.submit(stream, number) for number in range(streams)}
+    told = set()
+    while working:
+      finished, working = concurrent.futures.wait(working, timeout=0.5)
+      for future in finished:
+        future.result()
+      if requests.arrived():
+        for process in under_way - told:  # in a terminal they got the signal as well
+          process.terminate()
+          told.add(process)
+  if requests.arrived():
+    left = sum(not r.done() for r in runs)
+    raise interrupt.Interrupted(
+      f"asked to stop with {left} of {len(runs)} runs left: the same command goes on."
+    )
   return sorted(queue.failed)
 
 
@@ -274,7 +298,11 @@ def run(config, workdir: str) -> None:
     for r in runs:
       print(("done  " if r.done() else "to do ") + r.command())
     return
-  failed = work(runs, streams=settings.streams)
+  try:
+    failed = work(runs, streams=settings.streams)
+  except interrupt.Interrupted as e:
+    print(e, file=sys.stderr)
+    sys.exit(interrupt.EXIT_CODE)
   if any(r.done() for r in runs):
     tables.run(None, workdir)
   if failed:

@@ -9,10 +9,9 @@ import json
 import pathlib
 import shlex
 import statistics
-import subprocess
 import sys
 
-from vpn_jax import paper
+from vpn_jax import paper, provenance
 
 SUMMARY_FILE = "summary.json"
 COLUMNS = (
@@ -26,24 +25,11 @@ _NOT_SETTINGS = (
 )  # fmt: skip
 
 
-def code_commit() -> str:
-  """The commit of this code, with a "+" where files differ; "" without git."""
-  git = ("git", "-C", str(pathlib.Path(__file__).parent))
-  try:
-    commit = subprocess.run(
-      (*git, "rev-parse", "--short", "HEAD"), capture_output=True, text=True, check=True
-    )
-    changed = subprocess.run((*git, "diff", "--quiet", "HEAD"), check=False)
-  except (OSError, subprocess.CalledProcessError):
-    return ""
-  return commit.stdout.strip() + ("+" if changed.returncode else "")
-
-
 def write_summary(workdir: str | pathlib.Path, config: dict, result: dict) -> None:
   """Leaves what a table needs of a finished run in its workdir."""
   content = {
     "command": shlex.join(["python", *sys.argv]),
-    "commit": code_commit(),
+    "commit": provenance.code_commit(),
     "row": paper.row_name(config),
     "dataset": config["data"]["dataset"],
     "protocol": config["data"]["protocol"],

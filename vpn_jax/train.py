@@ -1,188 +1,139 @@
-"""Training: the state, one pure step over a mesh of all devices, and the loop."""
+"""Training: the loop over steps, what it watches, saves and leaves behind."""
 
 import contextlib
 import dataclasses
 import pathlib
-import resource
 import sys
 import time
-from collections.abc import Callable
 
-import flax
 import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
-import optax
-from jax.sharding import Mesh
 
 from vpn_jax import (
   checkpoint,
   evaluate,
   inference,
   initial,
-  losses,
+  interrupt,
   mesh,
   models,
   pipeline,
   report,
   tables,
+  update,
 )
+from vpn_jax.provenance import TO_RESUME, Provenance
 
-
-@flax.struct.dataclass
-class TrainState:
-  """Everything a step changes: frozen, a pytree.
-
-  Attributes:
-    step: number of updates made, int32 [].
-    params, batch_stats: of the network.
-    opt_state: of the optimiser.
-  """
-
-  step: jax.Array
-  params: dict
-  batch_stats: dict
-  opt_state: optax.OptState
-
-  def variables(self) -> dict:
-    return {"params": self.params, "batch_stats": self.batch_stats}
-
-
-def make_optimizer(settings, steps_per_epoch: float) -> optax.GradientTransformation:
-  """SGD with momentum whose rate falls by a factor after given epochs (section 4.1).
-
-  Args:
-    settings: kind ("sgd" or "adam"), learning_rate, momentum (of SGD), decay_epochs,
-      decay_factor, clip_norm (of all gradients together; 0 for none).
-    steps_per_epoch: clips divided by the global batch, not rounded.
-  Raises: ValueError for an unknown kind.
-  Reading: momentum 0.9; the paper does not name it.
-  """
-  if settings.kind not in ("sgd", "adam"):
-    raise ValueError(
-      f"config.optimizer.kind is {settings.kind!r}, expected 'sgd' or 'adam'."
-    )
-  boundaries = np.array(
-    [round(epoch * steps_per_epoch) for epoch in settings.decay_epochs], np.int32
-  )
-
-  def schedule(count):
-    passed = jnp.sum(count >= boundaries).astype(jnp.float32)
-    return settings.learning_rate * settings.decay_factor**passed
-
-  if settings.kind == "adam":
-    optimizer = optax.adam(schedule)
-  else:
-    optimizer = optax.sgd(schedule, momentum=settings.momentum)
-  if settings.clip_norm:
-    return optax.chain(optax.clip_by_global_norm(settings.clip_norm), optimizer)
-  return optimizer
-
-
-def make_train_step(model, optimizer, loss_settings: dict) -> Callable:
-  """The pure step (state, batch, key) -> (state, metrics); jit it with its shardings.
-
-  The randomness of a step is `key` folded with the step's number. The metrics are means
-  over the global batch; so are the statistics of BatchNorm.
-  """
-
-  def loss_fn(params, batch_stats, batch, key):
-    (logits, out), updated = model.apply(
-      {"params": params, "batch_stats": batch_stats},
-      *models.inputs(model, batch),
-      train=True,
-      rngs={"dropout": key},
-      mutable=["batch_stats"],
-    )
-    loss, terms = losses.total_loss(logits, out, batch["label"], **loss_settings)
-    right = jnp.argmax(logits, axis=-1) == batch["label"]
-    terms["accuracy"] = 100.0 * right.astype(jnp.float32)
-    metrics = {name: jnp.mean(term) for name, term in {"loss": loss, **terms}.items()}
-    return metrics["loss"], (metrics, updated.get("batch_stats", {}))
-
-  def train_step(state: TrainState, batch: dict, key: jax.Array):
-    key = jax.random.fold_in(key, state.step)
-    grads, (metrics, batch_stats) = jax.grad(loss_fn, has_aux=True)(
-      state.params, state.batch_stats, batch, key
-    )
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    state = TrainState(
-      step=state.step + 1,
-      params=optax.apply_updates(state.params, updates),
-      batch_stats=batch_stats,
-      opt_state=opt_state,
-    )
-    return state, metrics
-
-  return train_step
-
-
-def compile_step(train_step: Callable, devices: Mesh) -> Callable:
-  """Jits a step: state replicated and donated, batch split over the devices."""
-  whole, split = mesh.whole(devices), mesh.split(devices)
-  return jax.jit(
-    train_step,
-    in_shardings=(whole, split, whole),
-    out_shardings=(whole, whole),
-    donate_argnums=0,
-  )
+AHEAD = 2  # steps given to the devices before the first of them is waited for
 
 
 class _Watch:
-  """Holds the losses of recent steps and stops the run when one is not finite."""
+  """Holds the metrics of recent steps and stops the run when one is not finite."""
 
-  def __init__(self, clips: list[dict], workdir):
-    self._clips, self._workdir, self._recent = clips, workdir, []
+  def __init__(self, clips: list[dict], runs: checkpoint.Checkpoints):
+    self._clips, self._runs = clips, runs
+    self._running, self._values = [], []
 
   def add(self, step: int, index: np.ndarray, metrics: dict) -> None:
-    self._recent.append((step, index, metrics))
+    """Waits for the step before the last ones, so that few batches are held."""
+    self._running.append((step, index, metrics))
+    if len(self._running) > AHEAD:
+      self._finish()
+
+  def settle(self) -> None:
+    """Waits for every step; FloatingPointError names the first bad one."""
+    while self._running:
+      self._finish()
+
+  def _finish(self) -> None:
+    step, index, metrics = self._running.pop(0)
+    values = jax.device_get(metrics)
+    for name in ("loss", "gradient_norm"):
+      if not np.isfinite(values[name]):
+        clips = ", ".join(self._clips[i]["name"] for i in index)
+        latest = self._runs.latest_step()
+        good = "there is no checkpoint yet"
+        if latest is not None:
+          folder = self._runs.workdir / checkpoint.FOLDER
+          good = f"the last good checkpoint is step {latest} in {folder}"
+        raise FloatingPointError(
+          f"{name} is {values[name]} at step {step} on clips {clips}: lower "
+          f"config.optimizer.learning_rate or look at these clips; {good}."
+        )
+    self._values.append(values)
 
   def flush(self) -> dict[str, float]:
-    """Means since the last flush; FloatingPointError names step and clips."""
-    recent, self._recent = self._recent, []
-    values = jax.device_get([metrics for _, _, metrics in recent])
-    for (step, index, _), value in zip(recent, values):
-      if not np.isfinite(value["loss"]):
-        names = ", ".join(self._clips[i]["name"] for i in index)
-        raise FloatingPointError(
-          f"loss is {value['loss']} at step {step} on clips {names}: lower "
-          "config.optimizer.learning_rate or look at these clips; the last good "
-          f"checkpoint is in {pathlib.Path(self._workdir) / checkpoint.FOLDER}."
-        )
+    """Means since the last flush."""
+    self.settle()
+    values, self._values = self._values, []
     return {k: float(np.mean([v[k] for v in values])) for k in values[0]}
 
 
-def peak_memory_gib() -> float:
-  """Largest resident size of this process so far, GiB."""
-  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-  return peak / (2**30 if sys.platform == "darwin" else 2**20)
+class _Clock:
+  """Adds up what a run costs, from where an earlier part of it left off.
+
+  Attributes:
+    loss: the last one that was reported.
+  """
+
+  def __init__(self, before: checkpoint.Progress):
+    self._before, self._began = before, time.monotonic()
+    self._steady_from, self._steps = None, 0
+    self.loss = before.loss
+
+  def step(self) -> None:
+    """A step was given to the devices; the first one also compiled."""
+    if self._steady_from is None:
+      self._steady_from = time.monotonic()
+    else:
+      self._steps += 1
+
+  def progress(self) -> checkpoint.Progress:
+    now = time.monotonic()
+    steady = now - (self._steady_from or now)
+    return checkpoint.Progress(
+      seconds=self._before.seconds + now - self._began,
+      steady_steps=self._before.steady_steps + self._steps,
+      steady_seconds=self._before.steady_seconds + steady,
+      peak_memory_gib=max(self._before.peak_memory_gib, report.peak_memory_gib()),
+      loss=self.loss,
+    )
 
 
 def train(config: ml_collections.ConfigDict, workdir: str) -> dict[str, float]:
   """Trains, resumes when `workdir` has a checkpoint, evaluates at the end.
 
   Writes checkpoints, metrics.jsonl, TensorBoard scalars, predictions and summary.json.
+
   Returns: the metrics of the test part, with seconds per step and peak memory.
+  Raises: interrupt.Interrupted after SIGTERM or SIGINT, when the state is saved;
+    FloatingPointError for a loss or gradient that is not finite; ValueError when the
+    data are not those of the checkpoint; OSError when something cannot be read or
+    written.
   """
-  # Data
   # A protocol may bring a validation part of its own, as Smarthome's do.
   may_lack = ("test",) if config.data.validation else ("validation", "test")
   index, data = pipeline.open_parts(
     config.data, ("train", "validation", "test"), may_lack=may_lack
   )
-  mesh.check_batch_size("config.train.batch_size", config.train.batch_size)
-  mesh.check_batch_size("config.train.eval_batch_size", config.train.eval_batch_size)
-  with (
-    contextlib.closing(
-      report.Report(workdir, config.train.tensorboard, not mesh.is_main())
-    ) as out,
-    contextlib.closing(checkpoint.Checkpoints(workdir)) as runs,
-  ):
-    return _train(config, workdir, index, data, out, runs)
+  c = config.train
+  mesh.check_batch_size("config.train.batch_size", c.batch_size, c.accumulate)
+  mesh.check_batch_size("config.train.eval_batch_size", c.eval_batch_size)
+  with contextlib.ExitStack() as stack:
+    runs = stack.enter_context(contextlib.closing(checkpoint.Checkpoints(workdir)))
+    out = report.Report(
+      workdir,
+      after=runs.latest_step() or 0,
+      tensorboard=c.tensorboard,
+      silent=not mesh.is_main(),
+    )
+    stack.enter_context(contextlib.closing(out))
+    requests = stack.enter_context(interrupt.Requests(jax.process_count()))
+    return _train(config, workdir, index, data, out, runs, requests)
 
 
-def _train(config, workdir, index, data, out, runs) -> dict[str, float]:
+def _train(config, workdir, index, data, out, runs, requests) -> dict[str, float]:
   """`train` behind the opening of its data, report and checkpoints."""
   train_part = data["train"]
   inferred = inference.Inference(**config.inference)  # of the final test
@@ -201,68 +152,89 @@ def _train(config, workdir, index, data, out, runs) -> dict[str, float]:
   joints = train_part.skeleton.num_joints * config.data.example.persons
 
   # Optimizer
-  optimizer = make_optimizer(config.optimizer, steps_per_epoch)
+  optimizer = update.make_optimizer(config.optimizer, steps_per_epoch)
 
   # State
   devices = mesh.make_mesh()
   place = mesh.make_placer(devices)
   key = jax.random.key(config.seed)
   variables = initial.fresh(model, train_part.settings, key, joints)
-  provenance = checkpoint.Provenance.of(index, train_part.class_names)
-  resumed = runs.latest_step() is not None
-  if not resumed:
-    variables, line = initial.pretrain(model, variables, config.init, index.skeleton)
+  provenance = Provenance.of(index, train_part.protocol)
+  first_step = 1 + (runs.latest_step() or 0)
+  if first_step == 1:
+    variables, line = initial.pretrain(
+      model, variables, config.init, provenance, config.on_mismatch
+    )
     out.say(line)
-  state = TrainState(
-    step=jnp.zeros((), jnp.int32),
-    opt_state=optimizer.init(variables["params"]),
-    **variables,
-  )
+  state = update.TrainState.start(variables, optimizer)
   state = jax.device_put(state, mesh.whole(devices))
 
   # Restore
-  first_batch = 0
-  if resumed:
-    _, trained_on, first_batch = runs.about()
-    trained_on.check(provenance)
-    state = runs.restore(abstract(state))
+  clock = _Clock(checkpoint.Progress())
+  if first_step > 1:
+    about = runs.about()
+    about.provenance.check(provenance, TO_RESUME, config.on_mismatch)
+    state = runs.restore(state.abstract())
+    clock = _Clock(about.progress)
     out.say(f"resumed from step {int(state.step)} in {workdir}")
 
   # Jit
-  step_fn = compile_step(
-    make_train_step(model, optimizer, config.loss.to_dict()), devices
+  step_fn = update.compile_step(
+    update.make_train_step(
+      model, optimizer, config.loss.to_dict(), config.train.accumulate
+    ),
+    devices,
   )
   score_step = evaluate.make_score_step(model)
+  watch = _Watch(train_part.clips, runs)
+
+  def save(step: int) -> None:
+    watch.settle()  # a bad state is never saved
+    runs.save(
+      step,
+      state,
+      config=config.to_dict(),
+      provenance=provenance,
+      progress=clock.progress(),
+    )
+
+  def stop():
+    raise interrupt.Interrupted(
+      f"{workdir} was asked to stop: step {runs.latest_step()} of {total_steps} is "
+      "saved, the same command goes on from there."
+    )
 
   def eval_batches(part: str, inferred: inference.Inference):
     return data[part].eval_batches(
       config.train.eval_batch_size, inferred, shard=shard, threads=config.data.threads
     )
 
-  def scores(part: str, step=score_step, inferred=inference.ONE_VIEW):
+  def scores(part: str, step_fn=score_step, inferred=inference.ONE_VIEW):
+    batches = requests.watch(eval_batches(part, inferred), stop)
     return evaluate.predict(
-      step,
-      state.variables(),
-      data[part],
-      eval_batches(part, inferred),
-      place,
-      inferred,
+      step_fn, state.variables(), data[part], batches, place, inferred
     )
 
-  def save(step: int, validation_accuracy=None) -> None:
-    runs.save(
-      step,
-      state,
-      config=config.to_dict(),
-      provenance=provenance,
-      batches_drawn=step,
-      validation_accuracy=validation_accuracy,
-    )
+  def validate(step: int) -> None:
+    """Of a step that is saved; the best is never chosen on the test part."""
+    values = evaluate.metrics(scores(held_out))
+    out.scalars(step, {f"{held_out}/{name}": v for name, v in values.items()})
+    out.say(f"step {step}: {held_out} top-1 {values['top1']:.1f}")
+    runs.set_evaluated(step, held_out, values["top1"])
+
+  held_out = "validation" if "validation" in data else "test"
+  period = config.train.eval_every_epochs * steps_per_epoch
+
+  def to_validate(step: int) -> bool:
+    """Whether a period ends with this step; the test part has its turn at the end."""
+    if step in (0, total_steps):
+      return step > 0 and "validation" in data
+    return bool(period and held_out in data and step // period > (step - 1) // period)
 
   batches = train_part.train_batches(
     batch_size,
     config.seed,
-    start=first_batch,
+    start=first_step - 1,
     shard=shard,
     threads=config.data.threads,
     workers=config.data.workers,
@@ -274,47 +246,35 @@ def _train(config, workdir, index, data, out, runs) -> dict[str, float]:
     f"{parameters / 1e6:.2f} M parameters, {total_steps} steps of {batch_size} clips "
     f"on {jax.device_count()} {jax.devices()[0].platform} device(s)"
   )
-  watch = _Watch(train_part.clips, workdir)
-  loss, steady_from = float("nan"), None
-  eval_steps = config.train.eval_every_epochs * steps_per_epoch
-  began = time.monotonic()
-  first_step = int(state.step) + 1
+  if to_validate(first_step - 1) and not runs.evaluated(first_step - 1, held_out):
+    validate(first_step - 1)  # the run was stopped in the midst of it
   for step in range(first_step, total_steps + 1):
     batch = next(batches)
     places = batch.pop("index")
     state, metrics = step_fn(state, place(batch), key)
     watch.add(step, places, metrics)
+    clock.step()
     if step % config.train.log_every == 0 or step in (first_step, total_steps):
       values = watch.flush()
-      loss = values["loss"]
+      clock.loss = values["loss"]
       out.scalars(step, {f"train/{name}": v for name, v in values.items()})
-    steady_from = steady_from or time.monotonic()  # the first step also compiles
-    out.progress(step, total_steps, batch_size, loss)
-    ends_period = eval_steps and step // eval_steps > (step - 1) // eval_steps
-    which = "validation" if "validation" in data else "test"
-    if ends_period and step < total_steps and which in data:
-      values = evaluate.metrics(scores(which))
-      out.scalars(step, {f"{which}/{name}": v for name, v in values.items()})
-      out.say(f"step {step}: {which} top-1 {values['top1']:.1f}")
-      if which == "validation":  # the best is never chosen on the test part
-        save(step, values["top1"])
-    if step % config.train.save_every == 0 and step < total_steps:
+    out.progress(step, total_steps, batch_size, clock.loss)
+    asked = requests.arrived()
+    due = to_validate(step)
+    if asked or due or step == total_steps or step % config.train.save_every == 0:
       save(step)
-  jax.block_until_ready(state)
-  ended = time.monotonic()
-  steady_steps = max(total_steps - first_step, 1)
-  seconds_per_step = (ended - (steady_from or ended)) / steady_steps
+    if asked:
+      stop()
+    if due:
+      validate(step)
+  watch.settle()
 
-  final = None
-  if "validation" in data:
-    values = evaluate.metrics(scores("validation"))
-    out.scalars(total_steps, {f"validation/{name}": v for name, v in values.items()})
-    final = values["top1"]
-  save(total_steps, final)
+  progress = clock.progress()
+  seconds_per_step = progress.steady_seconds / max(progress.steady_steps, 1)
   result = {
-    "loss": loss,
+    "loss": progress.loss,
     "steps": total_steps,
-    "seconds": ended - began,
+    "seconds": progress.seconds,
     "seconds_per_step": seconds_per_step,
     "train_clips_per_second": batch_size / max(seconds_per_step, 1e-9),
     "parameters": parameters,
@@ -337,9 +297,11 @@ def _train(config, workdir, index, data, out, runs) -> dict[str, float]:
     speed = len(predictions.names) / max(test_seconds, 1e-9)
     result.update(values, eval_clips_per_second=speed)
     result["inference"] = dataclasses.asdict(inferred)
-  result["peak_memory_gib"] = peak_memory_gib()
-  trained_now = first_step <= total_steps  # else it was finished before
-  if "test" in data and trained_now and mesh.is_main():
+  result["peak_memory_gib"] = clock.progress().peak_memory_gib
+  summary = pathlib.Path(workdir) / tables.SUMMARY_FILE
+  # One that is there already says how these steps were trained: it stays.
+  trained = first_step <= total_steps or not summary.exists()
+  if "test" in data and trained and mesh.is_main():
     tables.write_summary(workdir, config.to_dict(), result)
   return result
 
@@ -349,18 +311,16 @@ def _first(batches) -> dict:
   return {k: v for k, v in next(batches).items() if k not in ("index", "valid")}
 
 
-def abstract(state: TrainState) -> TrainState:
-  """Shapes, dtypes and shardings of a state, for `Checkpoints.restore`."""
-  return jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
-  )
-
-
 def run(config: ml_collections.ConfigDict, workdir: str) -> None:
   """The job "train": trains and prints one summary line."""
   if not workdir:
     raise ValueError("--workdir is empty, expected the folder of the run.")
-  result = train(config, workdir)
+  try:
+    result = train(config, workdir)
+  except interrupt.Interrupted as e:
+    if mesh.is_main():
+      print(e, file=sys.stderr)
+    sys.exit(interrupt.EXIT_CODE)
   if not mesh.is_main():
     return
   tested = "no test clips among the records"

@@ -10,6 +10,7 @@ from flax import linen as nn
 
 from vpn_jax import checkpoint, crop, models, pipeline, prepare, records, skeletons
 from vpn_jax.models import fold
+from vpn_jax.provenance import Provenance
 from vpn_jax.raw import BadClip, Clip, detections, estimate, single
 
 
@@ -37,7 +38,7 @@ class Trained:
   variables: dict
   settings: pipeline.Settings
   skeleton: skeletons.Skeleton
-  provenance: checkpoint.Provenance
+  provenance: Provenance
   uses_pose: bool
   has_attention: bool
   forward: Callable
@@ -63,7 +64,8 @@ def load(workdir: str) -> Trained:
   """
   with checkpoint.reading(workdir) as runs:
     step = runs.best_step()
-    config, provenance, _ = runs.about(step)
+    about = runs.about(step)
+    config, provenance = about.config, about.provenance
     variables = runs.restore_variables(step)
   skeleton = skeletons.get(provenance.skeleton)
   if skeleton.digest() != provenance.skeleton_digest:

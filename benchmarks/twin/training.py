@@ -116,7 +116,7 @@ def train_step(config, variables: dict, batch: dict, *, compiled: bool) -> Calla
   """Returns a function that makes one update of the network on `batch`.
 
   Loss, gradients and SGD with momentum (`torch.optim.SGD`, fused), as
-  `train.make_train_step`; the first rate of the schedule.
+  `update.make_train_step`; the first rate of the schedule.
   """
   model = network(config, variables).train()
   settings = config.loss.to_dict()

@@ -1,0 +1,122 @@
+"""A run that is asked to stop saves, says so, and goes on as if nothing had been."""
+
+import json
+import os
+import signal
+
+import jax
+import numpy as np
+import pytest
+
+from vpn_jax import checkpoint, interrupt, report, train
+
+
+def test_a_signal_is_noted_and_who_insists_is_obeyed(monkeypatch):
+  before = signal.getsignal(signal.SIGTERM)
+  with interrupt.Requests() as requests:
+    assert not requests.arrived()
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert requests.arrived()
+    signal.raise_signal(signal.SIGINT)  # the same wish once more
+    monkeypatch.setattr(interrupt, "AGAIN", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+      signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGTERM) == before
+  assert signal.getsignal(signal.SIGTERM) == before
+  with interrupt.Requests() as requests:
+    pass
+  with pytest.raises(KeyboardInterrupt):
+    signal.raise_signal(signal.SIGINT)
+
+
+def lines(workdir):
+  """What a run reported, but for the seconds."""
+  found = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
+  return [{k: v for k, v in line.items() if k != "seconds"} for line in found]
+
+
+def state_of(workdir):
+  with checkpoint.reading(workdir) as runs:
+    return runs.restore_variables(), runs.best_step(), runs.about().progress
+
+
+@pytest.fixture
+def config(small_config):
+  """Five steps, validated after the second, the fourth (rounded) and the last."""
+  c = small_config
+  c.model.dropout = 0.3
+  c.data.update(validation="34%", validation_seed=1)
+  c.train.update(steps=5, eval_every_epochs=1.0, save_every=100)
+  return c
+
+
+@pytest.fixture
+def undisturbed(config, tmp_path):
+  train.train(config, str(tmp_path / "undisturbed"))
+  return tmp_path / "undisturbed"
+
+
+def interrupted(config, workdir, monkeypatch, owner, name, call, number):
+  """Sends a signal to this process at a call of a method; returns the message."""
+  method, calls = getattr(owner, name), []
+
+  def called(self, *args, **kwargs):
+    calls.append(None)
+    if len(calls) == call:
+      os.kill(os.getpid(), number)
+    return method(self, *args, **kwargs)
+
+  with monkeypatch.context() as patched:
+    patched.setattr(owner, name, called)
+    with pytest.raises(interrupt.Interrupted) as told:
+      train.train(config, str(workdir))
+  return str(told.value)
+
+
+def test_stopped_anywhere_it_ends_the_same(
+  config, undisturbed, tmp_path, monkeypatch, capsys
+):
+  """In a step, with the save before a validation, and in the test at the end."""
+  workdir = tmp_path / "stopped"
+  stop = [config, workdir, monkeypatch]
+  told = interrupted(*stop, report.Report, "progress", 1, signal.SIGTERM)
+  assert f"{workdir} was asked to stop: step 1 of 5 is saved, the same comm" in told
+  told = interrupted(*stop, checkpoint.Checkpoints, "save", 1, signal.SIGINT)
+  assert "step 2 of 5 is saved" in told
+  assert not (workdir / "evaluated.json").exists()
+  told = interrupted(*stop, report.Report, "progress", 1, signal.SIGINT)
+  assert "step 3 of 5 is saved" in told
+  told = interrupted(*stop, checkpoint.Checkpoints, "set_evaluated", 2, signal.SIGTERM)
+  assert "step 5 of 5 is saved" in told
+  assert not (workdir / "summary.json").exists()
+  assert not (workdir / "test").exists()
+
+  # The command as the user gives it, a last time; then nothing is left to do.
+  config.train.batch_size = 8
+  train.run(config, str(workdir))
+  assert "resumed from step 5" in capsys.readouterr().out
+  summary = (workdir / "summary.json").read_text()
+  train.run(config, str(workdir))
+  assert (workdir / "summary.json").read_text() == summary
+
+  expected = lines(undisturbed)
+  found = lines(workdir)
+  assert found[-1] == found[-2]  # evaluated once more just now
+  assert found[:-1] == expected
+  (variables, best, progress), whole = state_of(workdir), state_of(undisturbed)
+  jax.tree.map(np.testing.assert_array_equal, variables, whole[0])
+  assert best == whole[1]
+  # The cost of all parts: each compiled in its first step.
+  assert progress.steady_steps == 1
+  assert whole[2].steady_steps == 4
+  assert progress.loss == whole[2].loss
+  assert json.loads(summary)["result"]["loss"] == whole[2].loss
+  assert 0 < progress.steady_seconds < progress.seconds
+
+
+def test_the_exit_code(config, tmp_path, monkeypatch, capsys):
+  monkeypatch.setattr(interrupt.Requests, "arrived", lambda self: True)
+  with pytest.raises(SystemExit) as told:
+    train.run(config, str(tmp_path))
+  assert told.value.code == interrupt.EXIT_CODE == 75
+  assert "step 1 of 5 is saved" in capsys.readouterr().err

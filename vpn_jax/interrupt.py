@@ -1,0 +1,78 @@
+"""Stopping in good order: a signal is noted, and heeded between two steps."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+# EX_TEMPFAIL of sysexits.h: nothing is lost, the same command goes on from here.
+EXIT_CODE = 75
+# Seconds; a terminal or a scheduler may tell a process twice, itself and by its parent.
+AGAIN = 3.0
+
+
+class Interrupted(Exception):
+  """A job was asked to stop and did, its state saved; the message says where."""
+
+
+class Requests:
+  """SIGTERM and SIGINT, noted in place of their usual effect, for a `with` statement.
+
+  What they did before comes back at the end, and for a signal that comes later than
+  AGAIN seconds after the first: whoever insists is obeyed at once. Outside the main
+  thread, where Python takes no signals, nothing is noted.
+
+  Args:
+    processes: of this run. Of several that JAX has connected, a signal to one stops
+      all of them, after the same step.
+  """
+
+  def __init__(self, processes: int = 1):
+    self._several = processes > 1
+    self._noted: float | None = None  # when
+    self._asked = 0
+    self._before = {}
+
+  def __enter__(self) -> "Requests":
+    if threading.current_thread() is not threading.main_thread():
+      return self
+    handlers = {signal.SIGINT: self._note, signal.SIGTERM: self._note}
+    if self._several:  # JAX listens to SIGTERM itself and tells the others
+      handlers = {signal.SIGINT: lambda *_: os.kill(os.getpid(), signal.SIGTERM)}
+    for number, handler in handlers.items():
+      self._before[number] = signal.signal(number, handler)
+    return self
+
+  def _note(self, number, frame) -> None:
+    if self._noted is None:
+      self._noted = time.monotonic()
+    elif time.monotonic() > self._noted + AGAIN:
+      self._restore()
+      signal.raise_signal(number)
+
+  def _restore(self) -> None:
+    while self._before:
+      signal.signal(*self._before.popitem())
+
+  def __exit__(self, *_) -> None:
+    self._restore()
+
+  def arrived(self) -> bool:
+    """Whether to stop now.
+
+    Several processes must ask equally often: all get the same answer.
+    """
+    if not self._several:
+      return self._noted is not None
+    from jax.experimental import multihost_utils
+
+    self._asked += 1
+    return multihost_utils.reached_preemption_sync_point(self._asked)
+
+  def watch(self, items: Iterable, stop: Callable[[], None]) -> Iterator:
+    """The items, one after the other; on a request calls `stop`, which raises."""
+    for item in items:
+      if self.arrived():
+        stop()
+      yield item

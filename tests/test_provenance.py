@@ -129,6 +129,16 @@ def test_json_keeps_it():
     ours.check(ours, on_mismatch="no")
 
 
+def test_changed_settings_are_said():
+  before = {"seed": 0, "train": {"batch_size": 8, "steps": 4}, "decay": (1, 2)}
+  now = {"seed": 0, "train": {"batch_size": 8, "steps": 6}, "decay": [1, 2], "new": 1}
+  found = provenance.changed_settings(before, now)
+  assert found == ["train.steps: 4 -> 6", "new: None -> 1"]
+  now["train"] = {"batch_size": 16, "steps": 4}
+  with pytest.raises(ValueError, match=r"config\.train\.batch_size is 16, .* with 8: "):
+    provenance.changed_settings(before, now)
+
+
 def test_the_code_is_named():
   code = provenance.code()
   assert {"commit", "python", "jax", "flax", "grain"} < code.keys()

@@ -20,6 +20,8 @@ TO_RESUME = (*TO_TEST, "validation", "index_digest")
 # What must agree to start from a part of it on the same dataset: else the clips that
 # test now may have trained it.
 TO_START = ("crop", "protocol")
+# Settings that fix which clips a step draws.
+PLACE_IN_DATA = ("seed", "train.batch_size")
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
@@ -134,6 +136,31 @@ class Provenance:
     same = self.dataset == data.dataset != "custom"
     if same or self.index_digest == data.index_digest:
       self.check(data, TO_START, on_mismatch)
+
+
+def changed_settings(before: dict, now: dict) -> list[str]:
+  """What of a configuration changed since a checkpoint, as "name: old -> new".
+
+  Raises: ValueError for what fixes the order of the clips and the place among them.
+  """
+
+  def flat(tree, prefix=""):
+    for name, value in tree.items():
+      if isinstance(value, dict):
+        yield from flat(value, f"{prefix}{name}.")
+      else:
+        yield prefix + name, value
+
+  old, new = (dict(flat(json.loads(json.dumps(tree)))) for tree in (before, now))
+  changed = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+  for name in PLACE_IN_DATA:
+    if name in changed:
+      raise ValueError(
+        f"config.{name} is {new[name]}, the checkpoint was trained with {old[name]}: "
+        "going on would repeat or leave out clips, so keep it or start in another "
+        "workdir."
+      )
+  return [f"{name}: {old.get(name)} -> {new.get(name)}" for name in changed]
 
 
 def _sorted(values: Iterable[int | str]) -> list[int | str]:

@@ -23,7 +23,7 @@ from vpn_jax import (
   tables,
   update,
 )
-from vpn_jax.provenance import TO_RESUME, Provenance
+from vpn_jax.provenance import TO_RESUME, Provenance, changed_settings
 
 AHEAD = 2  # steps given to the devices before the first of them is waited for
 
@@ -174,9 +174,12 @@ def _train(config, workdir, index, data, out, runs, requests) -> dict[str, float
   if first_step > 1:
     about = runs.about()
     about.provenance.check(provenance, TO_RESUME, config.on_mismatch)
+    changed = changed_settings(about.config, config.to_dict())
     state = runs.restore(state.abstract())
     clock = _Clock(about.progress)
     out.say(f"resumed from step {int(state.step)} in {workdir}")
+    if changed:
+      out.say(f"with settings changed since: {'; '.join(changed)}")
 
   # Jit
   step_fn = update.compile_step(

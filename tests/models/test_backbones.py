@@ -90,15 +90,23 @@ def test_computing_again_changes_nothing(name):
 def test_messages():
   with pytest.raises(ValueError, match=r"backbone is 'c3d', expected one of \('i3d'"):
     backbones.get("c3d")
-  run = {"frozen_until": "", "train": False, "after": None}
   x = jnp.zeros((1, 2, 8, 8, 3))
+
+  class Short(trunk.Trunk):
+    ENDPOINTS = ("a",)
+
+  def run(x, after=None, **fields):
+    Short(**fields).apply({}, x, after=after)
+
   with pytest.raises(ValueError, match=r"expected float \[B, F, H, W, 3\]: use its"):
-    trunk.run(x[0], ("a",), None, **run)
+    run(x[0])
   with pytest.raises(ValueError, match=r"frozen_until is 'b', expected one of \('a',"):
-    trunk.run(x, ("a",), None, **{**run, "frozen_until": "b"})
+    run(x, frozen_until="b")
   with pytest.raises(ValueError, match=r"after names \('b',\), expected some of \('a'"):
-    trunk.run(x, ("a",), None, **{**run, "after": {"b": None}})
+    run(x, {"b": None})
   with pytest.raises(
     ValueError, match="final_endpoint 'b' is not known: choose one of"
   ):
     trunk.until(("a",), "b")
+  with pytest.raises(NotImplementedError, match="Short has no layers"):
+    run(x)

@@ -7,11 +7,10 @@ one.
 import dataclasses
 from collections.abc import Callable
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from vpn_jax.models import i3d, resnext3d
+from vpn_jax.models import i3d, resnext3d, trunk
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,16 +18,13 @@ class Backbone:
   """A 3D ConvNet, and how to feed it.
 
   Attributes:
-    module: a Flax module with the fields width, final_endpoint, frozen_until,
-      bn_momentum, remat and dtype, whose call (frames, *, train, after) returns
-      features [B, T, M, N, C] and a dict of the endpoints on the way; `after` maps
-      names of layers to functions put behind them.
+    module: a `trunk.Trunk`.
     normalize_frames: uint8 [..., 3] -> float32, the convention of its weights.
     feature_shape: (num_frames, height, width, width_multiplier, final_endpoint) -> (T,
       M, N, C).
   """
 
-  module: Callable[..., nn.Module]
+  module: type[trunk.Trunk]
   normalize_frames: Callable[[jax.Array], jax.Array]
   feature_shape: Callable[..., tuple[int, int, int, int]]
 

@@ -162,48 +162,12 @@ class Branch(nn.Module):
     return x
 
 
-class I3D(nn.Module):
-  """The trunk of I3D, without the Kinetics head.
+class I3D(trunk.Trunk):
+  """The trunk of I3D, without the Kinetics head; see `trunk.Trunk`."""
 
-  Attributes:
-    width: multiplies every published number of channels (see `scaled_width`).
-    final_endpoint: the last layer, one of ENDPOINTS; its output is the feature map.
-    frozen_until: layers up to this one keep their weights and statistics in training,
-      and cost no backward pass; "" trains all, as the paper does.
-    bn_momentum: momentum of the running statistics of BatchNorm.
-    remat: whether the gradient computes the inside of a block again (`trunk.call`).
-    dtype: type of the computation; parameters and statistics are float32.
-  """
+  ENDPOINTS = ENDPOINTS
 
-  width: float = 1.0
-  final_endpoint: str = "Mixed_5c"
-  frozen_until: str = ""
-  bn_momentum: float = 0.9
-  remat: bool = False
-  dtype: jax.typing.DTypeLike = jnp.float32
-
-  @nn.compact
-  def __call__(self, frames: jax.Array, *, train: bool = False, after=None):
-    """Maps frames to features, and to every endpoint on the way.
-
-    Args:
-      frames: float [B, F, H, W, 3] in [-1, 1], RGB (see `normalize_frames`).
-      train: whether BatchNorm uses and records the statistics of this batch.
-      after: functions put behind layers, see `trunk.run`.
-    Returns: features [B, T, M, N, C] (see `feature_shape`), and out, a dict of the
-      endpoints by their published names.
-    Raises: ValueError for an unknown endpoint or frames of another rank.
-    """
-    return trunk.run(
-      frames,
-      endpoints_until(self.final_endpoint),
-      self._layer,
-      frozen_until=self.frozen_until,
-      train=train,
-      after=after,
-    )
-
-  def _layer(self, name: str, x: jax.Array, train: bool) -> jax.Array:
+  def layer(self, name: str, x: jax.Array, train: bool) -> jax.Array:
     if name in _POOLS:
       return ops.max_pool(x, *_POOLS[name])
     settings = {"bn_momentum": self.bn_momentum, "dtype": self.dtype, "name": name}

@@ -134,50 +134,20 @@ def _layers(bn_momentum, dtype):
   return conv, norm
 
 
-class ResNeXt3D(nn.Module):
-  """The trunk of 3D ResNeXt-101, without the Kinetics head.
+class ResNeXt3D(trunk.Trunk):
+  """The trunk of 3D ResNeXt-101, without the Kinetics head; see `trunk.Trunk`.
+
+  The endpoint "conv1" is what follows its normalization and ReLU.
 
   Attributes:
-    width: multiplies every published number of channels (see `scaled_width`).
     blocks: bottlenecks in each of the four stages.
-    final_endpoint: the last layer, one of ENDPOINTS; its output is the feature map.
-    frozen_until: layers up to this one keep their weights and statistics in training,
-      and cost no backward pass; "" trains all.
-    bn_momentum: momentum of the running statistics of BatchNorm.
-    remat: whether the gradient computes the inside of a block again (`trunk.call`).
-    dtype: type of the computation; parameters and statistics are float32.
   """
 
-  width: float = 1.0
+  ENDPOINTS = ENDPOINTS
+
   blocks: tuple[int, int, int, int] = (3, 4, 23, 3)
-  final_endpoint: str = "layer4"
-  frozen_until: str = ""
-  bn_momentum: float = 0.9
-  remat: bool = False
-  dtype: jax.typing.DTypeLike = jnp.float32
 
-  @nn.compact
-  def __call__(self, frames: jax.Array, *, train: bool = False, after=None):
-    """Maps frames to features, and to every endpoint on the way.
-
-    Args:
-      frames: float [B, F, H, W, 3], RGB less its mean (see `normalize_frames`).
-      train: whether BatchNorm uses and records the statistics of this batch.
-      after: functions put behind layers, see `trunk.run`.
-    Returns: features [B, T, M, N, C] (see `feature_shape`), and out, a dict of the
-      endpoints; "conv1" is what follows its normalization and ReLU.
-    Raises: ValueError for an unknown endpoint or frames of another rank.
-    """
-    return trunk.run(
-      frames,
-      endpoints_until(self.final_endpoint),
-      self._layer,
-      frozen_until=self.frozen_until,
-      train=train,
-      after=after,
-    )
-
-  def _layer(self, name: str, x: jax.Array, train: bool) -> jax.Array:
+  def layer(self, name: str, x: jax.Array, train: bool) -> jax.Array:
     if name == "conv1":
       return self._stem(x, train)
     if name == "maxpool":

@@ -1,6 +1,7 @@
 """What visual backbones have in common: named layers in a row, some of them frozen."""
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -28,47 +29,75 @@ def call(module: nn.Module, x: jax.Array, *, train: bool, remat: bool) -> jax.Ar
   return nn.remat(lambda module, x: module(x, train=train))(module, x)
 
 
-def run(
-  frames: jax.Array,
-  names: tuple[str, ...],
-  layer: Callable[[str, jax.Array, bool], jax.Array],
-  *,
-  frozen_until: str,
-  train: bool,
-  after: dict[str, Callable] | None,
-) -> tuple[jax.Array, dict[str, jax.Array]]:
-  """Puts frames through layers; to be called inside the module that has them.
+class Trunk(nn.Module):
+  """A visual backbone without a head; one of them has ENDPOINTS and `layer`.
 
-  Args:
-    frames: float [B, F, H, W, 3].
-    names: of the layers, in order.
-    layer: (name, x, train) -> its output, [B, T, M, N, C].
-    frozen_until: layers up to this one keep weights and statistics and cost no
-      backward pass; "" freezes none.
-    train: whether the others are being trained.
-    after: name -> function of that layer's output, of the same shape, put between it
-      and the next layer.
-  Returns: the last output, and all by their names.
-  Raises: ValueError for names that are not among the layers, or frames of another rank.
+  Attributes:
+    ENDPOINTS: names of the layers, in order.
+    width: multiplies every published number of channels.
+    final_endpoint: the last layer, whose output is the feature map; "" for the last of
+      ENDPOINTS.
+    frozen_until: layers up to this one keep their weights and statistics in training,
+      and cost no backward pass; "" trains all, as the paper does.
+    bn_momentum: momentum of the running statistics of BatchNorm.
+    remat: whether the gradient computes the inside of a block again (`call`).
+    dtype: type of the computation; parameters and statistics are float32.
   """
-  after = after or {}
-  if frames.ndim != 5 or not jnp.issubdtype(frames.dtype, jnp.floating):
-    raise ValueError(
-      f"a backbone got {frames.dtype} {list(frames.shape)}, expected float "
-      "[B, F, H, W, 3]: use its normalize_frames, and add a batch axis."
-    )
-  if frozen_until and frozen_until not in names:
-    raise ValueError(
-      f"frozen_until is {frozen_until!r}, expected one of {names} or nothing."
-    )
-  if set(after) - set(names):
-    raise ValueError(f"after names {tuple(after)}, expected some of {names}.")
-  x, out, frozen = frames, {}, bool(frozen_until)
-  for name in names:
-    x = layer(name, x, train and not frozen)
-    if name == frozen_until:
-      x, frozen = jax.lax.stop_gradient(x), False
-    if name in after:
-      x = after[name](x)
-    out[name] = x
-  return x, out
+
+  ENDPOINTS: ClassVar[tuple[str, ...]] = ()
+
+  width: float = 1.0
+  final_endpoint: str = ""
+  frozen_until: str = ""
+  bn_momentum: float = 0.9
+  remat: bool = False
+  dtype: jax.typing.DTypeLike = jnp.float32
+
+  def layer(self, name: str, x: jax.Array, train: bool) -> jax.Array:
+    """One layer, [B, T, M, N, Cin] to [B, T', M', N', C]; its modules carry its name.
+
+    What goes through `call` has `remat`.
+    """
+    raise NotImplementedError(f"{type(self).__name__} has no layers.")
+
+  @nn.compact
+  def __call__(
+    self,
+    frames: jax.Array,
+    *,
+    train: bool = False,
+    after: dict[str, Callable] | None = None,
+  ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Maps frames to features, and to every endpoint on the way.
+
+    Args:
+      frames: float [B, F, H, W, 3], RGB, normalized as this backbone wants it.
+      train: whether BatchNorm uses and records the statistics of this batch.
+      after: name -> function of that layer's output, of the same shape, put between it
+        and the next layer.
+    Returns: features [B, T, M, N, C], and out, the endpoints by their names.
+    Raises: ValueError for names that are not among the layers, or frames of another
+      rank.
+    """
+    names = until(self.ENDPOINTS, self.final_endpoint or self.ENDPOINTS[-1])
+    after = after or {}
+    if frames.ndim != 5 or not jnp.issubdtype(frames.dtype, jnp.floating):
+      raise ValueError(
+        f"a backbone got {frames.dtype} {list(frames.shape)}, expected float "
+        "[B, F, H, W, 3]: use its normalize_frames, and add a batch axis."
+      )
+    if self.frozen_until and self.frozen_until not in names:
+      raise ValueError(
+        f"frozen_until is {self.frozen_until!r}, expected one of {names} or nothing."
+      )
+    if set(after) - set(names):
+      raise ValueError(f"after names {tuple(after)}, expected some of {names}.")
+    x, out, frozen = frames, {}, bool(self.frozen_until)
+    for name in names:
+      x = self.layer(name, x, train and not frozen)
+      if name == self.frozen_until:
+        x, frozen = jax.lax.stop_gradient(x), False
+      if name in after:
+        x = after[name](x)
+      out[name] = x
+    return x, out

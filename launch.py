@@ -40,6 +40,31 @@ def keep_buffers():
     os.execve(sys.executable, sys.orig_argv, {**os.environ, **ALLOCATOR})
 
 
+def parse(argv):
+  """The flags; one that is wrong ends the program with one line.
+
+  A config file tells its own errors as a traceback inside the message, and a field that
+  it does not have by its name alone.
+  """
+  try:
+    left = flags.FLAGS(argv)
+    if flags.FLAGS.config is not None:
+      _ = flags.FLAGS.config.data  # raises here when there is no such file
+    return left
+  except Exception as e:
+    if "--traceback" in argv:
+      raise
+    lines = [line.strip() for line in str(e).splitlines() if line.strip()]
+    told = " ".join(lines if len(lines) < 3 else [lines[0], lines[-1]])
+    name = told.strip("\"'")
+    if isinstance(e, (AttributeError, KeyError)):
+      given = [word for word in argv if name in word.partition("=")[0]]
+      told = f"{' '.join(given) or 'the command line'}: the config has no field {name}"
+    remedy = "configs/common.py has the arguments and fields, --help the other flags."
+    told = "".join(c if c.isprintable() else "?" for c in told[:500])
+    raise SystemExit(f"error: {told}; {remedy}") from None
+
+
 def main(argv):
   values = flags.FLAGS
   if len(argv) > 1:
@@ -68,4 +93,4 @@ if __name__ == "__main__":
   flags.DEFINE_enum("job", "train", list(JOBS), "What to do.")
   flags.DEFINE_string("workdir", "", "Folder of the run.")
   flags.DEFINE_bool("traceback", False, "Show where an error came from.")
-  app.run(main)
+  app.run(main, flags_parser=parse)

@@ -30,6 +30,7 @@ def get_config(arg="split"):
   with c.unlocked():
     c.data.pattern = ""  # over file names: "(?P<subject>[a-z]+)_.*" gives a subject
     c.data.index = ""
+    c.data.allow_absolute = False  # True: the index may name videos outside its folder
     c.data.world_joints = ""
     c.data.image_joints = ""
     c.data.image_units = "fraction"  # of the image, or "pixel"

@@ -22,22 +22,25 @@ def read_curves(workdir: str | pathlib.Path) -> Curves:
   path = pathlib.Path(workdir) / "metrics.jsonl"
   if not path.exists():
     raise FileNotFoundError(f"no {path}: train first with --workdir={workdir}.")
-  lines = path.read_text().splitlines()
+  lines = path.read_text(errors="replace").splitlines()
   found: dict[str, dict[int, float]] = {}
   for number, line in enumerate(lines, 1):
     try:
       values = json.loads(line)
       step = int(values.pop("step"))
-    except (ValueError, KeyError, TypeError, AttributeError) as e:
+      values.pop("seconds", None)
+      values = {name: float(value) for name, value in values.items()}
+    except (
+      ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError
+    ) as e:  # fmt: skip
       if number == len(lines):
         break
       raise ValueError(
-        f"{path}, line {number} is {line[:40]!r}, expected an object with `step`: "
-        "remove the line."
+        f"{path}, line {number} is {line[:40]!r}, expected an object with `step` "
+        "and numbers: remove the line."
       ) from e
-    values.pop("seconds", None)
     for name, value in values.items():
-      found.setdefault(name, {})[step] = float(value)
+      found.setdefault(name, {})[step] = value
   return {
     name: (np.array(sorted(by_step)), np.array([by_step[s] for s in sorted(by_step)]))
     for name, by_step in found.items()

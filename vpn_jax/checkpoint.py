@@ -10,10 +10,27 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from vpn_jax import checksums, records
 from vpn_jax.provenance import Provenance, code
 
 FOLDER = "checkpoints"
 EVALUATED_FILE = "evaluated.json"
+
+
+def _read_evaluated(path: pathlib.Path) -> dict[str, dict[str, float]]:
+  """part -> step -> accuracy, {} without the file; ValueError when it is damaged."""
+  if not path.exists():
+    return {}
+  try:
+    return {
+      part: {str(int(step)): float(value) for step, value in found.items()}
+      for part, found in json.loads(path.read_text()).items()
+    }
+  except (ValueError, TypeError, AttributeError, RecursionError) as e:
+    raise ValueError(
+      f"{path} is damaged ({e}): copy it again from where it came, or delete it, and "
+      "the latest checkpoint counts as the best."
+    ) from e
 
 
 def _first_line(error: Exception) -> str:
@@ -77,14 +94,18 @@ class Checkpoints:
   Args:
     workdir: of the run.
     read_only: True leaves alone what is there, also what another process is writing.
+  Raises: ValueError when what is there cannot be listed.
   """
 
   def __init__(self, workdir: str | pathlib.Path, read_only: bool = False):
     self.workdir = pathlib.Path(workdir)
-    self._evaluated: dict[str, dict[str, float]] = {}
-    if (self.workdir / EVALUATED_FILE).exists():
-      self._evaluated = json.loads((self.workdir / EVALUATED_FILE).read_text())
-    self._manager = ocp.CheckpointManager(
+    self._sound: set[int] = set()  # steps whose files were compared
+    self._evaluated = _read_evaluated(self.workdir / EVALUATED_FILE)
+    with self._told(None):
+      self._manager = self._open(read_only)
+
+  def _open(self, read_only: bool) -> ocp.CheckpointManager:
+    return ocp.CheckpointManager(
       self.workdir.absolute() / FOLDER,
       item_handlers={
         "state": ocp.PyTreeCheckpointHandler(),
@@ -124,10 +145,8 @@ class Checkpoints:
     """
     self._evaluated.setdefault(part, {})[str(step)] = accuracy
     if jax.process_index() == 0:
-      path = self.workdir / EVALUATED_FILE
-      new = path.with_name(f"{path.name}.new")
-      new.write_text(json.dumps(self._evaluated, indent=1) + "\n")
-      new.replace(path)
+      text = json.dumps(self._evaluated, indent=1) + "\n"
+      records.write_text(self.workdir / EVALUATED_FILE, text)
 
   def save(
     self,
@@ -153,6 +172,8 @@ class Checkpoints:
       "code": code(),
     }
     try:
+      if jax.process_index() == 0:  # those of an earlier run, if any
+        checksums.forget(self.workdir, step)
       self._manager.save(
         step,
         args=ocp.args.Composite(
@@ -160,12 +181,45 @@ class Checkpoints:
         ),
       )
       self._manager.wait_until_finished()
+      if jax.process_index() == 0:
+        checksums.write(self.workdir, self._place(step), self._manager.all_steps())
     except Exception as e:  # Orbax and tensorstore raise various kinds
       kept = f"step {before} is" if before is not None else "no earlier step is"
       raise OSError(
         f"could not save step {step} in {self.workdir / FOLDER} ({_first_line(e)}), "
         f"{kept} there: look at the space and the rights of that disk, then give the "
         "same command again."
+      ) from e
+
+  def _place(self, step: int) -> pathlib.Path:
+    return self.workdir / FOLDER / str(step)
+
+  @contextlib.contextmanager
+  def _told(self, step: int | None) -> Iterator[None]:
+    """Makes one line of whatever Orbax raises while it reads a step, or lists them."""
+    try:
+      if step is not None and step not in self._sound:
+        if checksums.compare(self.workdir, self._place(step)):
+          self._sound.add(step)
+      yield
+    except Exception as e:  # Orbax and TensorStore raise many kinds on damaged files
+      told = " ".join(f"{type(e).__name__}: {e}".split())[:300]
+      folder = self.workdir / FOLDER
+      if step is None:
+        raise ValueError(
+          f"the checkpoints in {folder} cannot be listed ({told}): move that folder "
+          "away and train again, or copy it again from where it came."
+        ) from e
+      others = sorted(set(self._manager.all_steps()) - {step})
+      remedy = (
+        "no other step is there: copy it again from where it came, or train again"
+      )
+      if step in self._sound:
+        remedy = "its files are sound: use the configuration and code that trained it"
+      elif others:
+        remedy = f"delete {self._place(step)} to go on from step {others[-1]}"
+      raise ValueError(
+        f"the checkpoint of step {step} in {folder} cannot be read ({told}); {remedy}."
       ) from e
 
   def _step(self, step: int | None) -> int:
@@ -180,19 +234,20 @@ class Checkpoints:
   def about(self, step: int | None = None) -> About:
     """What a checkpoint says of itself, the latest if None.
 
-    Raises: FileNotFoundError when there is none.
+    Raises: FileNotFoundError when there is none, ValueError when it is damaged.
     """
     step = self._step(step)
-    restored = self._manager.restore(
-      step, args=ocp.args.Composite(about=ocp.args.JsonRestore())
-    )
-    about = json.loads(json.dumps(restored["about"]))
-    return About(
-      config=about["config"],
-      provenance=Provenance.from_dict(about["provenance"]),
-      progress=Progress(**about["progress"]),
-      code=about["code"],
-    )
+    with self._told(step):
+      restored = self._manager.restore(
+        step, args=ocp.args.Composite(about=ocp.args.JsonRestore())
+      )
+      about = json.loads(json.dumps(restored["about"]))
+      return About(
+        config=about["config"],
+        provenance=Provenance.from_dict(about["provenance"]),
+        progress=Progress(**about["progress"]),
+        code=about["code"],
+      )
 
   def restore(self, abstract_state, step: int | None = None):
     """The state, placed on the devices that `abstract_state` names.
@@ -200,7 +255,8 @@ class Checkpoints:
     Args:
       abstract_state: tree of `jax.ShapeDtypeStruct` with shardings; the devices may be
         others, and more or fewer, than those that wrote the checkpoint.
-    Raises: FileNotFoundError when there is none, ValueError when shapes differ.
+    Raises: FileNotFoundError when there is none, ValueError when it is damaged or when
+      shapes differ.
     """
     step = self._step(step)
     restored = self._restore_state(
@@ -218,10 +274,14 @@ class Checkpoints:
     return restored
 
   def restore_variables(self, step: int | None = None) -> dict:
-    """{"params", "batch_stats"} as numpy arrays, whatever network they belong to."""
+    """{"params", "batch_stats"} as numpy arrays, whatever network they belong to.
+
+    Raises: as `about`.
+    """
     step = self._step(step)
-    tree = self._manager.item_metadata(step)["state"].tree
-    wanted = {k: tree[k] for k in ("params", "batch_stats")}
+    with self._told(step):
+      tree = self._manager.item_metadata(step)["state"].tree
+      wanted = {k: tree[k] for k in ("params", "batch_stats")}
     as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
     return self._restore_state(step, wanted, as_numpy)
 
@@ -230,7 +290,8 @@ class Checkpoints:
     args = ocp.args.PyTreeRestore(
       item=tree, restore_args=restore_args, partial_restore=True
     )
-    return self._manager.restore(step, args=ocp.args.Composite(state=args))["state"]
+    with self._told(step):
+      return self._manager.restore(step, args=ocp.args.Composite(state=args))["state"]
 
   def close(self) -> None:
     self._manager.close()

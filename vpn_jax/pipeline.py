@@ -276,19 +276,33 @@ class Part:
       )
     self._record_side = index.crop["size"]
     self._source = records.Source(folder, self.clips)
-    self._label_of = label_of
 
   def __len__(self) -> int:
     return len(self.clips)
 
   def _example(
     self,
-    record: records.Record,
+    i: int,
     rng: np.random.Generator | None,
     view: inference.View = inference.MIDDLE,
   ) -> Batch:
-    made = example(record, self.settings, self.skeleton, rng, view)
-    made["label"] = np.int32(self._label_of[record.label])
+    """The i-th clip as the network sees it; RecordError when it is damaged."""
+    clip = self.clips[i]
+    try:
+      record = self._source[i]
+      if record.label != clip["raw_label"]:
+        raise ValueError(f"label is {record.label}, the index says {clip['raw_label']}")
+      made = example(record, self.settings, self.skeleton, rng, view)
+    except (records.RecordError, regions.NoHandsError):
+      raise
+    except Exception as e:  # frames and poses of other types, shapes or numbers
+      raise records.RecordError(
+        f"{self._source.folder / clip['shard']}, record {clip['position']}: "
+        f"{clip['name']} cannot be used ({type(e).__name__}: {e}): look for more with "
+        "--job=prepare --config.prepare.verify=True, delete the shard and run "
+        "--job=prepare again."
+      ) from e
+    made["label"] = np.int32(clip["label"])
     return made
 
   def train_batches(
@@ -313,6 +327,8 @@ class Part:
       workers: processes that read ahead; 0 uses the threads alone.
     Yields: `example` stacked: frames uint8 [B, F, H, W, 3], pose float32 [B, S, J, 3],
       label int32 [B]; and index int32 [B] (place in `clips`).
+    Raises: ValueError for a batch_size that cannot be divided; from `next`, RecordError
+      for a damaged record, OSError when a worker process died.
     """
     this, total = shard
     if batch_size % total:
@@ -335,10 +351,10 @@ class Part:
     stream = dataset.to_iter_dataset(options)
     if workers:
       stream = stream.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
-    return iter(stream)
+    return _until_a_worker_dies(iter(stream))
 
   def _train_example(self, i: int, rng: np.random.Generator) -> Batch:
-    return {**self._example(self._source[i], rng), "index": np.int32(i)}
+    return {**self._example(i, rng), "index": np.int32(i)}
 
   def eval_batches(
     self,
@@ -356,6 +372,7 @@ class Part:
         windows has fewer.
     Yields: as `train_batches`, where index is that of the clip, and valid bool [B],
       False on padding.
+    Raises: RecordError from `next`, for a damaged record.
     """
     this, total = shard
     local = batch_size // total
@@ -373,12 +390,27 @@ class Part:
       i = int(np.searchsorted(ends, shown, side="right"))
       k, v = divmod(shown - int(ends[i] - counts[i]), len(spatial))
       view = dataclasses.replace(spatial[v], window=(k, int(windows[i])))
-      made = self._example(self._source[i], None, view)
+      made = self._example(i, None, view)
       return {**made, "index": np.int32(i), "valid": np.bool_(place == shown)}
 
     dataset = grain.MapDataset.source(places).map(load).batch(local)
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
     return iter(dataset.to_iter_dataset(options))
+
+
+def _until_a_worker_dies(batches: Iterator[Batch]) -> Iterator[Batch]:
+  """The batches; OSError in place of grain's error when a process of it is gone."""
+  while True:
+    try:
+      batch = next(batches)
+    except RuntimeError as e:
+      if "process was terminated" not in str(e):
+        raise
+      raise OSError(
+        f"a process that reads batches died ({e}); out of memory, most often: resume "
+        "with fewer config.data.workers, or 0."
+      ) from e
+    yield batch
 
 
 def open_parts(

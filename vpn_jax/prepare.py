@@ -9,6 +9,7 @@ video.
 """
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import errno
 import fcntl
@@ -219,7 +220,7 @@ def _check_plan(folder: pathlib.Path, plan: dict) -> None:
   try:
     old = json.loads(path.read_text())
     differing = [k for k in {**old, **plan} if old.get(k) != plan.get(k)]
-  except (ValueError, TypeError, AttributeError) as e:
+  except (ValueError, TypeError, AttributeError, RecursionError) as e:
     raise ValueError(f"{path} is damaged ({e}): delete {folder} and run again.") from e
   if differing:
     sides = "; ".join(
@@ -237,6 +238,7 @@ def _check_plan(folder: pathlib.Path, plan: dict) -> None:
 @dataclasses.dataclass(frozen=True)
 class _Job:
   name: str  # file name of the shard
+  first: int  # place of its first clip among all
   clips: tuple[Clip, ...]
 
 
@@ -245,6 +247,7 @@ def _jobs(clips: list[Clip], clips_per_shard: int) -> list[_Job]:
   return [
     _Job(
       f"clips-{i:05d}-of-{len(starts):05d}.array_record",
+      start,
       tuple(clips[start : start + clips_per_shard]),
     )
     for i, start in enumerate(starts)
@@ -260,13 +263,20 @@ def _sidecar(folder: pathlib.Path, shard: str) -> pathlib.Path:
 
 
 def _is_finished(folder: pathlib.Path, job: _Job) -> bool:
-  """True when the json is there and the shard has the size that it says."""
+  """True when the json is there, undamaged, and the shard has the size that it says."""
   try:
     content = json.loads(_sidecar(folder, job.name).read_text())
+    digest = _digest(content)
     size = (folder / job.name).stat().st_size if content["clips"] else 0
-    return size == content["bytes"]
-  except (OSError, ValueError, KeyError, TypeError):
+    return size == content["bytes"] and content.get("digest", digest) == digest
+  except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
     return False
+
+
+def _digest(content: dict) -> str:
+  """16 hex digits over a shard's json; older ones have none in them."""
+  text = json.dumps([content[key] for key in ("clips", "skipped", "bytes")])
+  return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _lost_clips(folder: pathlib.Path, job: _Job) -> bool:
@@ -275,9 +285,7 @@ def _lost_clips(folder: pathlib.Path, job: _Job) -> bool:
 
 def _make_shards(folder, dataset, recipe, jobs, workers, retry) -> int:
   """Makes what is not finished, with a bar over all clips; how many were tried."""
-  for job in jobs:
-    for partial in folder.glob(glob.escape(_stem(job.name)) + ".*partial"):
-      partial.unlink()
+  _remove_partials(folder, jobs)
   todo = [
     job
     for job in jobs
@@ -285,6 +293,8 @@ def _make_shards(folder, dataset, recipe, jobs, workers, retry) -> int:
   ]
   if todo:  # an index of other shards than are there would mislead
     (folder / records.INDEX_FILE).unlink(missing_ok=True)
+  for job in todo:
+    _sidecar(folder, job.name).unlink(missing_ok=True)
   total = sum(len(job.clips) for job in jobs)
   left = sum(len(job.clips) for job in todo)
   bar = tqdm.tqdm(
@@ -300,39 +310,98 @@ def _make_shards(folder, dataset, recipe, jobs, workers, retry) -> int:
       for job in todo:
         _make_shard(folder, dataset, recipe, job, lambda: bar.update(1))
       return left
-    context = multiprocessing.get_context("spawn")
-    counter = context.Value("q", 0)
-    pool = concurrent.futures.ProcessPoolExecutor(
-      min(workers, len(todo)),
-      mp_context=context,
-      initializer=_start_worker,
-      initargs=(folder, dataset, recipe, counter),
-    )
-    try:
-      waiting = {pool.submit(_work, job) for job in todo}
-      while waiting:
-        done, waiting = concurrent.futures.wait(
-          waiting, timeout=0.5, return_when=concurrent.futures.FIRST_EXCEPTION
+    deadly: set[str] = set()
+    while todo:
+      suspects = _run_pool(folder, dataset, recipe, todo, workers, deadly, bar)
+      todo = [job for job in todo if not _is_finished(folder, job)] if suspects else []
+      found = {c.name for c in suspects if _kills(folder, dataset, recipe, c)}
+      if suspects and not found:
+        names = ", ".join(sorted(clip.name for clip in suspects))
+        raise OSError(
+          f"a worker process died, while these were read: {names}; none of them does "
+          "it alone, so the memory may not do for all: run again, with fewer "
+          "config.prepare.workers; finished shards are kept."
         )
-        bar.update(total - left + counter.value - bar.n)
-        for future in done:
-          future.result()
-    except concurrent.futures.process.BrokenProcessPool as e:
-      raise OSError(
-        "a worker process died (out of memory, or a video that crashes the decoder): "
-        "run again, with fewer config.prepare.workers; finished shards are kept."
-      ) from e
-    finally:
-      pool.shutdown(wait=True, cancel_futures=True)
+      deadly |= found
+      _remove_partials(folder, todo)
+      bar.reset()
+      bar.update(total - sum(len(job.clips) for job in todo))
   return left
+
+
+def _remove_partials(folder, jobs) -> None:
+  for job in jobs:
+    for partial in folder.glob(glob.escape(_stem(job.name)) + ".*partial"):
+      partial.unlink()
+
+
+def _run_pool(folder, dataset, recipe, jobs, workers, deadly, bar) -> list[Clip]:
+  """Makes shards by processes, until all are made or one of these dies.
+
+  Args:
+    deadly: names of the clips to skip, because they end the process that reads them.
+  Returns: the clips that were being read when one died; none when all is well.
+  """
+  context = multiprocessing.get_context("spawn")
+  workers = min(workers, len(jobs))
+  begun, counter = bar.n, context.Value("q", 0)
+  reading = context.Array("q", [-1] * workers)  # place of the clip, by worker
+  free = context.SimpleQueue()
+  for slot in range(workers):
+    free.put(slot)
+  pool = concurrent.futures.ProcessPoolExecutor(
+    workers,
+    mp_context=context,
+    initializer=_start_worker,
+    initargs=(folder, dataset, recipe, deadly, counter, reading, free),
+  )
+  try:
+    waiting = {pool.submit(_work, job) for job in jobs}
+    while waiting:
+      done, waiting = concurrent.futures.wait(
+        waiting, timeout=0.5, return_when=concurrent.futures.FIRST_EXCEPTION
+      )
+      bar.update(begun + counter.value - bar.n)
+      for future in done:
+        future.result()
+  except concurrent.futures.process.BrokenProcessPool as e:
+    clips = {job.first + i: clip for job in jobs for i, clip in enumerate(job.clips)}
+    found = [clips[place] for place in reading if place >= 0]
+    if not found:
+      raise OSError(
+        "a worker process died before it read a clip: run again, with fewer "
+        "config.prepare.workers; finished shards are kept."
+      ) from e
+    return found
+  finally:
+    pool.shutdown(wait=True, cancel_futures=True)
+  return []
+
+
+def _kills(folder, dataset, recipe, clip: Clip) -> bool:
+  """Whether reading a clip ends the process that does, here one of its own."""
+  context = multiprocessing.get_context("spawn")
+  with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+    try:
+      pool.submit(_try, dataset, clip, recipe, folder).result()
+    except concurrent.futures.process.BrokenProcessPool:
+      return True
+  return False
+
+
+def _try(dataset, clip: Clip, recipe, folder) -> None:
+  cv2.setNumThreads(1)
+  with contextlib.suppress(Exception):  # those are told when the shard is made
+    make_record(dataset, clip, recipe, folder)
 
 
 _worker: dict = {}
 
 
-def _start_worker(folder, dataset, recipe, counter) -> None:
+def _start_worker(folder, dataset, recipe, deadly, counter, reading, free) -> None:
   """Runs once in each process: one thread each, and none outlives the parent."""
-  _worker.update(folder=folder, dataset=dataset, recipe=recipe, counter=counter)
+  _worker.update(folder=folder, dataset=dataset, recipe=recipe, deadly=deadly)
+  _worker.update(counter=counter, reading=reading, slot=free.get())
   cv2.setNumThreads(1)
 
   def follow_parent():
@@ -347,27 +416,54 @@ def _work(job: _Job) -> None:
     with _worker["counter"].get_lock():
       _worker["counter"].value += 1
 
-  _make_shard(_worker["folder"], _worker["dataset"], _worker["recipe"], job, tick)
+  def begin(place: int):
+    _worker["reading"][_worker["slot"]] = place
+
+  _make_shard(
+    _worker["folder"],
+    _worker["dataset"],
+    _worker["recipe"],
+    job,
+    tick,
+    begin,
+    _worker["deadly"],
+  )
 
 
-def _make_shard(folder, dataset, recipe, job: _Job, tick) -> None:
-  """Writes one shard and then its json; `tick` is called after each clip."""
-  _sidecar(folder, job.name).unlink(missing_ok=True)
+def _make_shard(
+  folder, dataset, recipe, job: _Job, tick, begin=lambda place: None, deadly=()
+) -> None:
+  """Writes one shard and then its json, which is not there yet.
+
+  Args:
+    tick: called after each clip.
+    begin: called before each clip with its place among all, and at the end with -1.
+    deadly: names of the clips to skip.
+  """
   skipped = []
 
   def usable():
-    for clip in job.clips:
+    for i, clip in enumerate(job.clips):
+      begin(job.first + i)
       try:
+        if clip.name in deadly:
+          raise BadClip("the process that read it died: a crash of the decoder")
         yield make_record(dataset, clip, recipe, folder)
       except BadClip as e:
         skipped.append([clip.name, str(e)])
-      except (MemoryError, GeneratorExit):
+      except GeneratorExit:
         raise
+      except MemoryError as e:
+        raise OSError(
+          f"no memory for clip {clip.name}: run again, with fewer "
+          "config.prepare.workers; finished shards are kept."
+        ) from e
       except Exception as e:  # one odd file must not stop a week of work; it is listed
         if isinstance(e, OSError) and e.errno in _DISK_FULL:
           raise
         skipped.append([clip.name, f"unexpected {type(e).__name__}: {e}"])
       tick()
+    begin(-1)
 
   path, partial = folder / job.name, folder / (job.name + ".partial")
   done = records.write_shard(partial, usable())
@@ -378,6 +474,7 @@ def _make_shard(folder, dataset, recipe, job: _Job, tick) -> None:
     partial.unlink()
     path.unlink(missing_ok=True)
   content = {"clips": done, "skipped": skipped, "bytes": size}
+  content["digest"] = _digest(content)
   records.write_text(_sidecar(folder, job.name), json.dumps(content))
 
 

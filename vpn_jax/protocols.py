@@ -171,10 +171,11 @@ def parse_values(text: str) -> tuple[str, tuple[int | str, ...]]:
 
 
 def parse_value(text: str) -> int | str:
-  """An attribute's value from text: an integer where it reads as one."""
+  """An attribute's value from text: an integer where it reads as one of 64 bits."""
   text = text.strip()
   digits = text.removeprefix("-")
-  return int(text) if digits.isascii() and digits.isdigit() else text
+  is_number = digits.isascii() and digits.isdigit() and len(digits) <= 18
+  return int(text) if is_number else text
 
 
 def class_names(protocol: Protocol, all_names: Sequence[str]) -> tuple[str, ...]:

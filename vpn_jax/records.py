@@ -300,7 +300,7 @@ def read_index(folder: str | pathlib.Path) -> Index:
   """Reads index.json and checks its digest.
 
   Raises: FileNotFoundError when the folder holds no index, RecordError when the index
-    was changed or belongs to another format.
+    was changed, belongs to another format or names a shard in another folder.
   """
   path = pathlib.Path(folder) / INDEX_FILE
   if not path.exists():
@@ -312,7 +312,7 @@ def read_index(folder: str | pathlib.Path) -> Index:
     digest = content.pop("digest")
     content["class_names"] = tuple(content["class_names"])
     index = Index(**content)
-  except (ValueError, KeyError, TypeError, AttributeError) as e:
+  except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
     if isinstance(e, RecordError):
       raise
     raise RecordError(
@@ -323,6 +323,12 @@ def read_index(folder: str | pathlib.Path) -> Index:
       f"{path} has digest {digest} but its content gives {index.digest()}: it was "
       "edited by hand; run --job=prepare again."
     )
+  for shard in index.shards:
+    if "/" in shard or shard in ("", ".", "..") or not shard.isprintable():
+      raise RecordError(
+        f"{path} names the shard {shard!r}, expected a file beside it: run "
+        "--job=prepare again."
+      )
   return index
 
 
@@ -382,6 +388,7 @@ class _Payloads(Sequence):
       return self._source._reader(self._clip["shard"]).read([place])[0]
     except Exception as e:  # the reader raises many kinds on a damaged file
       raise RecordError(
-        f"{self._where} cannot be read ({e}): delete the shard and run --job=prepare "
-        "again."
+        f"{self._where} cannot be read ({' '.join(str(e).split())[:200]}): look for "
+        "more with --job=prepare --config.prepare.verify=True, delete the shard and "
+        "run --job=prepare again."
       ) from e

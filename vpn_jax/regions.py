@@ -11,6 +11,10 @@ HANDS = ("left_hand", "right_hand")
 REGIONS = ("body", *HANDS)
 
 
+class NoHandsError(ValueError):
+  """A hand is asked of a record without image joints."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Cut:
   """Squares to cut out of the frames of a clip.
@@ -45,7 +49,7 @@ def squares(
     frame_side: of the record, pixels.
     hand_size: side of a hand's square as a fraction of `frame_side`.
     skeleton: names the joints of the hands.
-  Raises: ValueError for a hand of a record without any image joints.
+  Raises: NoHandsError for a hand of a record without any image joints.
   Source: the hand streams of Das et al., WACV 2019. Reading: the side is not given.
     Where the joint was not seen it is drawn between the frames where it was; a hand
     that was never seen gives the centre of the frame.
@@ -53,7 +57,7 @@ def squares(
   if region == "body":
     return np.tile([0, 0, frame_side], (len(window), 1))
   if not np.isfinite(record.image_joints).any():
-    raise ValueError(
+    raise NoHandsError(
       f"{record.name} has no image joints, expected those of the hands for {region}: "
       "leave the hands out of config.data.example.inputs and region, or prepare "
       "records with 2D joints, such as --config.data.pose=mediapipe."

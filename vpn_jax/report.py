@@ -11,6 +11,8 @@ import time
 import tensorboardX
 import tqdm
 
+from vpn_jax import records
+
 METRICS_FILE = "metrics.jsonl"
 
 
@@ -106,6 +108,4 @@ def _drop_after(path: pathlib.Path, step: int) -> None:
       continue
     if found:
       kept.append(line + "\n")
-  new = path.with_name(f"{path.name}.new")
-  new.write_text("".join(kept))
-  new.replace(path)
+  records.write_text(path, "".join(kept))

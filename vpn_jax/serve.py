@@ -16,6 +16,7 @@ about.json names, and three weeks older.
 """
 
 import argparse
+import io
 import json
 import sys
 import zipfile
@@ -35,15 +36,17 @@ def read(path: str) -> tuple[dict, bytes]:
   Raises: ValueError when it is damaged, something else or of another version; OSError
     when it cannot be read.
   """
+  with open(path, "rb") as file:
+    data = io.BytesIO(file.read())
   try:
-    with zipfile.ZipFile(path) as members:
+    with zipfile.ZipFile(data) as members:
       about, network = json.loads(members.read(ABOUT)), members.read(NETWORK)
-  except (zipfile.BadZipFile, KeyError, json.JSONDecodeError, EOFError) as e:
+    found = (about.get("format"), about.get("version"))
+  except Exception as e:  # zipfile raises many kinds on a damaged file
     raise ValueError(
       f"{path} is damaged or no exported network ({e}), expected a zip file with "
       f"{ABOUT} and {NETWORK}: copy or export it again."
     ) from e
-  found = (about.get("format"), about.get("version"))
   if found != (FORMAT, VERSION):
     raise ValueError(
       f"{path} has format and version {found}, expected {(FORMAT, VERSION)}: use the "

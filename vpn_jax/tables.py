@@ -6,6 +6,7 @@ line, with mean and spread.
 
 import csv
 import json
+import math
 import pathlib
 import shlex
 import statistics
@@ -17,6 +18,12 @@ SUMMARY_FILE = "summary.json"
 COLUMNS = (
   "row", "dataset", "protocol", "paper", "ours", "seeds", "parameters", "minutes",
   "train clips/s", "test clips/s",
+)  # fmt: skip
+# What a line of a table takes from a summary, and from its result.
+_WORDS = ("command", "commit", "row", "dataset", "protocol")
+_NUMBERS = (
+  "top1", "mean_class", "parameters", "seconds", "train_clips_per_second",
+  "eval_clips_per_second",
 )  # fmt: skip
 # Flags that say where things are or how a run is watched, not what is trained.
 _NOT_SETTINGS = (
@@ -43,14 +50,32 @@ def write_summary(workdir: str | pathlib.Path, config: dict, result: dict) -> No
 def read_summaries(folder: str | pathlib.Path) -> list[dict]:
   """Summaries of all runs at any depth below `folder`.
 
-  Raises: FileNotFoundError when there is none.
+  Raises: FileNotFoundError when there is none, ValueError when one is damaged.
   """
   paths = sorted(pathlib.Path(folder).rglob(SUMMARY_FILE))
   if not paths:
     raise FileNotFoundError(
       f"no finished run below {folder!r}: train with --workdir={folder}/<name> first."
     )
-  return [{**json.loads(p.read_text()), "workdir": str(p.parent)} for p in paths]
+  return [{**_read(path), "workdir": str(path.parent)} for path in paths]
+
+
+def _read(path: pathlib.Path) -> dict:
+  """One summary, with the fields that a table needs; ValueError without them."""
+  try:
+    summary = json.loads(path.read_text())
+    words = {name: summary[name] for name in _WORDS}
+    numbers = {name: float(summary["result"][name]) for name in _NUMBERS}
+    wrong = [name for name, value in words.items() if not isinstance(value, str)]
+    wrong += [name for name, value in numbers.items() if not math.isfinite(value)]
+    if wrong:
+      raise ValueError(f"{', '.join(wrong)} cannot be what it is")
+    shlex.split(summary["command"])
+  except (ValueError, KeyError, TypeError, RecursionError) as e:
+    raise ValueError(
+      f"{path} is damaged ({type(e).__name__}: {e}): remove it, or run again."
+    ) from e
+  return summary
 
 
 def variant(summary: dict) -> str:
@@ -83,7 +108,7 @@ def variant(summary: dict) -> str:
 def _row_of(source: str) -> str:
   """The row of the run in a workdir, else the source as it was given."""
   path = pathlib.Path(source) / SUMMARY_FILE
-  return json.loads(path.read_text())["row"] if path.is_file() else source
+  return _read(path)["row"] if path.is_file() else source
 
 
 def _spread(values: list[float]) -> str:

@@ -14,6 +14,15 @@ from vpn_jax.raw import BadClip
 # libav prints every oddity of every file to stderr; what matters becomes a BadClip.
 av.logging.set_level(av.logging.PANIC)
 
+# What a video may be. Playlists (hls, concat, dash, sdp) are not among them: those name
+# other files, anywhere on the machine or the network.
+_CONTAINERS = (
+  "mov,mp4,avi,matroska,webm,mpegts,mpeg,mpegvideo,m4v,h264,hevc,flv,asf,ogg,gif,mxf,"
+  "nut,dv,ivf,yuv4mpegpipe"
+)
+_MOST_PIXELS = 2**26  # of a frame, twice 8K: a damaged header may say any size
+_DAMAGE = (av.FFmpegError, OSError, ValueError, OverflowError)
+
 
 @dataclasses.dataclass(frozen=True)
 class Probe:
@@ -40,13 +49,15 @@ def _open(path: str | pathlib.Path):
   if path.stat().st_size == 0:
     raise BadClip(f"video {path.name} is an empty file (0 bytes)")
   try:
-    container = av.open(str(path))
-  except (OSError, ValueError) as e:  # av's own errors derive from these two
+    container = av.open(str(path), options={"format_whitelist": _CONTAINERS})
+  except _DAMAGE as e:
     raise BadClip(f"video {path.name} cannot be opened: {_reason(e)}") from e
-  if not container.streams.video:
+  stream = next(iter(container.streams.video), None)
+  if stream is None or stream.codec_context is None:
     container.close()
-    raise BadClip(f"video {path.name} has no video stream")
-  return container, container.streams.video[0]
+    what = "no video stream" if stream is None else "a stream of unknown kind"
+    raise BadClip(f"video {path.name} has {what}")
+  return container, stream
 
 
 def _reason(error: Exception) -> str:
@@ -64,8 +75,10 @@ def probe(path: str | pathlib.Path) -> Probe:
     width, height = stream.codec_context.width, stream.codec_context.height
     rate = stream.average_rate or stream.base_rate or stream.guessed_rate
     num_frames = stream.frames
-  if not width or not height:
-    raise BadClip(f"video {pathlib.Path(path).name} says no frame size")
+  if not width or not height or width * height > _MOST_PIXELS:
+    raise BadClip(
+      f"video {pathlib.Path(path).name} says frames of {width}x{height} pixels"
+    )
   if not rate or rate <= 0:
     raise BadClip(f"video {pathlib.Path(path).name} says no frame rate")
   return Probe(width, height, float(rate), num_frames)
@@ -75,7 +88,7 @@ def read_frames(path: str | pathlib.Path, *, threads: int = 1) -> Iterator[np.nd
   """Decodes a video frame by frame.
 
   Args:
-    path: any file libav reads.
+    path: a file of a container that libav reads; no playlist, which names others.
     threads: decoder threads; 1 where other processes already fill the cores.
   Yields: uint8 RGB [H, W, 3], in order of presentation, all of one size.
   Raises: BadClip, on the first `next` or later, when the file is no video, is damaged
@@ -85,12 +98,13 @@ def read_frames(path: str | pathlib.Path, *, threads: int = 1) -> Iterator[np.nd
   name, count, shape = pathlib.Path(path).name, 0, None
   with container:
     stream.codec_context.thread_count = threads
+    stream.codec_context.options = {"max_pixels": str(_MOST_PIXELS)}
     frames = container.decode(stream)
     while True:
       try:
         frame = next(frames, None)
         image = None if frame is None else frame.to_ndarray(format="rgb24")
-      except (OSError, ValueError) as e:
+      except _DAMAGE as e:
         raise BadClip(f"video {name} is damaged at frame {count}: {_reason(e)}") from e
       if image is None:
         break

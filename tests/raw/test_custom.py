@@ -164,7 +164,7 @@ def test_rows_that_cannot_be_used(folder):
     ({"a": np.full((6, J, 3), np.nan)}, "has nobody in any frame"),
     ({"a": np.full((6, J, 3), np.inf)}, "infinite numbers"),
     ({"a": np.zeros((5, J, 3))}, "differ in frames, persons or joints"),
-    ({"a": np.array([None, {}])}, "cannot be read: Object arrays"),
+    ({"a": np.array([None, {}])}, r"cannot be read as npz \(ValueError: Object arrays"),
   ],
 )
 def test_bad_joints(world, words, folder):

@@ -5,8 +5,9 @@ The csv has a header and one line per clip:
     clip,video,label,subject
     anna_wave_1,videos/anna/wave_1.mp4,wave,1
 
-`video` is relative to the csv's folder. Every further column becomes an attribute that
-a protocol can split by. The joints are npz files with one array per clip name:
+`video` is relative to the csv's folder, and lies in it. Every further column becomes an
+attribute that a protocol can split by. The joints are npz files with one array per clip
+name:
 
   - world joints, [F, J, 3 or more] or [F, persons, J, 3 or more]: x, y, z in metres.
     The axes stay as given. BlazePose's are x right, y down, z away from the camera,
@@ -65,7 +66,9 @@ class Custom:
       image_units: "fraction" (0 to 1) or "pixel".
       columns: other names for the columns of `COLUMNS`, such as {"clip": "id"}; ""
         says that there is none. Without label_id, labels are numbered in sorted order.
-      allow_absolute: accept videos outside the csv's folder.
+      allow_absolute: accept videos outside the csv's folder. Else a line that names
+        one, by an absolute path, by ".." or through a link, is left out with that
+        reason: an index may come from somebody else.
     Raises: FileNotFoundError for a missing file; ValueError for a csv without the
       columns, a name that appears twice, label ids that are not 0, 1, 2, ..., or an npz
       that is none.
@@ -91,8 +94,13 @@ class Custom:
       "world_joints": _fingerprint(self.world_joints),
       "image_joints": _fingerprint(self.image_joints),
     }
-    rows, self._left_out = self._read_index(columns or {})
-    self.class_names, labels = _number_labels(rows)
+    try:
+      rows, self._left_out = self._read_index(columns or {})
+    except (UnicodeDecodeError, csv.Error) as e:
+      raise ValueError(
+        f"{self.index} cannot be read as csv ({e}): write it as UTF-8, one line a clip."
+      ) from e
+    self.class_names, labels = _number_labels(rows, self.index.name)
     self._clips = [
       Clip(row["clip"], label, row["attributes"], row["video"], row["clip"])
       for row, label in zip(rows, labels)
@@ -152,12 +160,17 @@ class Custom:
     for field in ("clip", "video", "label"):
       if not words[field]:
         return {}, f"no {field}"
-    relative = os.path.normpath(words["video"])
-    outside = os.path.isabs(relative) or relative.split(os.sep)[0] == os.pardir
-    if outside and not self.allow_absolute:
-      return {}, f"video {words['video']} leaves the folder of the csv"
-    path = self.index.parent / relative
-    if not path.is_file():
+      if not words[field].isprintable():
+        return {}, f"{field} {words[field]!r} has characters that cannot be printed"
+    path = self.index.parent / os.path.normpath(words["video"])
+    home = os.path.realpath(self.index.parent)
+    inside = pathlib.Path(os.path.realpath(path)).is_relative_to(home)
+    if not (inside or self.allow_absolute):
+      return {}, (
+        f"video {words['video']} leaves the folder of the csv, expected one inside "
+        "it: move it there, or set config.data.allow_absolute=True"
+      )
+    if not os.path.isfile(path):
       return {}, f"no video {words['video']}"
     own = set(chosen.values())
     attributes = {
@@ -205,21 +218,14 @@ class Custom:
 
   def _array(self, path: pathlib.Path, name: str) -> tuple[np.ndarray, str]:
     """One clip's array of an npz, and where it is from in words."""
-    if path not in self._open_files:
-      try:
-        self._open_files[path] = np.load(path, allow_pickle=False)
-      except joints.UNREADABLE as e:
-        raise BadClip(f"{path.name} is not an npz file: {e}") from e
-    what = f"{path.name}, array {name!r}"
     try:
-      return self._open_files[path][name], what
+      if path not in self._open_files:
+        self._open_files[path] = joints.Arrays(path)
+      return self._open_files[path][name], f"{path.name}, array {name!r}"
     except KeyError as e:
       raise BadClip(f"{path.name} has no array {name!r}") from e
-    except joints.UNREADABLE as e:
-      raise BadClip(f"{what} cannot be read: {e}") from e
-
-  def __getstate__(self):
-    return {**self.__dict__, "_open_files": {}}  # every process opens its own
+    except ValueError as e:
+      raise BadClip(str(e)) from e
 
 
 def _fingerprint(path: pathlib.Path | None) -> str:
@@ -229,14 +235,14 @@ def _fingerprint(path: pathlib.Path | None) -> str:
   try:
     with zipfile.ZipFile(path) as file:
       content = sorted((i.filename, i.CRC, i.file_size) for i in file.infolist())
-  except (OSError, zipfile.BadZipFile) as e:
+  except Exception as e:  # zipfile raises many kinds on a damaged file
     raise ValueError(
       f"{path} cannot be read as npz ({e}): write it with numpy.savez."
     ) from e
   return hashlib.sha256(repr(content).encode()).hexdigest()[:12]
 
 
-def _number_labels(rows: list[dict]) -> tuple[tuple[str, ...], list[int]]:
+def _number_labels(rows: list[dict], file: str) -> tuple[tuple[str, ...], list[int]]:
   """Class names in label order and the label of each row."""
   if not rows:
     return (), []
@@ -249,9 +255,9 @@ def _number_labels(rows: list[dict]) -> tuple[tuple[str, ...], list[int]]:
     range(len(pairs))
   ):
     raise ValueError(
-      f"the column label_id pairs ids and labels as {pairs[:8]}, expected one id per "
-      f"label, 0 to {len(set(label for _, label in pairs)) - 1}: correct it, or rename "
-      "the column to number the sorted labels."
+      f"{file}: the column label_id pairs ids and labels as {pairs[:8]}, expected one "
+      f"id per label, 0 to {len(set(label for _, label in pairs)) - 1}: correct it, or "
+      "rename the column to number the sorted labels."
     )
   names = dict(pairs)
   return tuple(names[i] for i in range(len(names))), [row["label_id"] for row in rows]

@@ -56,15 +56,7 @@ class Detected:
     """Clip name -> float [boxes, 6]; arrays of an npz are read when asked for."""
     if self.path.suffix == ".csv":
       return _read_csv(self.path)
-    try:
-      return np.load(self.path, allow_pickle=False)
-    except joints.UNREADABLE as e:
-      raise ValueError(
-        f"{self.path} cannot be read as npz ({e}): write it with numpy.savez."
-      ) from e
-
-  def __getstate__(self):  # an open npz does not travel; every process opens its own
-    return {**self.__dict__, "_boxes": None}
+    return joints.Arrays(self.path)
 
   def clips(self) -> tuple[list[Clip], list[tuple[str, str]]]:
     """See `raw.Dataset`."""
@@ -72,14 +64,12 @@ class Detected:
 
   def read(self, clip: Clip) -> RawClip:
     """See `raw.Dataset`; also BadClip when the clip has no box that can be used."""
-    if self._boxes is None:
-      self._boxes = self._load()
     if clip.name not in self._boxes:
       raise BadClip(f"{self.path.name} has no box for it")
     try:
       rows = self._boxes[clip.name]
-    except joints.UNREADABLE as e:
-      raise BadClip(f"{self.path.name}, array {clip.name!r} cannot be read: {e}") from e
+    except ValueError as e:
+      raise BadClip(str(e)) from e
     opened = self.inner.read(clip)
     return dataclasses.replace(
       opened, boxes=arrange(rows, len(opened.pose), f"{self.path.name}, {clip.name!r}")
@@ -103,7 +93,8 @@ def arrange(rows: np.ndarray, num_frames: int, what: str) -> np.ndarray:
     raise BadClip(
       f"{what} is {rows.dtype} {list(rows.shape)}, expected [boxes, 5 or 6]"
     )
-  rows = rows.astype(np.float64)
+  with np.errstate(over="ignore"):  # a number beyond float32 becomes infinite
+    rows = rows.astype(np.float32).astype(np.float64)
   if rows.shape[1] == 6:
     rows = rows[~(rows[:, 5] < MIN_SCORE)]
   if not len(rows):

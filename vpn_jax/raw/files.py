@@ -1,8 +1,10 @@
 """What the readers of several datasets share: pairs of files, and skeletons in JSON."""
 
 import json
+import os
 import pathlib
 import reprlib
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -69,6 +71,24 @@ class Paired:
         f"{obtain(self.name)}"
       )
     return clips, left_out
+
+
+def walk(root: str | pathlib.Path) -> Iterator[tuple[str, list[str]]]:
+  """Folders below a root with the names of their files, both in order.
+
+  Links are followed, since a dataset may be spread over disks, but none that leads back
+  to a folder above it.
+  """
+  above: dict[str, frozenset] = {}  # of folders still to come: those on the way to it
+  for folder, subfolders, listed in os.walk(root, followlinks=True):
+    found, way = os.stat(folder), above.pop(folder, frozenset())
+    place = found.st_dev, found.st_ino
+    if place in way:
+      subfolders.clear()
+      continue
+    subfolders.sort()
+    above |= dict.fromkeys([os.path.join(folder, s) for s in subfolders], way | {place})
+    yield folder, sorted(listed)
 
 
 def load_frames(path: pathlib.Path, key: str) -> tuple[dict, list]:

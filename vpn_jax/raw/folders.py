@@ -71,7 +71,9 @@ class Folders:
     for path in self._videos():
       relative = path.relative_to(self.root)
       name = relative.with_suffix("").as_posix()
-      if len(relative.parts) == 1:
+      if not name.isprintable():  # else lists of clips, a line each, would break
+        left_out.append((repr(name), "its name has characters that cannot be printed"))
+      elif len(relative.parts) == 1:
         left_out.append((name, "it lies in no class folder"))
       elif name in found:
         left_out.append((relative.as_posix(), f"{found[name].name} has the same name"))

@@ -5,9 +5,10 @@ metres and, if there is a fourth, the visibility from 0 to 1; of image joints x 
 and what follows is not read. NaN marks what was not found.
 """
 
+import io
 import pathlib
 import zipfile
-import zlib
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -15,7 +16,51 @@ from vpn_jax import skeletons
 from vpn_jax.raw import BadClip
 
 UNITS = ("fraction", "pixel")
-UNREADABLE = (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error)
+
+
+class Arrays(Mapping[str, np.ndarray]):
+  """The arrays of an npz by name, read when asked for; pickles in it are never run.
+
+  An array is read to its end, so that its checksum is compared whatever its own header
+  says; `numpy.load` stops where that header tells it to. The file stays open, and is
+  opened anew in another process.
+  """
+
+  def __init__(self, path: str | pathlib.Path):
+    """Reads the names; ValueError when the file is no npz."""
+    self._path = pathlib.Path(path)
+    try:
+      self._file = zipfile.ZipFile(path)
+    except Exception as e:  # zipfile raises many kinds on a damaged file
+      raise ValueError(_unreadable(str(path), e)) from e
+
+  def __getitem__(self, name: str) -> np.ndarray:
+    """KeyError when there is no such array, ValueError when it is damaged."""
+    member = self._file.getinfo(f"{name}.npy")
+    try:
+      array = np.load(io.BytesIO(self._file.read(member)), allow_pickle=False)
+      if not isinstance(array, np.ndarray):
+        raise ValueError("no array")
+      return array
+    except Exception as e:  # and so do its members
+      raise ValueError(_unreadable(f"{self._path.name}, array {name!r}", e)) from e
+
+  def __contains__(self, name) -> bool:
+    return f"{name}.npy" in self._file.NameToInfo
+
+  def __iter__(self) -> Iterator[str]:
+    return (name.removesuffix(".npy") for name in self._file.namelist())
+
+  def __len__(self) -> int:
+    return len(self._file.namelist())
+
+  def __reduce__(self):
+    return Arrays, (self._path,)
+
+
+def _unreadable(what: str, error: Exception) -> str:
+  told = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+  return f"{what} cannot be read as npz ({told}): write it with numpy.savez"
 
 
 def world(
@@ -92,17 +137,16 @@ def read_pair(
   """
   name = pathlib.Path(path).name
   try:
-    with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-      found = {k: file[k] for k in ("world", "image") if k in file}
-      listed = list(file)
-  except UNREADABLE as e:
+    file = Arrays(path)
+    found = {k: file[k] for k in ("world", "image") if k in file}
+  except ValueError as e:
     raise BadClip(
       f"{name} cannot be read as npz; expected arrays `world` and `image`"
     ) from e
   needed = ("world", "image") if needs_image else ("world",)
   for key in needed:
     if key not in found:
-      raise BadClip(f"{name} holds the arrays {listed}, expected {list(needed)}")
+      raise BadClip(f"{name} holds the arrays {list(file)}, expected {list(needed)}")
   pose, visibility = world(found["world"], skeleton, f"`world` of {name}")
   if "image" not in found:
     return pose, np.full((*pose.shape[:-1], 2), np.nan, np.float32), visibility
@@ -141,7 +185,8 @@ def _four_axes(array, skeleton: skeletons.Skeleton, channels: int, what: str):
       "in their order"
     )
   array = array if array.ndim == 4 else array[:, None]
-  return array.astype(np.float32)
+  with np.errstate(over="ignore"):  # a number beyond float32 becomes infinite
+    return array.astype(np.float32)
 
 
 def _found(joints: np.ndarray, what: str) -> np.ndarray:

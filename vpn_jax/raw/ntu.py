@@ -146,9 +146,10 @@ class _Lines:
 
   def integer(self, what: str) -> int:
     words = self.words(what)
-    if len(words) != 1 or not (words[0].isascii() and words[0].isdigit()):
+    digits = words[0] if len(words) == 1 and len(words[0]) < 10 else ""
+    if not (digits.isascii() and digits.isdigit()):
       self.fail(f"{' '.join(words)[:40]!r}, expected {what}")
-    return int(words[0])
+    return int(digits)
 
   def joints(self) -> np.ndarray:
     """25 joint lines: float64 [25, 6] of x, y, z, colorX, colorY, tracking state."""
@@ -162,7 +163,7 @@ class _Lines:
       except ValueError:
         self.fail(f"joint {joint} holds a word that is no number")
       rows[joint] = *values[:3], *values[5:7], values[11]
-      if not np.isfinite(rows[joint, :3]).all():
+      if not (np.abs(rows[joint, :3]) <= np.finfo(np.float32).max).all():
         self.fail(f"joint {joint} is at {' '.join(words[:3])}, expected finite metres")
     return rows
 
@@ -252,9 +253,8 @@ class NTU(files.Paired):
   def _find(self) -> tuple[dict[str, str], dict[str, str]]:
     """Paths of videos and of skeletons by clip name, of this dataset's classes."""
     videos, skeletons = {}, {}
-    for folder, subfolders, listed in os.walk(self.root, followlinks=True):
-      subfolders.sort()
-      for file in sorted(listed):
+    for folder, listed in files.walk(self.root):
+      for file in listed:
         for pattern, found in ((_VIDEO, videos), (_SKELETON, skeletons)):
           if pattern.fullmatch(file):
             name = file[:20]

@@ -169,9 +169,7 @@ class NUCLA(files.Paired):
   def _find(self) -> tuple[dict[str, str], dict[str, str]]:
     """Paths of videos or images, and of skeletons, by sequence name."""
     videos, images, skeletons = {}, {}, {}
-    for folder, subfolders, listed in os.walk(self.root, followlinks=True):
-      subfolders.sort()
-      listed.sort()
+    for folder, listed in files.walk(self.root):
       parts = pathlib.Path(folder).relative_to(self.root).parts
       match = _IMAGES.fullmatch("/".join(parts[-2:]))
       if match and any(map(_IMAGE.fullmatch, listed)):

@@ -190,9 +190,8 @@ class Smarthome(files.Paired):
   def _find(self) -> tuple[dict[str, str], dict[str, str]]:
     """Paths of videos and of skeletons by clip name."""
     videos, plain, refined = {}, {}, {}
-    for folder, subfolders, listed in os.walk(self.root, followlinks=True):
-      subfolders.sort()
-      for file in sorted(listed):
+    for folder, listed in files.walk(self.root):
+      for file in listed:
         if match := _FILE.fullmatch(file):
           kinds = {".json": plain, "_pose3d.json": refined}
           found = kinds.get(match["kind"], videos)

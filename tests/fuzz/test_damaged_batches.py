@@ -1,0 +1,108 @@
+"""Training on damaged records: the run ends and says which, by threads or processes."""
+
+import dataclasses
+import multiprocessing
+import os
+import shutil
+import signal
+
+import made_records
+import numpy as np
+import pytest
+from absl import flags
+
+from vpn_jax import pipeline, protocols, records
+
+SETTINGS = pipeline.Settings(num_frames=4, frame_size=16, pose_steps=2)
+SHARD = "shard-00001.array_record"
+
+
+@pytest.fixture(autouse=True)
+def parsed_flags():
+  """Grain asks the command line's flags about its processes; here is none."""
+  was_parsed = flags.FLAGS.is_parsed()
+  flags.FLAGS.mark_as_parsed()
+  yield
+  if not was_parsed:
+    flags.FLAGS.unparse_flags()
+
+
+@pytest.fixture
+def folder(noise_records, tmp_path):
+  """A copy of 32 clips in two shards."""
+  return shutil.copytree(noise_records, tmp_path / "records")
+
+
+def open_part(folder, part="train"):
+  protocol = protocols.custom("subject:1,2,3", "subject:4")
+  return pipeline.Part(folder, records.read_index(folder), protocol, part, SETTINGS)
+
+
+def rewrite(folder, i, **fields):
+  """Writes the second shard anew, its i-th record with other fields."""
+  made = [made_records.noise_record(16 + k) for k in range(16)]
+  made[i] = dataclasses.replace(made[i], **fields)
+  records.write_shard(folder / SHARD, made)
+  return made[i].name
+
+
+def draw(batches, number):
+  for _ in range(number):
+    next(batches)
+
+
+def damage_the_middle(folder):
+  path = folder / SHARD
+  data = bytearray(path.read_bytes())
+  used = np.flatnonzero(np.frombuffer(data, np.uint8))
+  data[used[len(used) // 2]] ^= 0x10
+  path.write_bytes(data)
+
+
+@pytest.mark.parametrize(("threads", "workers"), [(1, 0), (3, 0), (1, 1)])
+def test_a_damaged_shard_ends_the_run_with_its_name(threads, workers, folder):
+  damage_the_middle(folder)
+  batches = open_part(folder).train_batches(4, 0, threads=threads, workers=workers)
+  with pytest.raises(records.RecordError) as caught:
+    draw(batches, 12)  # two epochs
+  text = str(caught.value)
+  assert f"{SHARD}, record " in text
+  assert "--config.prepare.verify=True" in text
+  assert "--job=prepare again" in text
+  assert text.isprintable()
+
+
+def test_evaluation_ends_in_the_same_way(folder):
+  os.truncate(folder / SHARD, 1000)
+  with pytest.raises(records.RecordError, match=rf"{SHARD}, record .*verify=True"):
+    list(open_part(folder, "test").eval_batches(4))
+
+
+BLOB = made_records.noise_record(0).frames[0]
+
+
+@pytest.mark.parametrize(
+  ("fields", "words"),
+  [
+    ({"frames": (b"no image",) * 12}, "ValueError"),
+    ({"frames": (BLOB[:300],) * 12}, "ValueError"),
+    ({"pose": np.zeros((2, 2, 25, 3), np.float32)}, "IndexError"),
+    ({"label": 3}, "label is 3, the index says 2"),
+    ({"label": 9}, "label is 9, the index says 2"),
+  ],
+)
+def test_records_that_were_written_wrong(fields, words, folder):
+  name = rewrite(folder, 2, **fields)
+  part = open_part(folder)
+  (place,) = [i for i, clip in enumerate(part.clips) if clip["name"] == name]
+  with pytest.raises(records.RecordError, match=rf"{name} cannot be used .*{words}"):
+    part._train_example(place, np.random.default_rng(0))
+
+
+def test_a_killed_worker_ends_the_run_with_the_reason(folder):
+  batches = open_part(folder).train_batches(4, 0, threads=1, workers=2)
+  next(batches)
+  first, _ = multiprocessing.active_children()
+  os.kill(first.pid, signal.SIGKILL)
+  with pytest.raises(OSError, match=r"process .* died .*-9.* fewer config\.data\.work"):
+    draw(batches, 1000)

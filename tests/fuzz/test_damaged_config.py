@@ -1,0 +1,135 @@
+"""Command lines: a wrong word, file, field or value ends in one line that names it."""
+
+import pathlib
+import sys
+import types
+
+import made_damage
+import ml_collections
+import pytest
+from absl import app, flags, logging
+from hypothesis import strategies as st
+from ml_collections import config_flags
+
+import launch
+from configs import common, ntu60
+
+# ml_collections loads config files by a function that Python will drop
+pytestmark = pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")
+ROOT = pathlib.Path(launch.__file__).parent
+
+
+@pytest.fixture(scope="module", autouse=True)
+def in_launch():
+  """What launch.py imports when it is the program."""
+  launch.app, launch.logging = app, logging
+  yield
+  for name in ("app", "logging", "flags"):
+    launch.__dict__.pop(name, None)
+
+
+def parse(*words):
+  """The flags of a command line, by the program's own parser in this process."""
+  values = flags.FlagValues()
+  config_flags.DEFINE_config_file("config", flag_values=values)
+  flags.DEFINE_enum("job", "train", list(launch.JOBS), "", flag_values=values)
+  flags.DEFINE_string("workdir", "", "", flag_values=values)
+  flags.DEFINE_bool("traceback", False, "", flag_values=values)
+  launch.flags = types.SimpleNamespace(FLAGS=values)
+  before, sys.argv = sys.argv, ["launch.py", *words]  # ml_collections looks there
+  try:
+    return values, launch.parse(sys.argv)
+  finally:
+    sys.argv = before
+
+
+def refused(*words):
+  """The line that a wrong command line ends with."""
+  with pytest.raises(SystemExit) as caught:
+    parse(*words)
+  text = caught.value.code
+  assert text.startswith("error: ")
+  assert text.isprintable()
+  assert len(text) < made_damage.LONGEST
+  return text
+
+
+PREPARE = "--job=prepare"
+CONFIG = f"--config={ROOT / 'configs' / 'ntu60.py'}:cs"
+
+
+def test_a_right_command_line_is_read():
+  values, left = parse(CONFIG, "--config.train.batch_size=8", "--job=prepare")
+  assert (values.config.train.batch_size, values.job, left[1:]) == (8, "prepare", [])
+
+
+@pytest.mark.parametrize(
+  ("words", "told"),
+  [
+    (["--config=configs/none.py:cs"], "configs/none.py"),
+    ([f"--config={ROOT / 'README.md'}"], "README.md"),
+    ([f"--config={ROOT / 'configs'}"], "configs"),
+    ([CONFIG + "x"], "unknown protocol 'csx', expected one of ('cs', 'cv')"),
+    ([CONFIG + ",size=9"], "size is '9', expected one of ('full', 'cpu', 'tiny')"),
+    ([CONFIG, "--config.train.nope=1"], "--config.train.nope=1: the config has no fie"),
+    ([CONFIG, "--config.nope.x=1"], "--config.nope.x=1: the config has no field nope"),
+    ([CONFIG, "--config.train.batch_size=a"], "--config.train.batch_size=a: invalid"),
+    ([CONFIG, "--config.train.batch_size=1.5"], "--config.train.batch_size=1.5"),
+    ([CONFIG, "--config.prepare.retry=maybe"], "--config.prepare.retry=maybe"),
+    ([CONFIG, "--config.train=3"], "--config.train=3"),
+    ([CONFIG, "--config.data.example.inputs=('a',"], "--config.data.example.in"),
+    ([CONFIG, "--job=fly"], "--job=fly"),
+    ([CONFIG, "--jbo=train"], "'jbo'"),
+  ],
+)  # fmt: skip
+def test_wrong_words_are_named(words, told):
+  assert told in refused(*words)
+
+
+LINE = (
+  f"{CONFIG}|--config.train.batch_size=8|--config.data.example.crop=0.5|--job=train"
+)
+
+
+@made_damage.fuzz(2.0)
+def test_any_damage_to_a_command_line(steps):
+  text = made_damage.apply(LINE.encode(), steps).decode(errors="replace")
+  words = [word for word in text.replace("\0", "?").split("|") if word]
+  words = [word for word in words if "help" not in word]
+  got = made_damage.value_or_none(lambda: parse(*words), "error: ", errors=SystemExit)
+  if got is None:
+    return
+  values, _ = got
+  if values.config is not None:
+    assert isinstance(values.config, ml_collections.ConfigDict)
+    assert type(values.config.train.batch_size) is int
+    assert values.job in launch.JOBS
+
+
+@made_damage.fuzz(2.0, steps=made_damage.damages, words=st.sampled_from(
+  [f"{key}={value}" for key, values in common.CHOICES.items() for value in values]
+))  # fmt: skip
+def test_any_damage_to_an_argument(steps, words):
+  text = made_damage.apply(f"cs,{words}".encode(), steps).decode(errors="replace")
+  config = made_damage.value_or_none(lambda: ntu60.get_config(text), "expected")
+  assert config is None or config.data.protocol in ("cs", "cv")
+
+
+@pytest.mark.parametrize(
+  ("words", "told"),
+  [
+    ([CONFIG, PREPARE, "--config.data.raw=/none"], "no folder /none. Request"),
+    ([CONFIG, PREPARE, "--config.data.shard=9/3"], "config.data.shard is '9/3'"),
+    ([CONFIG, PREPARE, "--config.prepare.crop=x"], "config.prepare.crop is 'x'"),
+    ([CONFIG, "--job=evaluate"], "--workdir is empty"),
+    ([CONFIG, "--job=evaluate", "--workdir=/none"], "no checkpoint in /none"),
+    ([CONFIG, "--job=predict"], "config.predict.video is not set"),
+  ],
+)  # fmt: skip
+def test_jobs_end_with_one_line(words, told):
+  _, left = parse(*words)
+  with pytest.raises(SystemExit) as caught:
+    launch.main(left)
+  assert str(caught.value.code).startswith("error: ")
+  assert told in str(caught.value.code)
+  assert "\n" not in str(caught.value.code)

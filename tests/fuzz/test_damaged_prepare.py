@@ -1,0 +1,111 @@
+"""Preparing: damaged notes of an earlier run, and clips that kill their process."""
+
+import json
+
+import made_crash
+import made_damage
+import pytest
+
+from configs import custom
+from vpn_jax import prepare, raw, records, verify
+
+
+def config(folder, **settings):
+  c = custom.get_config("split")
+  c.data.update(records=str(folder), skeleton="kinect_v2")
+  c.prepare.update(workers=0, clips_per_shard=2, size=16, max_skipped=0.5, **settings)
+  return c
+
+
+@pytest.fixture
+def six(monkeypatch):
+  """Six clips in place of the dataset of the config."""
+
+  def use(**fields):
+    dataset = made_crash.Crashing(6, **fields)
+    monkeypatch.setattr(raw, "open_dataset", lambda data: dataset)
+
+  use()
+  return use
+
+
+def contents(folder):
+  """Name -> bytes of all that was made."""
+  return {p.name: p.read_bytes() for p in folder.iterdir() if p.name != ".lock"}
+
+
+def test_damaged_notes_of_an_earlier_run(six, tmp_path, capfd):
+  """Of the plan, an error; of a shard's json, the same shard again."""
+  prepare.prepare(config(tmp_path))
+  want = contents(tmp_path)
+  sidecars = sorted(
+    name for name in want if name.startswith("clips") and "json" in name
+  )
+  assert len(sidecars) == 3
+
+  @made_damage.fuzz()
+  def damaged(steps):
+    for name, data in want.items():
+      (tmp_path / name).write_bytes(data)
+    plan = tmp_path / prepare.PLAN_FILE
+    plan.write_bytes(made_damage.apply(want[plan.name], steps))
+    made_damage.value_or_none(lambda: prepare.prepare(config(tmp_path)), str(tmp_path))
+    plan.write_bytes(want[plan.name])
+    path = tmp_path / sidecars[1]
+    path.write_bytes(made_damage.apply(want[path.name], steps))
+    prepare.prepare(config(tmp_path))
+    assert contents(tmp_path) == want
+
+  damaged()
+  capfd.readouterr()
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '"text"', "[1]", '{"clips": 3}'])
+def test_notes_that_are_something_else(text, six, tmp_path, capfd):
+  prepare.prepare(config(tmp_path))
+  want = contents(tmp_path)
+  (tmp_path / "clips-00001-of-00003.json").write_text(text)
+  prepare.prepare(config(tmp_path))
+  assert contents(tmp_path) == want
+  (tmp_path / prepare.PLAN_FILE).write_text(text)
+  with pytest.raises(ValueError, match=r"plan\.json is damaged|with another plan"):
+    prepare.prepare(config(tmp_path))
+
+
+def test_notes_of_before_there_was_a_digest_count(six, tmp_path, capfd):
+  prepare.prepare(config(tmp_path))
+  path = tmp_path / "clips-00001-of-00003.json"
+  content = json.loads(path.read_text())
+  del content["digest"]
+  path.write_text(json.dumps(content))
+  before = path.read_bytes()
+  prepare.prepare(config(tmp_path))
+  assert path.read_bytes() == before
+
+
+def test_a_clip_that_kills_its_process_is_skipped_and_listed(six, tmp_path, capfd):
+  six(deadly=("clip2",))
+  c = config(tmp_path / "made")
+  c.prepare.workers = 2
+  index = prepare.prepare(c)
+  assert [clip["name"] for clip in index.clips()] == [
+    f"clip{i}" for i in (0, 1, 3, 4, 5)
+  ]
+  text = (tmp_path / "made" / prepare.SKIPPED_FILE).read_text()
+  assert text == "clip2\tthe process that read it died: a crash of the decoder\n"
+  assert not list((tmp_path / "made").glob("*partial*"))
+  assert records.read_index(tmp_path / "made").digest() == index.digest()
+  assert verify.inspect(c, 1, 0).problems == ()
+
+
+def test_a_process_killed_from_outside_is_an_error_that_names_its_clip(
+  six, tmp_path, capfd
+):
+  six(once=str(tmp_path / "once"))
+  c = config(tmp_path / "made")
+  c.prepare.workers = 1
+  words = r"a worker process died, while these were read: clip1; none .* alone.* run ag"
+  with pytest.raises(OSError, match=words):
+    prepare.prepare(c)
+  prepare.prepare(config(tmp_path / "made"))  # goes on
+  assert len(records.read_index(tmp_path / "made").clips()) == 6

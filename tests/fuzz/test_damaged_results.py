@@ -1,0 +1,91 @@
+"""What a run leaves behind: an exported network, summaries and metrics, damaged."""
+
+import json
+import zipfile
+
+import made_damage
+import pytest
+
+from vpn_jax import analysis, serve, tables
+
+ABOUT = {"format": serve.FORMAT, "version": serve.VERSION, "classes": ["a", "b"]}
+NETWORK = bytes(range(256)) * 8
+SUMMARY = {
+  "command": "python launch.py --config=configs/ntu60.py:cs '--workdir=a b'",
+  "commit": "0123456",
+  "row": "VPN",
+  "dataset": "ntu60",
+  "protocol": "cs",
+  "seed": 0,
+  "result": {
+    "top1": 90.5,
+    "mean_class": 89.5,
+    "parameters": 24_000_000,
+    "seconds": 3600.0,
+    "train_clips_per_second": 4.5,
+    "eval_clips_per_second": 9.5,
+  },
+}
+METRICS = "".join(
+  json.dumps({"step": i, "seconds": 1.5, "train/loss": 3.5 - i}) + "\n"
+  for i in range(3)
+)
+
+
+@pytest.mark.parametrize("kind", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_an_exported_network(kind, tmp_path_factory):
+  path = tmp_path_factory.mktemp("serve") / "vpn.zip"
+  with zipfile.ZipFile(path, "w", kind) as members:
+    members.writestr(serve.ABOUT, json.dumps(ABOUT))
+    members.writestr(serve.NETWORK, NETWORK)
+  whole = path.read_bytes()
+
+  @made_damage.fuzz(2.0)
+  def damaged(steps):
+    path.write_bytes(made_damage.apply(whole, steps))
+    got = made_damage.value_or_none(lambda: serve.read(str(path)), "vpn.zip")
+    assert got in (None, (ABOUT, NETWORK))  # both members have checksums
+
+  damaged()
+
+
+@pytest.mark.parametrize("about", [[], 3, "text", None, {"format": []}, {}])
+def test_an_about_that_is_something_else(about, tmp_path):
+  with zipfile.ZipFile(tmp_path / "vpn.zip", "w") as members:
+    members.writestr(serve.ABOUT, json.dumps(about))
+    members.writestr(serve.NETWORK, NETWORK)
+  with pytest.raises(ValueError, match=r"vpn\.zip (is damaged|has format and version)"):
+    serve.read(str(tmp_path / "vpn.zip"))
+
+
+def test_a_summary(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("runs")
+  path, whole = folder / tables.SUMMARY_FILE, json.dumps(SUMMARY, indent=1).encode()
+
+  @made_damage.fuzz(2.0)
+  def damaged(steps):
+    path.write_bytes(made_damage.apply(whole, steps))
+    made = made_damage.value_or_none(
+      lambda: tables.gather(tables.read_summaries(folder)), tables.SUMMARY_FILE
+    )
+    if made is not None:
+      lines = [line for lines in made.values() for line in lines]
+      assert all(isinstance(word, str) for line in lines for word in line.values())
+
+  damaged()
+
+
+def test_metrics(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("metrics")
+
+  @made_damage.fuzz(2.0)
+  def damaged(steps):
+    (folder / "metrics.jsonl").write_bytes(made_damage.apply(METRICS.encode(), steps))
+    scalars = made_damage.value_or_none(
+      lambda: analysis.read_curves(folder), "metrics.jsonl"
+    )
+    for places, values in (scalars or {}).values():
+      assert places.shape == values.shape
+      assert places.dtype.kind == "i"
+
+  damaged()

@@ -253,6 +253,17 @@ def recipe(arg: Arg) -> ml_collections.ConfigDict:
     json="",
     overlay="",  # .mp4
   )
+  c.figures = dict(  # docs/figures.md says which figure takes which
+    only="",  # names of figures parted by commas; "" for all
+    classes="",  # look-alikes, parted by ";"; "" for those that the runs mix up most
+    pairs="",  # of radar, such as "hop|jump;cup|can"; "" for those mixed up most
+    clips="",  # names of test clips, parted by ";"; "" for one of each look-alike
+    times=(0.1, 0.35, 0.6, 0.85),  # of heatmaps, fractions of the clip
+    top=5,  # classes of top_gains
+    clips_per_class=40,  # at most, of tsne and dynamicity
+    zoom="",  # the first class of the block; "" for the block mixed up most
+    zoom_size=10,  # classes of the block
+  )
   c.export = dict(
     file="",  # what --job=export writes, such as vpn.zip
     batch=0,  # clips at a time; 0: any number

@@ -44,14 +44,18 @@ class Trained:
   forward: Callable
 
 
-def look(model: nn.Module, variables: dict, batch: dict) -> tuple[jax.Array, dict]:
+ATTENTION = ("spatial_attention", "temporal_attention", "attention")
+
+
+def look(
+  model: nn.Module, variables: dict, batch: dict, kept: tuple[str, ...] = ATTENTION
+) -> tuple[jax.Array, dict]:
   """Applies a network to a batch of its inputs.
 
-  Returns: softmax float32 [B, K], and those of A_S, A_T and A_ST that the network has,
-    by their names in `out`.
+  Returns: softmax float32 [B, K], and those of the steps `kept` that the network has,
+    by their names in `out`: A_S, A_T and A_ST unless told otherwise.
   """
   logits, out = model.apply(variables, *models.inputs(model, batch), train=False)
-  kept = ("spatial_attention", "temporal_attention", "attention")
   scores = jax.nn.softmax(logits.astype("float32"), axis=-1)
   return scores, {name: out[name] for name in kept if name in out}
 

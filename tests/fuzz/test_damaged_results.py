@@ -6,7 +6,8 @@ import zipfile
 import made_damage
 import pytest
 
-from vpn_jax import analysis, serve, tables
+from vpn_jax import serve, tables
+from vpn_jax.analysis import curves
 
 ABOUT = {"format": serve.FORMAT, "version": serve.VERSION, "classes": ["a", "b"]}
 NETWORK = bytes(range(256)) * 8
@@ -82,7 +83,7 @@ def test_metrics(tmp_path_factory):
   def damaged(steps):
     (folder / "metrics.jsonl").write_bytes(made_damage.apply(METRICS.encode(), steps))
     scalars = made_damage.value_or_none(
-      lambda: analysis.read_curves(folder), "metrics.jsonl"
+      lambda: curves.read_curves(folder), "metrics.jsonl"
     )
     for places, values in (scalars or {}).values():
       assert places.shape == values.shape

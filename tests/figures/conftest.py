@@ -1,0 +1,81 @@
+"""Two small runs on the noise clips, for all tests of figures: a baseline and VPN."""
+
+import contextlib
+import dataclasses
+import io
+import pathlib
+
+import made_run
+import numpy as np
+import pytest
+
+from vpn_jax import evaluate, figures, pipeline
+from vpn_jax.figures.inputs import Inputs
+from vpn_jax.models import ops
+from vpn_jax.provenance import Provenance
+
+# What the runs say of the two test clips of each class, a to d.
+SAID = {"base": "bb ba cd dd", "vpn": "ab bb cc cd"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+  """The figures of both runs: their files, what was printed, and their inputs."""
+
+  folder: pathlib.Path
+  said: list[str]
+  inputs: Inputs
+
+
+def write_predictions(folder, part, said):
+  """Scores of 0.6, 0.62, ... for what a run said, so that no two clips tie."""
+  said = said.split()
+  counts, rows = dict.fromkeys(range(len(said)), 0), []
+  for i, clip in enumerate(part.clips):
+    label = clip["label"]
+    named = "abcd".index(said[label][counts[label]])
+    counts[label] += 1
+    top = 0.6 + 0.02 * i
+    rows.append(np.where(np.arange(4) == named, top, (1 - top) / 3))
+  evaluate.write(
+    folder / "test",
+    evaluate.Predictions(
+      names=tuple(clip["name"] for clip in part.clips),
+      labels=np.array([clip["label"] for clip in part.clips]),
+      scores=np.array(rows, np.float32),
+      class_names=part.class_names,
+    ),
+  )
+  text = '{"step": 1, "train/classification_loss": 1.5, "train/accuracy": 25.0}\n'
+  (folder / "metrics.jsonl").write_text(text)
+
+
+@pytest.fixture(scope="session")
+def drawn(noise_records, shrunk, tmp_path_factory):
+  """Draws every figure of two runs, once."""
+  from configs import custom
+
+  folder = tmp_path_factory.mktemp("runs")
+  c = shrunk(custom.get_config("split,size=tiny"))
+  c.data.update(
+    records=str(noise_records),
+    skeleton="kinect_v2",
+    train="subject:1,2,3",
+    test="subject:4",
+  )
+  c.model.num_classes = 4
+  index, parts = pipeline.open_parts(c.data, ("test",))
+  provenance = Provenance.of(index, parts["test"].protocol)
+  with ops.use_formulation("plain"):
+    for name, said in SAID.items():
+      one = c.copy_and_resolve_references()
+      if name == "base":
+        one.model.update(attention="none", embedding=False)
+      made_run.save_network(one, folder / name, provenance)
+      write_predictions(folder / name, parts["test"], said)
+    workdirs = str(folder / "base"), str(folder / "vpn")
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+      figures.run(c, ",".join(workdirs))
+    predictions = tuple(evaluate.read(pathlib.Path(w) / "test") for w in workdirs)
+    inputs = Inputs(c, workdirs, tuple(SAID), predictions)
+    yield Drawn(folder / "vpn" / "figures", printed.getvalue().splitlines(), inputs)

@@ -1,0 +1,1 @@
+"""Predictions, poses and features -> numbers for figures, without pictures."""

@@ -32,7 +32,7 @@ demo: $(VENV)/ready
 	$(BIN)/python launch.py --job=tables --workdir=$(DEMO)
 
 test: $(VENV)/ready lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 $(POSE_VENV)/ready: requirements.txt requirements-dev.txt requirements-pose.txt
 	$(PYTHON) -m venv $(POSE_VENV)

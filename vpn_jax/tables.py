@@ -57,10 +57,10 @@ def read_summaries(folder: str | pathlib.Path) -> list[dict]:
     raise FileNotFoundError(
       f"no finished run below {folder!r}: train with --workdir={folder}/<name> first."
     )
-  return [{**_read(path), "workdir": str(path.parent)} for path in paths]
+  return [{**read_summary(path), "workdir": str(path.parent)} for path in paths]
 
 
-def _read(path: pathlib.Path) -> dict:
+def read_summary(path: pathlib.Path) -> dict:
   """One summary, with the fields that a table needs; ValueError without them."""
   try:
     summary = json.loads(path.read_text())
@@ -108,7 +108,7 @@ def variant(summary: dict) -> str:
 def _row_of(source: str) -> str:
   """The row of the run in a workdir, else the source as it was given."""
   path = pathlib.Path(source) / SUMMARY_FILE
-  return _read(path)["row"] if path.is_file() else source
+  return read_summary(path)["row"] if path.is_file() else source
 
 
 def _spread(values: list[float]) -> str:

@@ -23,6 +23,7 @@ import csv
 import hashlib
 import os
 import pathlib
+import reprlib
 import zipfile
 
 import numpy as np
@@ -133,8 +134,8 @@ class Custom:
       lacking = [f for f in COLUMNS if not chosen[f] and f != "label_id"]
       if lacking or (columns.get("label_id") and not chosen["label_id"]):
         raise ValueError(
-          f"{self.index.name} has the columns {header}, expected one for each of "
-          f"{lacking or ['label_id']}: rename a column or name it in columns."
+          f"{self.index.name} has the columns {reprlib.repr(header)}, expected one for "
+          f"each of {lacking or ['label_id']}: rename a column or name it in columns."
         )
       for row in table:
         name = (row[chosen["clip"]] or "").strip()

@@ -16,6 +16,7 @@ import csv
 import dataclasses
 import hashlib
 import pathlib
+import reprlib
 
 import numpy as np
 
@@ -126,8 +127,8 @@ def _read_csv(path: pathlib.Path) -> dict[str, np.ndarray]:
       lacking = [c for c in COLUMNS if c not in header]
       if lacking:
         raise ValueError(
-          f"{path} has the columns {header}, expected {list(COLUMNS)} and maybe score: "
-          f"{lacking} is missing."
+          f"{path} has the columns {reprlib.repr(header)}, expected {list(COLUMNS)} "
+          f"and maybe score: {lacking} is missing."
         )
       for row in table:
         try:

@@ -51,7 +51,6 @@ def test_two_runs_are_equal_to_the_bit(small_config, tmp_path):
   """With the operations of a CPU, as `make demo` has them, and random crops."""
   c = small_config
   c.model.dropout = 0.3
-  c.model.endpoint = "Conv3d_2c_3x3"  # one of every operation
   c.data.example.update(crop=0.8, flip=True)
   c.train.steps = 3
   found = []

@@ -76,6 +76,11 @@ def drawn(noise_records, shrunk, tmp_path_factory):
     workdirs = str(folder / "base"), str(folder / "vpn")
     with contextlib.redirect_stdout(io.StringIO()) as printed:
       figures.run(c, ",".join(workdirs))
-    predictions = tuple(evaluate.read(pathlib.Path(w) / "test") for w in workdirs)
-    inputs = Inputs(c, workdirs, tuple(SAID), predictions)
-    yield Drawn(folder / "vpn" / "figures", printed.getvalue().splitlines(), inputs)
+  predictions = tuple(evaluate.read(pathlib.Path(w) / "test") for w in workdirs)
+  inputs = Inputs(c, workdirs, tuple(SAID), predictions)
+  return Drawn(folder / "vpn" / "figures", printed.getvalue().splitlines(), inputs)
+
+
+@pytest.fixture(autouse=True)
+def _plain(plain_operations):
+  """For what the tests of this folder draw themselves."""

@@ -83,16 +83,25 @@ def shrunk():
   return shrink
 
 
-@pytest.fixture
-def small_config(noise_records, plain_operations):
-  """A small network on the noise clips, subject 4 as test."""
+@pytest.fixture(scope="session")
+def make_config(noise_records):
+  """Makes configs of a small network on the noise clips, subject 4 as test."""
   from configs import custom
 
-  c = shrink(custom.get_config("split,size=tiny"))
-  c.data.update(
-    records=str(noise_records),
-    skeleton="kinect_v2",
-    train="subject:1,2,3",
-    test="subject:4",
-  )
-  return c
+  def make():
+    c = shrink(custom.get_config("split,size=tiny"))
+    c.data.update(
+      records=str(noise_records),
+      skeleton="kinect_v2",
+      train="subject:1,2,3",
+      test="subject:4",
+    )
+    return c
+
+  return make
+
+
+@pytest.fixture
+def small_config(make_config, plain_operations):
+  """One of `make_config`, with plain operations."""
+  return make_config()

@@ -15,6 +15,7 @@ from vpn_jax.models import sstable
 
 # torch.save, as far as state dicts need it
 
+# Written out again, not taken from the reader, which they test.
 _STORAGES = {
   "FloatStorage": np.float32,
   "DoubleStorage": np.float64,

@@ -4,6 +4,7 @@ import contextlib
 import json
 import pathlib
 import resource
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -54,6 +55,17 @@ def test_the_latest_and_the_best_stay(provenance, tmp_path):
     assert runs.evaluated(4, "validation")
     assert not runs.evaluated(3, "validation")
     np.testing.assert_array_equal(runs.restore_variables()["params"]["w"], weights(5))
+
+
+def test_accuracies_of_an_earlier_run_are_forgotten(provenance, tmp_path):
+  runs = checkpoint.Checkpoints(tmp_path)
+  save(runs, 2, provenance)
+  runs.set_evaluated(2, "validation", 50.0)
+  runs.close()
+  shutil.rmtree(tmp_path / checkpoint.FOLDER)
+  runs = checkpoint.Checkpoints(tmp_path)
+  assert not runs.evaluated(2, "validation")
+  runs.close()
 
 
 def test_it_says_what_it_is(provenance, tmp_path):

@@ -23,7 +23,7 @@ def test_a_signal_is_noted_and_who_insists_is_obeyed(monkeypatch):
       signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGTERM) == before
   assert signal.getsignal(signal.SIGTERM) == before
-  with interrupt.Requests() as requests:
+  with interrupt.Requests():
     pass
   with pytest.raises(KeyboardInterrupt):
     signal.raise_signal(signal.SIGINT)
@@ -92,7 +92,6 @@ def test_stopped_anywhere_it_ends_the_same(
   assert not (workdir / "test").exists()
 
   # The command as the user gives it, a last time; then nothing is left to do.
-  config.train.batch_size = 8
   train.run(config, str(workdir))
   assert "resumed from step 5" in capsys.readouterr().out
   summary = (workdir / "summary.json").read_text()

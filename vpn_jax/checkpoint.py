@@ -33,8 +33,8 @@ def _read_evaluated(path: pathlib.Path) -> dict[str, dict[str, float]]:
     ) from e
 
 
-def _first_line(error: Exception) -> str:
-  return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _one_line(error: Exception) -> str:
+  return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
 class _Keep:
@@ -103,6 +103,8 @@ class Checkpoints:
     self._evaluated = _read_evaluated(self.workdir / EVALUATED_FILE)
     with self._told(None):
       self._manager = self._open(read_only)
+    if not self._manager.all_steps():  # of an earlier run in this folder
+      self._evaluated = {}
 
   def _open(self, read_only: bool) -> ocp.CheckpointManager:
     return ocp.CheckpointManager(
@@ -186,7 +188,7 @@ class Checkpoints:
     except Exception as e:  # Orbax and tensorstore raise various kinds
       kept = f"step {before} is" if before is not None else "no earlier step is"
       raise OSError(
-        f"could not save step {step} in {self.workdir / FOLDER} ({_first_line(e)}), "
+        f"could not save step {step} in {self.workdir / FOLDER} ({_one_line(e)}), "
         f"{kept} there: look at the space and the rights of that disk, then give the "
         "same command again."
       ) from e
@@ -203,8 +205,7 @@ class Checkpoints:
           self._sound.add(step)
       yield
     except Exception as e:  # Orbax and TensorStore raise many kinds on damaged files
-      told = " ".join(f"{type(e).__name__}: {e}".split())[:300]
-      folder = self.workdir / FOLDER
+      told, folder = _one_line(e), self.workdir / FOLDER
       if step is None:
         raise ValueError(
           f"the checkpoints in {folder} cannot be listed ({told}): move that folder "

@@ -51,18 +51,10 @@ def write_predictions(folder, part, said):
 
 
 @pytest.fixture(scope="session")
-def drawn(noise_records, shrunk, tmp_path_factory):
+def drawn(make_config, tmp_path_factory):
   """Draws every figure of two runs, once."""
-  from configs import custom
-
   folder = tmp_path_factory.mktemp("runs")
-  c = shrunk(custom.get_config("split,size=tiny"))
-  c.data.update(
-    records=str(noise_records),
-    skeleton="kinect_v2",
-    train="subject:1,2,3",
-    test="subject:4",
-  )
+  c = make_config()
   c.model.num_classes = 4
   index, parts = pipeline.open_parts(c.data, ("test",))
   provenance = Provenance.of(index, parts["test"].protocol)

@@ -185,7 +185,7 @@ def test_damage_does_not_wake_code(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-  "key", ["../../escaped", "/tmp/escaped", "a\0b", "a\nb", "..", "C:\\escaped"]
+  "key", ["../../escaped", "/escaped", "a\0b", "a\nb", "..", "C:\\escaped"]
 )
 def test_names_in_a_zip_lead_nowhere(key, tmp_path):
   """Members are read in memory, and those of other names than storages never."""

@@ -101,10 +101,10 @@ def _drop_after(path: pathlib.Path, step: int) -> None:
   if not path.exists():
     return
   kept = []
-  for line in path.read_text().splitlines():
+  for line in path.read_text(errors="replace").splitlines():
     try:
       found = json.loads(line)["step"] <= step
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, TypeError, RecursionError):
       continue
     if found:
       kept.append(line + "\n")

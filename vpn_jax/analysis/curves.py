@@ -5,6 +5,8 @@ import pathlib
 
 import numpy as np
 
+from vpn_jax import report
+
 Curves = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
@@ -16,7 +18,7 @@ def read_curves(workdir: str | pathlib.Path) -> Curves:
 
   Raises: FileNotFoundError without metrics.jsonl, ValueError for a line that is none.
   """
-  path = pathlib.Path(workdir) / "metrics.jsonl"
+  path = pathlib.Path(workdir) / report.METRICS_FILE
   if not path.exists():
     raise FileNotFoundError(f"no {path}: train first with --workdir={workdir}.")
   lines = path.read_text(errors="replace").splitlines()

@@ -2,11 +2,11 @@
 
 import json
 import math
-import os
 import pathlib
 import resource
 import sys
 import time
+from collections.abc import Callable
 
 import tensorboardX
 import tqdm
@@ -30,7 +30,7 @@ class Report:
   Args:
     workdir: of the run; it is made.
     after: the step that the run goes on from. What it wrote of later ones is dropped:
-      they come again.
+      they come again. What it wrote of this one is replaced if it comes again.
     tensorboard: whether to write the same for TensorBoard.
     silent: True writes and says nothing, for all processes of a run but one.
   """
@@ -45,11 +45,10 @@ class Report:
   ):
     self.workdir = pathlib.Path(workdir)
     self.workdir.mkdir(parents=True, exist_ok=True)
-    self._silent = silent
-    path = self.workdir / METRICS_FILE
+    self._path = self.workdir / METRICS_FILE
+    self._silent, self._after = silent, after
     if not silent:
-      _drop_after(path, after)
-    self._file = open(os.devnull if silent else path, "a", buffering=1)
+      _keep(self._path, lambda line: line["step"] <= after)
     self._board = None
     if tensorboard and not silent:
       self._board = tensorboardX.SummaryWriter(
@@ -60,8 +59,13 @@ class Report:
 
   def scalars(self, step: int, values: dict[str, float]) -> None:
     """Writes values of a step; floats only."""
-    seconds = round(time.monotonic() - self._start, 3)
-    self._file.write(json.dumps({"step": step, "seconds": seconds, **values}) + "\n")
+    if self._silent:
+      return
+    line = {"step": step, "seconds": round(time.monotonic() - self._start, 3), **values}
+    if step == self._after:  # of an evaluation that was stopped before it was noted
+      _keep(self._path, lambda old: old["step"] != step or old.keys() != line.keys())
+    with self._path.open("a") as f:
+      f.write(json.dumps(line) + "\n")
     if self._board is not None:
       for name, value in values.items():
         if math.isfinite(value):
@@ -93,18 +97,17 @@ class Report:
       self._bar.close()
     if self._board is not None:
       self._board.close()
-    self._file.close()
 
 
-def _drop_after(path: pathlib.Path, step: int) -> None:
-  """Takes the lines of later steps out of a metrics file, and one cut short."""
+def _keep(path: pathlib.Path, wanted: Callable[[dict], bool]) -> None:
+  """Takes what is not wanted out of a metrics file, and lines cut short or damaged."""
   if not path.exists():
     return
   kept = []
   for line in path.read_text(errors="replace").splitlines():
     try:
-      found = json.loads(line)["step"] <= step
-    except (ValueError, KeyError, TypeError, RecursionError):
+      found = wanted(json.loads(line))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
       continue
     if found:
       kept.append(line + "\n")

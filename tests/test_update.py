@@ -124,3 +124,17 @@ def test_micro_batches_must_share_the_devices():
     mesh.check_batch_size("b", 8, 4)
   with pytest.raises(ValueError, match="of 0 micro-batches"):
     mesh.check_batch_size("b", 8, 0)
+
+
+@pytest.mark.parametrize(
+  ("changed", "told"),
+  [
+    ({"kind": "rmsprop"}, "optimizer.kind is 'rmsprop', expected 'sgd' or 'adam'"),
+    ({"decay_epochs": ("a",)}, r"decay_epochs is \('a',\), expected numbers, such"),
+  ],
+)
+def test_wrong_settings_of_the_optimizer(changed, told):
+  settings = custom.get_config().optimizer
+  settings.update(changed)
+  with pytest.raises(ValueError, match=told):
+    update.make_optimizer(settings, 1.0)

@@ -147,17 +147,34 @@ def write(
 
 
 def read(folder: str | pathlib.Path) -> Predictions:
-  """Reads back what `write` wrote; FileNotFoundError says to evaluate first."""
+  """Reads back what `write` wrote.
+
+  Raises: FileNotFoundError when there is nothing, ValueError when it is damaged.
+  """
   path = pathlib.Path(folder) / "scores.npz"
   if not path.exists():
     raise FileNotFoundError(f"no {path}: run --job=evaluate on that workdir first.")
-  with np.load(path, allow_pickle=False) as data:
-    return Predictions(
-      names=tuple(data["names"].tolist()),
-      labels=data["labels"],
-      scores=data["scores"],
-      class_names=tuple(data["class_names"].tolist()),
-    )
+  try:
+    with np.load(path, allow_pickle=False) as data:
+      found = Predictions(
+        names=tuple(data["names"].tolist()),
+        labels=data["labels"],
+        scores=data["scores"],
+        class_names=tuple(data["class_names"].tolist()),
+      )
+    clips, classes = len(found.names), len(found.class_names)
+    if found.labels.shape != (clips,) or found.scores.shape != (clips, classes):
+      raise ValueError(
+        f"{clips} names, labels {found.labels.shape}, scores {found.scores.shape}"
+      )
+    if not np.isin(found.labels, range(classes)).all():
+      raise ValueError(f"labels beyond the {classes} classes")
+    return found
+  except Exception as e:  # zipfile, zlib and NumPy raise many kinds on damaged files
+    told = " ".join(f"{type(e).__name__}: {e}".split())[:200]
+    raise ValueError(
+      f"{path} is damaged ({told}): run --job=evaluate on that workdir again."
+    ) from e
 
 
 def evaluate(config, workdir: str) -> dict[str, float]:

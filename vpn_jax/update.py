@@ -51,12 +51,17 @@ def make_optimizer(settings, steps_per_epoch: float) -> optax.GradientTransforma
     settings: kind ("sgd" or "adam"), learning_rate, momentum (of SGD), decay_epochs,
       decay_factor, clip_norm (of all gradients together; 0 for none).
     steps_per_epoch: clips divided by the global batch, not rounded.
-  Raises: ValueError for an unknown kind.
+  Raises: ValueError for an unknown kind, or epochs that are no numbers.
   Reading: momentum 0.9; the paper does not name it.
   """
   if settings.kind not in ("sgd", "adam"):
     raise ValueError(
       f"config.optimizer.kind is {settings.kind!r}, expected 'sgd' or 'adam'."
+    )
+  if not all(isinstance(e, (int, float)) for e in settings.decay_epochs):
+    raise ValueError(
+      f"config.optimizer.decay_epochs is {settings.decay_epochs}, expected numbers, "
+      "such as (10,20)."
     )
   boundaries = np.array(
     [round(epoch * steps_per_epoch) for epoch in settings.decay_epochs], np.int32

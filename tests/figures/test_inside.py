@@ -1,6 +1,7 @@
 """Tests of the figures of a network's inner values: attention, joints, maps, t-SNE."""
 
 import dataclasses
+import re
 
 import jax
 import numpy as np
@@ -159,8 +160,10 @@ def test_times_of_heatmaps(drawn):
   assert {"base\n$f$", "vpn\n$f$", "vpn\n$f'$"} <= said
   shown = [axes for axes in figure.axes if axes.images]
   assert len(shown) == 2 * (4 * 2 + 3)  # clips: frames and maps, then channels
-  with pytest.raises(ValueError, match=r"times is \(1\.0,\), expected fractions"):
-    heatmaps.heatmaps(with_settings(drawn.inputs, times=(1.0,)))
+  for wrong in ((1.0,), ("a",), ()):
+    told = re.escape(f"times is {wrong}, expected fractions")
+    with pytest.raises(ValueError, match=told):
+      heatmaps.heatmaps(with_settings(drawn.inputs, times=wrong))
 
 
 def test_frames_are_those_of_the_time(drawn):

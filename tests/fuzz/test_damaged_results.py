@@ -4,9 +4,10 @@ import json
 import zipfile
 
 import made_damage
+import numpy as np
 import pytest
 
-from vpn_jax import serve, tables
+from vpn_jax import evaluate, serve, tables
 from vpn_jax.analysis import curves
 
 ABOUT = {"format": serve.FORMAT, "version": serve.VERSION, "classes": ["a", "b"]}
@@ -90,3 +91,51 @@ def test_metrics(tmp_path_factory):
       assert places.dtype.kind == "i"
 
   damaged()
+
+
+PREDICTIONS = evaluate.Predictions(
+  names=("first", "second", "third"),
+  labels=np.array([0, 1, 1]),
+  scores=np.array([[0.75, 0.25], [0.5, 0.5], [0.25, 0.75]], np.float32),
+  class_names=("sit", "stand"),
+)
+
+
+def test_predictions(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("test")
+  evaluate.write(folder, PREDICTIONS)
+  path = folder / "scores.npz"
+  whole = path.read_bytes()
+
+  @made_damage.fuzz(2.0)
+  def damaged(steps):
+    path.write_bytes(made_damage.apply(whole, steps))
+    got = made_damage.value_or_none(lambda: evaluate.read(folder), "scores.npz")
+    if got is not None:  # every member has a checksum
+      assert (got.names, got.class_names) == (
+        PREDICTIONS.names,
+        PREDICTIONS.class_names,
+      )
+      np.testing.assert_array_equal(got.labels, PREDICTIONS.labels)
+      np.testing.assert_array_equal(got.scores, PREDICTIONS.scores)
+
+  damaged()
+
+
+@pytest.mark.parametrize(
+  ("changed", "told"),
+  [
+    ({"labels": np.array([0, 1, 2])}, "labels beyond the 2 classes"),
+    ({"labels": np.array([0, 1])}, r"3 names, labels \(2,\), scores \(3, 2\)"),
+    ({"scores": np.zeros((3, 3))}, r"3 names, labels \(3,\), scores \(3, 3\)"),
+    ({"names": None}, "KeyError"),
+  ],
+)
+def test_predictions_that_do_not_fit_together(changed, told, tmp_path):
+  evaluate.write(tmp_path, PREDICTIONS)
+  with np.load(tmp_path / "scores.npz") as data:
+    members = {**data, **changed}
+  members = {name: x for name, x in members.items() if x is not None}
+  np.savez(tmp_path / "scores.npz", **members)
+  with pytest.raises(ValueError, match=rf"scores\.npz is damaged \(.*{told}"):
+    evaluate.read(tmp_path)

@@ -76,7 +76,8 @@ def heatmaps(inputs: Inputs) -> tuple[Figure, Iterable[list]]:
   Source: figure 5 (b). Reading: the activated kernels are the channels of largest mean.
   """
   times = tuple(inputs.settings.times)
-  if not times or not all(0 <= t < 1 for t in times):
+  known = all(isinstance(t, (int, float)) for t in times)
+  if not times or not known or not all(0 <= t < 1 for t in times):
     raise ValueError(
       f"config.figures.times is {times}, expected fractions of the clip from 0 to 1, "
       "such as (0.2,0.5,0.8)."

@@ -17,12 +17,14 @@ def count(function, *args) -> int:
   """Operations of one call.
 
   Args:
-    function: of JAX arrays; it is traced, not run.
+    function: of JAX arrays, jitted or not; it is traced, not run.
     args: arrays or `jax.ShapeDtypeStruct`, nested as the function wants them.
   Raises: ValueError for products inside a loop whose length is not known.
   """
+  inner = function.__wrapped__ if isinstance(function, jax.stages.Wrapped) else function
+  anew = lambda *args: inner(*args)  # noqa: E731  # JAX remembers what it traced
   with ops.use_formulation("plain"):
-    return _count(jax.make_jaxpr(function)(*args).jaxpr)
+    return _count(jax.make_jaxpr(anew)(*args).jaxpr)
 
 
 def _count(jaxpr: core.Jaxpr) -> int:

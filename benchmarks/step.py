@@ -9,11 +9,11 @@ programs of a network run in turn, again and again, and a time is the median; on
 them is a product of two matrices, whose rate is the peak that the others are held
 against. GFLOP: multiply-adds x 2 of the plain form (benchmarks/flops.py), also where
 what runs needs fewer. Ready: compiling, or PyTorch's first run. Peak memory is the
-device's; on a CPU the process's, before PyTorch is there.
+device's; on a CPU the process's.
 
---versus=torch runs a twin in PyTorch beside ours: pip install -r
-requirements-benchmark.txt. On a machine with other work its threads wait for each
-other much longer than XLA's do: compare on a quiet one, or with one core for both
+--versus=torch runs a twin in PyTorch beside ours, each in a process of its own: pip
+install -r requirements-benchmark.txt. On a machine with other work its threads wait for
+each other much longer than XLA's do: compare on a quiet one, or with one core for both
 (taskset -c 0, --threads=1).
 """
 
@@ -128,40 +128,6 @@ def _seen(program):
   return program
 
 
-def torch_programs(
-  what: str, config, variables: dict, batch: dict, flops: int, threads: int = 0
-):
-  """The PyTorch twin, eager and compiled; one that does not run says why.
-
-  Args:
-    what: "forward" or "train".
-    config, variables, batch: of our network.
-    flops: of our network, for both.
-    threads: of PyTorch on a CPU; 0 for its own choice.
-  """
-  from benchmarks import timing
-
-  programs = []
-  for name, compiled in (("torch eager", False), ("torch.compile", True)):
-    program = timing.Program(name, None, flops)
-    programs.append(program)
-    try:
-      from benchmarks.twin import training
-
-      training.use_threads(threads)
-      make = {"forward": training.forward, "train": training.train_step}[what]
-      run = make(config, variables, batch, compiled=compiled)
-      began = time.perf_counter()
-      run()
-      program.ready = time.perf_counter() - began
-      program.peak = training.peak_memory_gib(run)
-      program.run = run
-    except Exception as e:  # whatever PyTorch and its compiler raise
-      first = (str(e).strip().splitlines() or ["no message"])[0]
-      program.failed = f"{type(e).__name__}: {first}"
-  return programs
-
-
 def measure(
   config, batch_size: int, *, repeats: int, versus: str = "", threads: int = 0
 ) -> list[dict]:
@@ -172,18 +138,17 @@ def measure(
     batch_size: B.
     repeats: timed runs of every program.
     versus: "torch" for the twin beside it.
-    threads: of PyTorch, see `torch_programs`.
+    threads: of PyTorch, see `apart.torch_program`.
   """
   import jax
 
-  from benchmarks import timing
+  from benchmarks import apart, timing
   from vpn_jax import initial, models, pipeline
 
   settings = pipeline.Settings(**config.data.example)
   model = models.build(config.network, config.model.to_dict())
   variables = initial.fresh(model, settings, jax.random.key(0), JOINTS)
   batch = noise_batch(config, batch_size)
-  # Both of ours come before PyTorch, so that the memory of the process is theirs.
   ours = {
     "forward": forward_program(config, variables, batch),
     "train": train_program(config, variables, batch),
@@ -191,12 +156,13 @@ def measure(
   peaks = timing.peak_programs(config.model.dtype)
   made = []
   for what, program in ours.items():
-    programs = [program]
-    if versus == "torch":
-      work = program.flops
-      programs += torch_programs(what, config, variables, batch, work, threads)
+    programs, twin = [program], (what, config, variables, batch, program.flops)
+    for compiled in (False, True) if versus == "torch" else ():
+      programs.append(apart.torch_program(*twin, compiled=compiled, threads=threads))
     found = timing.rows(programs, peaks, repeats, batch_size)
     made += [{"what": what, **row} for row in found]
+    for twin in programs[1:]:
+      twin.close()
   return made
 
 
@@ -252,7 +218,8 @@ def one(args):
     threads=args.threads,
   )
   lines = [timing.line({"network": args.model, **row}) for row in rows]
-  print(json.dumps({"head": f"{timing.about()}\n\n{timing.head()}", "lines": lines}))
+  about = timing.about(args.versus, args.threads)
+  print(json.dumps({"head": f"{about}\n\n{timing.head()}", "lines": lines}))
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ class Program:
     temporaries: what the compiler plans beside arguments and results, GiB.
     peak: the largest memory that was seen, GiB. Both None where nobody counts.
     failed: why it does not run, "" where it does.
+    close: ends what it holds.
   """
 
   name: str
@@ -56,6 +57,7 @@ class Program:
   temporaries: float | None = None
   peak: float | None = None
   failed: str = ""
+  close: Callable[[], object] = lambda: None
 
 
 def peak_programs(dtype: str) -> list[Program]:
@@ -154,16 +156,21 @@ def line(row: dict) -> str:
   return f"| {' | '.join(cells)} |"
 
 
-def about() -> str:
-  """Hardware, versions, commit and threads of this process, one line."""
+def about(versus: str = "", torch_threads: int = 0) -> str:
+  """Hardware, versions, commit and threads, one line.
+
+  Args:
+    versus: "torch" for what is compared with.
+    torch_threads: that it was told to use; 0 for its own choice.
+  """
   device = jax.devices()[0]
   name = _processor() if device.platform == "cpu" else device.device_kind
   cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
   packages = ["jax", "jaxlib", "flax"]
   threads = f"{cores} cores"
-  if "torch" in sys.modules:
+  if versus == "torch":
     packages.append("torch")
-    threads += f", {sys.modules['torch'].get_num_threads()} threads of PyTorch"
+    threads += f", {torch_threads or 'its own number of'} threads of PyTorch"
   versions = ", ".join(f"{p} {importlib.metadata.version(p)}" for p in packages)
   kept = all(os.environ.get(k) == v for k, v in launch.ALLOCATOR.items())
   return (

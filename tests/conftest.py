@@ -3,12 +3,10 @@
 import os
 import pathlib
 
-# Before jax starts: four devices on the CPU, for the tests of sharding; and code that
-# is not optimised, because most of the time of the tests goes into compiling it.
-os.environ.setdefault(
-  "XLA_FLAGS",
-  "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0",
-)
+import quick_xla
+
+# Before jax starts: four devices on the CPU, for the tests of sharding.
+os.environ.setdefault("XLA_FLAGS", quick_xla.flags(devices=4))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax

@@ -10,6 +10,7 @@ import time
 import jax
 import numpy as np
 import pytest
+import quick_xla
 
 from vpn_jax import checkpoint
 
@@ -27,7 +28,7 @@ def train_small(records, workdir, cache, save_every):
   from vpn_jax import train
 
   # One device, and code that is compiled fast: what counts here is between the steps.
-  os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
+  os.environ["XLA_FLAGS"] = quick_xla.flags(devices=1)
   jax.config.update("jax_compilation_cache_dir", cache)
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
   c = custom.get_config("split,model=pose,size=tiny")

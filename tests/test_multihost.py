@@ -11,6 +11,7 @@ import time
 
 import numpy as np
 import pytest
+import quick_xla
 
 from vpn_jax import checkpoint, interrupt, mesh
 
@@ -41,10 +42,9 @@ def launch(workdir, records, steps, *, processes, stop=None):
   words = [sys.executable, "launch.py", "--config=configs/custom.py:split,model=pose"]
   words += [f"--config.{name}={value}" for name, value in settings.items()]
   words += [f"--workdir={workdir}"]
-  flags = f"--xla_force_host_platform_device_count={4 // processes}"
   environment = {
     **os.environ,
-    "XLA_FLAGS": f"{flags} --xla_backend_optimization_level=0",
+    "XLA_FLAGS": quick_xla.flags(devices=4 // processes),
     "JAX_PLATFORMS": "cpu",
     "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".jax_cache"),
   }

@@ -189,9 +189,12 @@ def _cook_toom_time(conv, x, kernel, steps, outputs):
     phases[i % outputs][:, i // outputs : i // outputs + tiles]
     for i in range(outputs + taps - 1)
   ]
+  # A product, so that its gradient is one: of slices it is a slow sum of padded ones.
+  weight = jnp.array(weight, kernel.dtype)
+  kernel = jnp.tensordot(weight, kernel, 1, precision="highest")
   products = [
-    conv(_combine(row, frames), _combine(column, kernel))
-    for row, column in zip(data, weight, strict=True)
+    conv(_combine(row, frames), transformed)
+    for row, transformed in zip(data, kernel, strict=True)
   ]
   y = jnp.stack([_combine(row, products) for row in result], axis=2)
   return y.reshape(y.shape[0], tiles * outputs, *y.shape[3:])[:, :steps]
@@ -246,11 +249,26 @@ def _polynomial(roots):
   return tuple(c)
 
 
+# Frames of as many rows are convolved over rows as over time; smaller ones gain too
+# little for what it takes to compile them.
+_ROWS = 14
+
+
 def _conv2d(x, kernel, strides, padding):
   """Convolves each frame: [B, T, M, N, Cin], [kh, kw, Cin, Cout]."""
   if kernel.shape[:2] == (1, 1) and padding == ((0, 0), (0, 0)):
     x = x[:, :, :: strides[0], :: strides[1]]
     return lax.dot_general(x, kernel[0, 0], (((4,), (0,)), ((), ())))
+  if kernel.shape[0] > 1 and x.shape[2] >= _ROWS and jnp.finfo(x.dtype).bits >= 32:
+    rows = x.reshape(-1, x.shape[2], 1, *x.shape[3:])  # in place of T, M
+    y = _conv_over_time(
+      _conv2d,
+      rows,
+      kernel[:, None],
+      (strides[0], 1, strides[1]),
+      (padding[0], (0, 0), padding[1]),
+    )
+    return y.reshape(*x.shape[:2], y.shape[1], *y.shape[3:])
   y = _conv2d_frames(x.reshape(-1, *x.shape[2:]), kernel, strides, padding)
   return y.reshape(*x.shape[:2], *y.shape[1:])
 

@@ -17,6 +17,7 @@ JOBS = {
   "predict": "vpn_jax.predict:run",
   "export": "vpn_jax.export:run",
   "figures": "vpn_jax.figures:run",
+  "explain": "vpn_jax.explain:run",
   "report": "vpn_jax.page:run",
   "tables": "vpn_jax.tables:run",
   "sweep": "vpn_jax.sweep:run",

@@ -264,6 +264,10 @@ def recipe(arg: Arg) -> ml_collections.ConfigDict:
     zoom="",  # the first class of the block; "" for the block mixed up most
     zoom_size=10,  # classes of the block
   )
+  c.explain = dict(
+    clips_per_class=5,  # at most, of the test part, spread evenly over it
+    steps=10,  # of the curves over frames; those over joints go joint by joint
+  )
   c.export = dict(
     file="",  # what --job=export writes, such as vpn.zip
     batch=0,  # clips at a time; 0: any number

@@ -104,6 +104,8 @@ class MadeUpClip:
     image_joints: pixels (x, y) of true_pose, float32 [F, 25, 2].
     object_position: pixel of the centre of the object in hand, float32 [F, 2]; NaN
       without one.
+    acting: which joints do the action at each frame: the ends of arms or legs, bool [F,
+      25].
     object_name: what is in hand, or None.
     unused_objects: names of the things that lie about.
   """
@@ -117,6 +119,7 @@ class MadeUpClip:
   true_pose: np.ndarray
   image_joints: np.ndarray
   object_position: np.ndarray
+  acting: np.ndarray
   object_name: str | None
   unused_objects: tuple[str, ...] = ()
 
@@ -204,6 +207,7 @@ def make_clip(seed: int, index: int, settings: Settings = Settings()) -> MadeUpC
     object_position=camera.project(motion.object_centre).astype(np.float32),
     object_name=motion.object_name,
     unused_objects=unused,
+    acting=motion.acting,
   )
 
 

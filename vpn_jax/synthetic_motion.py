@@ -12,6 +12,7 @@ import numpy as np
 
 from vpn_jax.synthetic_body import (
   LEFT,
+  NUM_JOINTS,
   RIGHT,
   SIGN,
   Body,
@@ -21,6 +22,10 @@ from vpn_jax.synthetic_body import (
   skeleton,
   unit,
 )
+
+# Joints beyond the elbow and beyond the knee, by side.
+ARM_ENDS = ((6, 7, 21, 22), (10, 11, 23, 24))
+LEG_ENDS = ((14, 15), (18, 19))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +39,7 @@ class Motion:
     object_centre: [F, 3], NaN when nothing is held.
     object_axes: columns are the object's own x, y, z in the world, [F, 3, 3].
     seat: (x, y, z, yaw) of the chair, or None when standing.
+    acting: which joints do the action: the ends of limbs, bool [F, 25].
   """
 
   joints: np.ndarray
@@ -42,6 +48,7 @@ class Motion:
   object_centre: np.ndarray
   object_axes: np.ndarray
   seat: tuple[float, float, float, float] | None
+  acting: np.ndarray
 
 
 def make_motion(
@@ -66,14 +73,32 @@ def make_motion(
   script = ACTIONS[action]
   t = np.arange(num_frames) / fps
   plan, seat = _at_rest(rng, body, t, may_sit=script.func is not _spring)
+  idle = plan.palm.copy()
   held = script(plan, rng, body, t)
+  acting = _acting(idle, plan.palm, legs=script.func is _spring)
   joints, trunk, head = skeleton(body, plan)
   name, centre, axes = None, np.full((num_frames, 3), np.nan), trunk
   if held is not None:
     name, centre, axes = held
     centre = joints[:, 20] + apply(trunk, centre)
     axes = trunk @ axes
-  return Motion(joints, head, name, centre, axes, seat)
+  return Motion(joints, head, name, centre, axes, seat, acting)
+
+
+def _acting(idle: np.ndarray, palm: np.ndarray, legs: bool) -> np.ndarray:
+  """Joints that a script acts with, told by what it changed.
+
+  Args:
+    idle, palm: `Plan.palm` before and after the script, [2, F, 3].
+    legs: whether both legs act, all the time, whatever the arms do meanwhile.
+  Returns: bool [F, 25], the ends of these legs, or of the arms that are not idle.
+  """
+  acting = np.zeros((palm.shape[1], NUM_JOINTS), bool)
+  ends = LEG_ENDS if legs else ARM_ENDS
+  for side in (LEFT, RIGHT):
+    moved = (idle[side] != palm[side]).any(axis=-1, keepdims=True)
+    acting[:, ends[side]] = moved | legs
+  return acting
 
 
 # ---- helpers of the scripts

@@ -1,10 +1,12 @@
 # make demo   made-up clips -> I3D and VPN trained and compared (2 cores: minutes)
 # make test   lint and every test
 # make test-pose   what needs MediaPipe, in an environment of its own
+# make notebooks   runs the notebooks, in an environment of their own
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 POSE_VENV := .venv-pose
+NOTEBOOK_VENV := .venv-notebooks
 DEMO := runs/demo
 # As launch.py does for itself: keep the large buffers of a step (glibc).
 export MALLOC_ARENA_MAX = 1
@@ -12,7 +14,7 @@ export MALLOC_MMAP_MAX_ = 0
 export MALLOC_TRIM_THRESHOLD_ = 68719476736
 export MALLOC_TOP_PAD_ = 67108864
 
-.PHONY: demo test test-pose lint clean
+.PHONY: demo test test-pose notebooks lint clean
 
 $(VENV)/ready: requirements.txt requirements-dev.txt
 	$(PYTHON) -m venv $(VENV)
@@ -43,9 +45,18 @@ $(POSE_VENV)/ready: requirements.txt requirements-dev.txt requirements-pose.txt
 test-pose: $(POSE_VENV)/ready
 	$(POSE_VENV)/bin/python -m pytest -rs tests/raw/test_estimate.py tests/test_own_videos.py
 
+$(NOTEBOOK_VENV)/ready: requirements.txt requirements-notebooks.txt
+	$(PYTHON) -m venv $(NOTEBOOK_VENV)
+	$(NOTEBOOK_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  -r requirements-notebooks.txt
+	touch $@
+
+notebooks: $(NOTEBOOK_VENV)/ready
+	$(NOTEBOOK_VENV)/bin/python notebooks/execute.py
+
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 clean:
-	rm -rf $(VENV) $(POSE_VENV) $(DEMO) .jax_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(POSE_VENV) $(NOTEBOOK_VENV) $(DEMO) runs/notebooks .jax_cache .pytest_cache .ruff_cache

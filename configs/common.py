@@ -241,7 +241,7 @@ def recipe(arg: Arg) -> ml_collections.ConfigDict:
     dry_run=False,
   )
   c.predict = dict(
-    video="",
+    video="",  # a file, the number of a webcam, or a stream: rtsp://..., http://...
     pose="",  # skeleton file, npz with `world` and `image`, or "mediapipe"
     pose_model="",  # pose_landmarker_full.task, for "mediapipe"
     boxes="",  # detections, for a network trained on such crops
@@ -251,6 +251,7 @@ def recipe(arg: Arg) -> ml_collections.ConfigDict:
     max_windows=0,  # 0: the whole video
     short_side=256,  # pixels; without a workdir
     json="",
+    timeline="",  # .png: the classes over time
     overlay="",  # .mp4
   )
   c.figures = dict(  # docs/figures.md says which figure takes which

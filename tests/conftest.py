@@ -53,6 +53,14 @@ def noise_records(tmp_path_factory):
   return folder
 
 
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory):
+  """Folder of two videos with joints, and of networks for them; see `made_clips`."""
+  import made_clips
+
+  return made_clips.make(tmp_path_factory.mktemp("clips"))
+
+
 @pytest.fixture
 def plain_operations():
   """The plain operations, which compile faster; `test_ops` compares the two forms."""

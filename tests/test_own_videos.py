@@ -61,7 +61,11 @@ def test_three_commands(shared, tmp_path):
   printed = launch(
     tmp_path, config, "--workdir=runs/my", "--job=predict",
     f"--config.predict.video={film}", "--config.predict.pose=mediapipe",
-    f"--config.predict.pose_model={model}",
+    f"--config.predict.pose_model={model}", "--config.predict.timeline=x.png",
+    "--config.predict.overlay=x.mp4",
   )  # fmt: skip
-  assert "frames" in printed
+  assert "frames/s end to end" in printed
+  assert "pose" in printed.splitlines()[-1]
+  assert (tmp_path / "x.png").exists()
+  assert (tmp_path / "x.mp4").exists()
   assert any(label in printed for label in LABELS)

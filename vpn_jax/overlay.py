@@ -3,16 +3,16 @@
 Frames are uint8 RGB [H, W, 3]; every function returns new ones.
 """
 
-import itertools
-from collections.abc import Iterator
+import pathlib
 
 import cv2
 import numpy as np
 
-from vpn_jax import crop, records, video
+from vpn_jax import crop, records, video, windows
 
 LEFT, RIGHT, MIDDLE = (86, 180, 233), (240, 228, 66), (255, 255, 255)
 FILM_SIDES = 480, 960  # pixels; the longer side is brought between them
+SHOWN = 3  # classes below a film
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
@@ -49,15 +49,25 @@ def draw_heat(
   place = np.array(  # of the middle of a cell
     [[across, 0, left + (across - 1) / 2], [0, down, top + (down - 1) / 2]]
   )
-  x = cv2.warpAffine(x, place, (width, height), borderMode=cv2.BORDER_REPLICATE)
-  rows, columns = np.arange(height)[:, None] + 0.5, np.arange(width) + 0.5
-  inside = (rows > top) & (rows < bottom) & (columns > left) & (columns < right)
-  place = np.uint8(255 * (0.4 + 0.6 * x))  # from red to yellow, without the black
-  color = cv2.applyColorMap(place, cv2.COLORMAP_INFERNO)[..., ::-1]
-  gray = cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY)[..., None]
-  opacity = 0.65 * x[..., None]
-  mixed = (1 - opacity) * gray.astype(np.float32) + opacity * color.astype(np.float32)
-  return np.where(inside[..., None], np.uint8(np.rint(mixed)), frame)
+  # Only pixels whose middle lies in the box.
+  x0, y0 = max(0, int(np.floor(left + 0.5))), max(0, int(np.floor(top + 0.5)))
+  x1, y1 = (
+    min(width, int(np.ceil(right - 0.5))),
+    min(height, int(np.ceil(bottom - 0.5))),
+  )
+  if x0 >= x1 or y0 >= y1:
+    return frame.copy()
+  place[:, 2] -= x0, y0
+  x = cv2.warpAffine(x, place, (x1 - x0, y1 - y0), borderMode=cv2.BORDER_REPLICATE)
+  shade = np.uint8(255 * (0.4 + 0.6 * x))  # from red to yellow, without the black
+  color = cv2.applyColorMap(shade, cv2.COLORMAP_INFERNO)
+  color = cv2.cvtColor(color, cv2.COLOR_BGR2RGB)
+  gray = cv2.cvtColor(np.ascontiguousarray(frame[y0:y1, x0:x1]), cv2.COLOR_RGB2GRAY)
+  gray = cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB)
+  opacity = 0.65 * x
+  drawn = frame.copy()
+  drawn[y0:y1, x0:x1] = cv2.blendLinear(gray, color, 1 - opacity, opacity)
+  return drawn
 
 
 def draw_skeleton(
@@ -88,12 +98,17 @@ def draw_skeleton(
   return frame
 
 
-def draw_scores(frame: np.ndarray, ranked: list[tuple[str, float]]) -> np.ndarray:
-  """Writes classes with their scores and a bar each below the frame, on black."""
+def draw_scores(
+  frame: np.ndarray, ranked: list[tuple[str, float]], rows: int = 0
+) -> np.ndarray:
+  """Writes classes with their scores and a bar each below the frame, on black.
+
+  There is room for `rows` of them where they are fewer.
+  """
   height, width = frame.shape[:2]
   line = max(12, round(height / 18))
   scale = line / 34
-  strip = np.zeros((line * len(ranked) + line // 2, width, 3), np.uint8)
+  strip = np.zeros((line * max(rows, len(ranked)) + line // 2, width, 3), np.uint8)
   for row, (name, score) in enumerate(ranked):
     bottom = line * (row + 1)
     end = round(width * float(np.clip(score, 0, 1)))
@@ -104,36 +119,84 @@ def draw_scores(frame: np.ndarray, ranked: list[tuple[str, float]]) -> np.ndarra
   return np.concatenate([frame, strip])
 
 
-def film_frames(film: str, result, skeleton) -> Iterator[np.ndarray]:
-  """The video with skeleton, attention in the crop, and the top 3 below.
+class Film:
+  """The video with skeleton, attention in the crop, and the top 3 below; for `with`.
 
-  A frame shows the window whose middle is nearest.
-
-  Args:
-    film: path of the video.
-    result: its `predict.Result`.
-    skeleton: of the poses in its record; None when it has no record.
+  Written as the windows come: a frame shows the window whose middle is nearest. Cold
+  and hot compare the windows so far.
   """
-  middles = np.array([(w.first + w.last) / 2 for w in result.windows])
-  maps = [w.attention for w in result.windows if w.attention is not None]
-  span = heat_range(np.stack(maps)) if maps else None
-  record = result.record
-  if record is not None:
-    side = records.frame_side(record.frames[0])
-    joints = crop.from_crop(record.image_joints, record.boxes, side)
-  frames = itertools.islice(video.read_frames(film, threads=0), result.num_frames)
-  for t, frame in enumerate(frames):
-    window = result.windows[int(np.argmin(abs(middles - t)))]
-    scale = float(np.clip(max(frame.shape[:2]), *FILM_SIDES) / max(frame.shape[:2]))
-    if scale != 1:
-      how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-      frame = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=how)
-    if window.attention is not None:
-      steps = len(window.attention)
-      step = (t - window.first) * steps // (window.last + 1 - window.first)
-      heat = window.attention[int(np.clip(step, 0, steps - 1))]
-      box = tuple(scale * float(v) for v in record.boxes[t])
-      frame = draw_heat(frame, heat, span, box)
-    if record is not None:
-      frame = draw_skeleton(frame, scale * joints[t], skeleton)
-    yield draw_scores(frame, result.ranked(3, window.scores))
+
+  def __init__(self, path: str, fps: float, viewer, held: windows.Held):
+    """Opens nothing before the first frame.
+
+    Args:
+      path: of the film, .mp4, .avi or .mkv.
+      fps: frames a second.
+      viewer: a `predict.Viewer`, for its skeleton, stride and number of classes.
+      held: the frames of the last window.
+    """
+    pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
+    self._writer = video.Writer(path, fps)
+    self._held, self._skeleton, self._stride = held, viewer.skeleton, viewer.stride
+    self._rows = min(SHOWN, len(viewer.class_names))
+    self._span: tuple[float, float] | None = None  # of all attention so far
+    self._last = None
+
+  @property
+  def count(self) -> int:
+    """Frames written."""
+    return self._writer.count
+
+  def __enter__(self) -> "Film":
+    return self
+
+  def __exit__(self, *error) -> None:
+    self._writer.__exit__(*error)
+
+  def show(
+    self,
+    part: windows.Part,
+    ranked: list[tuple[str, float]] = (),
+    attention: np.ndarray | None = None,
+  ) -> None:
+    """Takes the next window: writes its frames that are not nearer to one to come.
+
+    Args:
+      part: still in `held`.
+      ranked: its best classes and their scores; none where nobody was seen.
+      attention: A_ST, float [T, M, N].
+    """
+    if attention is not None:
+      low, high = float(attention.min()), float(attention.max())
+      if self._span:
+        low, high = min(low, self._span[0]), max(high, self._span[1])
+      self._span = low, high
+    joints = None
+    if part.record is not None:
+      side = records.frame_side(part.record.frames[0])
+      joints = crop.from_crop(part.record.image_joints, part.record.boxes, side)
+    self._last = part, joints, ranked, attention
+    self._write(min(part.end, (part.first + part.end + self._stride) // 2))
+
+  def finish(self) -> None:
+    """Writes what is left of the last window."""
+    if self._last:
+      self._write(self._last[0].end)
+
+  def _write(self, end: int) -> None:
+    part, joints, ranked, attention = self._last
+    for t in range(self.count, end):
+      frame = self._held[t]
+      scale = float(np.clip(max(frame.shape[:2]), *FILM_SIDES) / max(frame.shape[:2]))
+      if scale != 1:
+        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        frame = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=how)
+      if attention is not None:
+        (first, last), steps = part.shown, len(attention)
+        step = (t - first) * steps // (last + 1 - first)
+        heat = attention[int(np.clip(step, 0, steps - 1))]
+        box = tuple(scale * float(v) for v in part.record.boxes[t - part.first])
+        frame = draw_heat(frame, heat, heat_range(np.array(self._span)), box)
+      if joints is not None:
+        frame = draw_skeleton(frame, scale * joints[t - part.first], self._skeleton)
+      self._writer.add(draw_scores(frame, ranked, self._rows))

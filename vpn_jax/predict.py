@@ -1,29 +1,61 @@
-"""A video of your own -> its best classes: printed, as json, and drawn over the video.
+"""A video of your own -> its best classes: printed, as json, as a picture, as a film.
 
-With a workdir, the network trained there looks at a video and its poses, prepared by
-the very steps that prepared its records. Without one, I3D with its Kinetics weights
-looks at any video.
+With a workdir, the network trained there looks at a video and its poses (`posed.py`).
+Without one, I3D with its Kinetics weights looks at any video (`kinetics.py`). The video
+may be a file, a webcam or a stream, of any length: it plays once, window by window.
 """
 
-import collections
+import contextlib
 import dataclasses
 import itertools
 import json
 import pathlib
-import time
 from collections.abc import Iterator
+from typing import Protocol
 
-import cv2
-import jax
 import numpy as np
 
-from vpn_jax import overlay, pipeline, records, trained, video
-from vpn_jax.models import i3d, pretrained
+from vpn_jax import (
+  interrupt,
+  kinetics,
+  overlay,
+  posed,
+  skeletons,
+  source,
+  speed,
+  trained,
+  windows,
+)
 from vpn_jax.raw import BadClip
 
-KINETICS_FRAMES = 64  # of a window
-KINETICS_CROP = 224 / 256  # side of the centre crop, of the short side
-SHORTEST = 16  # frames; a shorter video repeats until it has as many
+
+class Viewer(Protocol):
+  """A network that looks at videos.
+
+  Attributes:
+    network: which one, in words.
+    combined: how scores of windows become those of a video: "mean" or "max".
+    class_names: K of them.
+    skeleton: of the poses; None for a network of frames alone.
+    length, stride: of a window and between their starts, frames.
+  """
+
+  network: str
+  combined: str
+  class_names: tuple[str, ...]
+  skeleton: skeletons.Skeleton | None
+  length: int
+  stride: int
+
+  def parts(
+    self, film: source.Source, held: windows.Held | None
+  ) -> Iterator[windows.Part]:
+    """Plays a video and gives its windows; their frames are in `held` meanwhile."""
+    ...
+
+  def look(self, batch) -> tuple[np.ndarray, np.ndarray | None]:
+    """Softmax float32 [K] of a part's batch, and A_ST [T, M, N] or None."""
+    ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,15 +63,15 @@ class Window:
   """A stretch of the video and what the network says about it.
 
   Attributes:
-    first, last: frames of the video, both inclusive.
+    first, last: frames of the video that the network saw, both inclusive.
+    part: frames that the window stands for, end exclusive.
     scores: softmax, float32 [K].
-    attention: A_ST, float32 [T, M, N]; None for a network without.
   """
 
   first: int
   last: int
+  part: tuple[int, int]
   scores: np.ndarray
-  attention: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,272 +79,220 @@ class Result:
   """Scores of a whole video.
 
   Attributes:
-    network: which one, in words.
-    combined: how the windows became one: "mean" or "max" of their softmax.
-    class_names: K of them.
+    film: its name.
+    network, combined, class_names: of the `Viewer`.
     scores: float32 [K]; a maximum over windows need not sum to 1.
     windows: in order, at least one.
-    num_frames: of the video, as far as it was read.
+    left_out: how many more windows there were, in which nobody was seen.
+    num_frames: of the video, as far as the windows reach.
     fps: frames a second.
-    record: the prepared clip; None for Kinetics.
   """
 
+  film: str
   network: str
   combined: str
   class_names: tuple[str, ...]
   scores: np.ndarray
   windows: tuple[Window, ...]
+  left_out: int
   num_frames: int
   fps: float
-  record: records.Record | None = None
 
-  def ranked(self, top: int, scores: np.ndarray | None = None):
-    """The best `top` classes as (name, score), best first; of the video if None."""
-    scores = self.scores if scores is None else scores
-    order = np.argsort(-scores, kind="stable")[:top]
-    return [(self.class_names[k], float(scores[k])) for k in order]
+  def ranked(self, top: int) -> list[tuple[str, float]]:
+    """The best `top` classes as (name, score), best first."""
+    return ranked(self.class_names, self.scores, top)
 
 
-# Kinetics: any video, frames alone.
+def ranked(class_names, scores: np.ndarray, top: int) -> list[tuple[str, float]]:
+  """The best `top` classes as (name, score), best first."""
+  order = np.argsort(-scores, kind="stable")[:top]
+  return [(class_names[k], float(scores[k])) for k in order]
 
 
-def kinetics_frame(frame: np.ndarray, short_side: int) -> np.ndarray:
-  """Resizes the short side of a frame and cuts its centre, uint8 [side, side, 3].
-
-  The side is 7/8 of the short side: 224 for 256, as I3D was tested.
-  """
-  height, width = frame.shape[:2]
-  scale = short_side / min(height, width)
-  size = max(short_side, round(width * scale)), max(short_side, round(height * scale))
-  how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-  frame = cv2.resize(frame, size, interpolation=how)
-  side = round(short_side * KINETICS_CROP)
-  top, left = (frame.shape[0] - side) // 2, (frame.shape[1] - side) // 2
-  return frame[top : top + side, left : left + side]
-
-
-def stream_windows(
-  frames: Iterator[np.ndarray], length: int, stride: int
-) -> Iterator[tuple[int, np.ndarray]]:
-  """Cuts a stream into windows; never holds more than one of them.
-
-  Every frame is in a window: the last one ends with the stream, and overlaps the one
-  before where the rest is too short. A stream shorter than a window is one window, and
-  repeats when it is shorter than `SHORTEST`.
-
-  Args:
-    frames: arrays of one shape.
-    length: frames of a window.
-    stride: frames from one start to the next, 1 to `length`.
-  Yields: (first frame, frames [length or fewer, ...]).
-  """
-  held, count, fresh = collections.deque(maxlen=length), 0, 0
-  for frame in frames:
-    held.append(frame)
-    count, fresh = count + 1, fresh + 1
-    if count == length or (count > length and fresh == stride):
-      yield count - length, np.stack(held)
-      fresh = 0
-  if fresh:
-    window = np.stack(held)
-    if len(window) < min(length, SHORTEST):
-      window = window[np.arange(min(length, SHORTEST)) % len(window)]
-    yield count - len(held), window
-
-
-def load_kinetics():
-  """I3D with its published weights: (model, variables)."""
-  variables, _ = pretrained.load_i3d()
-  return i3d.KineticsI3D(), variables
-
-
-def kinetics(settings) -> Result:
-  """Scores `settings.video` by I3D on 400 classes; see `config.predict`."""
-  length = KINETICS_FRAMES
-  stride = settings.window_stride or length
-  if not 1 <= stride <= length or settings.short_side < 32:
-    raise ValueError(
-      f"config.predict has window_stride {stride} and short_side "
-      f"{settings.short_side}, expected 1 to {length} and at least 32."
-    )
-  if settings.pose:
-    raise ValueError(
-      "config.predict.pose is set, but I3D on Kinetics takes no pose: add --workdir="
-      "<a trained run>, or leave the pose out."
-    )
-  header = video.probe(settings.video)
-  model, variables = load_kinetics()
-  variables = jax.device_put(variables)
-
-  @jax.jit
-  def forward(variables, frames):
-    logits, _ = model.apply(variables, i3d.normalize_frames(frames))
-    return jax.nn.softmax(logits, axis=-1)[0]
-
-  count, windows = 0, []
-
-  def frames():
-    nonlocal count
-    for frame in video.read_frames(settings.video, threads=0):
-      count += 1
-      yield kinetics_frame(frame, settings.short_side)
-
-  cut = stream_windows(frames(), length, stride)
-  for first, window in itertools.islice(cut, settings.max_windows or None):
-    scores = np.asarray(forward(variables, window[None]))
-    last = min(first + len(window), count) - 1  # a short video repeats
-    windows.append(Window(first, last, scores))
-  scores = np.mean([w.scores for w in windows], axis=0, dtype=np.float32)
-  names = tuple(pretrained.kinetics_class_names())[: len(scores)]
-  return Result(
-    "I3D, Kinetics-400", "mean", names, scores, tuple(windows), count, header.fps
-  )
-
-
-# A trained network: video and poses.
-
-
-def spans(available: int, num_frames: int, stride: int) -> list[tuple[int, int]]:
-  """Parts of a long video that are scored one by one: (first, end), end exclusive.
-
-  A part has as many frames as the network's window spans, 2F. A video with less than
-  two of them is one part, whole, so that it is seen as evaluation sees a clip. What is
-  left over is divided between both ends.
-
-  Args:
-    available: frames of the video.
-    num_frames: F.
-    stride: from one part to the next, frames; 0 for 2F.
-  """
-  span = 2 * num_frames
-  stride = stride or span
-  count = 1 + max(0, available - span) // stride
-  if count == 1:
-    return [(0, available)]
-  start = (available - span - (count - 1) * stride) // 2
-  return [(start + i * stride, start + i * stride + span) for i in range(count)]
-
-
-def score_record(
-  network: trained.Trained,
-  record: records.Record,
-  stride: int = 0,
+def watch(
+  viewer: Viewer,
+  film: source.Source,
+  held: windows.Held | None = None,
+  drawn: overlay.Film | None = None,
+  *,
   max_windows: int = 0,
+  clock: speed.Clock | None = None,
 ) -> Result:
-  """Scores a record window by window, and takes the maximum over them (section 4.1).
+  """Plays a video to its end, or for so many windows, and combines their scores.
 
-  Windows in which nobody was seen are left out where the network takes poses.
+  Of all windows only the scores are kept. Those of a live source are printed as they
+  come, a line each.
+
+  Args:
+    viewer: who looks.
+    film: at what.
+    held: room for the frames of a window, as the viewer needs it.
+    drawn: a film that shows `held` with the scores.
+    max_windows: 0 for all.
+    clock: of the stage "draw".
+  Raises: BadClip for damage, and when there is no window to look at.
   """
-  settings, windows = network.settings, []
-  parts = spans(len(record.frames), settings.num_frames, stride)
-  if network.uses_pose:
-    seen = np.isfinite(record.pose[:, 0]).all(axis=-1).any(axis=-1)
-    parts = [p for p in parts if seen[slice(*p)].any()]
-  for first, end in parts[: max_windows or None]:
-    part = records.cut(record, first, end)
-    shown = pipeline.frame_window(end - first, settings.num_frames, None)
-    batch = pipeline.example(part, settings, network.skeleton, None)
-    batch = {k: v[None] for k, v in batch.items() if k != "label"}
-    scores, out = jax.device_get(network.forward(network.variables, batch))
-    attention = out["attention"][0] if "attention" in out else None
-    windows.append(
-      Window(first + int(shown.min()), first + int(shown.max()), scores[0], attention)
-    )
+  clock = clock or speed.Clock()
+  seen, lost, end, reason = [], 0, 0, "it ended before the first frame"
+  with contextlib.closing(viewer.parts(film, held)) as parts:
+    for part in parts:
+      end, best, attention = part.end, [], None
+      if part.batch is None:
+        lost, reason = lost + 1, part.reason
+      else:
+        scores, attention = viewer.look(part.batch)
+        seen.append(Window(*part.shown, (part.first, part.end), scores))
+        best = ranked(viewer.class_names, scores, overlay.SHOWN)
+      if film.live:
+        said = f"{best[0][1]:.4f}  {best[0][0]}" if best else f"left out: {reason}"
+        times = f"{part.first / film.fps:9.1f} to {part.end / film.fps:.1f} s"
+        print(f"{times}  {said}", flush=True)
+      if drawn is not None:
+        with clock.stage("draw"):
+          drawn.show(part, best, attention)
+      if len(seen) == max_windows > 0:
+        break
+  if not seen:
+    raise BadClip(reason + (f", nor in the {lost - 1} windows before") * (lost > 1))
+  if drawn is not None:
+    with clock.stage("draw"):
+      drawn.finish()
+  scores = np.stack([w.scores for w in seen])
   return Result(
-    network=f"{network.workdir}, step {network.step}",
-    combined="max",
-    class_names=network.provenance.class_names,
-    scores=np.max([w.scores for w in windows], axis=0),
-    windows=tuple(windows),
-    num_frames=len(record.frames),
-    fps=record.fps,
-    record=record,
+    film=film.name,
+    network=viewer.network,
+    combined=viewer.combined,
+    class_names=viewer.class_names,
+    scores=scores.max(axis=0) if viewer.combined == "max" else scores.mean(axis=0),
+    windows=tuple(seen),
+    left_out=lost,
+    num_frames=end,
+    fps=film.fps,
   )
 
 
 # What comes out.
 
 
-def write_json(path: str, film: str, result: Result, top: int) -> None:
-  """Writes video, network, the best classes, and the best class of each window."""
+def write_json(path: str, result: Result, top: int, rates: dict) -> None:
+  """Writes video, network, the best classes, and the best class of each window.
+
+  Args:
+    top: how many classes.
+    rates: a `speed.Clock.summary`.
+  """
 
   def entries(pairs):
     return [{"class": name, "score": round(score, 6)} for name, score in pairs]
 
   content = {
-    "video": film,
+    "video": result.film,
     "network": result.network,
     "frames": result.num_frames,
     "fps": result.fps,
     "combined": result.combined,
     "top": entries(result.ranked(top)),
     "windows": [
-      {"first": w.first, "last": w.last, **entries(result.ranked(1, w.scores))[0]}
+      {
+        "first": w.first,
+        "last": w.last,
+        **entries(ranked(result.class_names, w.scores, 1))[0],
+      }
       for w in result.windows
     ],
+    "speed": rates,
   }
   pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
   pathlib.Path(path).write_text(json.dumps(content, indent=1) + "\n")
 
 
+def write_timeline(path: str, result: Result) -> None:
+  """Draws the classes over time; see `figures.timeline`."""
+  from vpn_jax.figures import style, timeline  # later in the list of modules
+
+  pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
+  figure = timeline.timeline(result)
+  figure.savefig(path, dpi=style.DPI, facecolor="white")
+
+
 def run(config, workdir: str = "") -> None:
-  """The job "predict": prints the best classes; json and film where asked for."""
-  began, settings = time.monotonic(), config.predict
-  film, top = settings.video, settings.top
+  """The job "predict": prints the best classes; json and pictures where asked for."""
+  settings, clock = config.predict, speed.Clock()
   _check(settings)
   try:
-    if workdir:
-      network = trained.load(workdir)
-      skeleton = network.skeleton
-      record = trained.make_record(
-        network,
-        film,
-        settings.pose,
-        settings.image_units,
-        pose_model=settings.pose_model,
-        boxes=settings.boxes,
+    with contextlib.ExitStack() as stack:
+      with clock.stage("load"):
+        if workdir:
+          viewer = posed.Viewer(trained.load(workdir), settings, clock)
+        else:
+          viewer = kinetics.Viewer(settings, clock)
+        film = source.open_source(settings.video)
+      frames = clock.each("decode", film.frames)
+      if film.live:
+        asked = stack.enter_context(interrupt.Requests())
+        frames = itertools.takewhile(lambda _: not asked.arrived(), frames)
+        print(f"{film.name}, {film.fps:g} frames/s: windows as they come; Ctrl-C ends")
+      film = dataclasses.replace(film, frames=frames)
+      held = drawn = None
+      if workdir or settings.overlay:
+        held = stack.enter_context(windows.Held(viewer.length + viewer.stride))
+      if settings.overlay:
+        drawn = overlay.Film(settings.overlay, film.fps, viewer, held)
+        stack.enter_context(drawn)
+      result = watch(
+        viewer, film, held, drawn, max_windows=settings.max_windows, clock=clock
       )
-      result = score_record(
-        network, record, settings.window_stride, settings.max_windows
-      )
-    else:
-      skeleton, result = None, kinetics(settings)
   except BadClip as e:
-    raise ValueError(f"{film}: {e}: give a video that plays.") from e
+    if workdir:
+      files = " and ".join(filter(None, (source.public(settings.video), settings.pose)))
+      remedy = "Give a video and poses that belong together, one pose a frame."
+      raise ValueError(f"{files}: {e}. {remedy}") from e
+    name = source.public(settings.video)
+    raise ValueError(f"{name}: {e}: give a video that plays.") from e
+  _report(settings, result, drawn, clock.summary(result.num_frames))
+
+
+def _report(settings, result: Result, drawn, rates: dict) -> None:
+  left_out = f", {result.left_out} left out" if result.left_out else ""
   print(
-    f"{film}: {result.num_frames} frames ({result.num_frames / result.fps:.1f} s), "
-    f"{len(result.windows)} window(s), {result.combined} of their scores; "
-    f"{result.network}; {time.monotonic() - began:.1f} s"
+    f"{result.film}: {result.num_frames} frames "
+    f"({result.num_frames / result.fps:.1f} s), {len(result.windows)} window(s)"
+    f"{left_out}, {result.combined} of their scores; {result.network}"
   )
-  for rank, (name, score) in enumerate(result.ranked(top), 1):
+  for rank, (name, score) in enumerate(result.ranked(settings.top), 1):
     print(f"{rank:3d}  {score:.4f}  {name}")
   if settings.json:
-    write_json(settings.json, film, result, top)
+    write_json(settings.json, result, settings.top, rates)
     print(f"wrote {settings.json}")
-  if settings.overlay:
-    pathlib.Path(settings.overlay).parent.mkdir(parents=True, exist_ok=True)
-    frames = overlay.film_frames(film, result, skeleton)
-    count = video.write_video(settings.overlay, frames, result.fps)
-    print(f"wrote {settings.overlay}, {count} frames")
+  if settings.timeline:
+    write_timeline(settings.timeline, result)
+    print(f"wrote {settings.timeline}")
+  if drawn is not None:
+    print(f"wrote {settings.overlay}, {drawn.count} frames")
+  print(speed.in_words(rates, result.num_frames))
 
 
 def _check(settings) -> None:
   """What can be told from `config.predict` alone, before anything is loaded."""
   if not settings.video:
     raise FileNotFoundError(
-      "config.predict.video is not set: add --config.predict.video=<a video file>."
+      "config.predict.video is not set: add --config.predict.video=<a video file, the "
+      "number of a webcam or the address of a stream>."
     )
-  if not pathlib.Path(settings.video).is_file():
+  if not source.is_live(settings.video) and not pathlib.Path(settings.video).is_file():
     raise FileNotFoundError(
-      f"no file {settings.video}: config.predict.video is a video file."
+      f"no file {settings.video}: config.predict.video is a video file, the number of "
+      "a webcam or the address of a stream."
     )
   for name, least in (("top", 1), ("window_stride", 0), ("max_windows", 0)):
     if settings[name] < least:
       raise ValueError(
         f"config.predict.{name} is {settings[name]}, expected {least} or more."
       )
-  if settings.overlay and not settings.overlay.endswith((".mp4", ".avi", ".mkv")):
-    raise ValueError(
-      f"config.predict.overlay is {settings.overlay}, expected a name that ends in "
-      ".mp4, .avi or .mkv."
-    )
+  endings = {"overlay": (".mp4", ".avi", ".mkv"), "timeline": (".png", ".pdf", ".svg")}
+  for name, known in endings.items():
+    if settings[name] and not settings[name].endswith(known):
+      raise ValueError(
+        f"config.predict.{name} is {settings[name]}, expected a name that ends in "
+        f"{', '.join(known[:-1])} or {known[-1]}."
+      )

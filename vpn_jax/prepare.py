@@ -502,7 +502,7 @@ def make_record(
   boxes, blobs = None, records.Spool(folder)
   for t, frame in enumerate(opened.frames()):
     if t == most:
-      raise BadClip(_lengths(len(pose), f"more than {most}"))
+      raise BadClip(lengths(len(pose), f"more than {most}"))
     if boxes is None:
       height, width = frame.shape[:2]
       boxes = crop.clip_boxes(recipe, points, width, height)
@@ -512,7 +512,7 @@ def make_record(
     raise BadClip("the video holds no frame")
   common = min(len(pose), len(blobs))
   if common < (1 - LENGTH_TOLERANCE) * max(len(pose), len(blobs)):
-    raise BadClip(_lengths(len(pose), len(blobs)))
+    raise BadClip(lengths(len(pose), len(blobs)))
   blobs.truncate(common)
   filled = fill_gaps(pose)[:common]
   seen = np.isfinite(pose[:common]).all(axis=-1)
@@ -550,7 +550,8 @@ def _crop_points(opened: raw.RawClip, kind: str) -> np.ndarray:
   return opened.image_joints
 
 
-def _lengths(poses: int, frames: int | str) -> str:
+def lengths(poses: int, frames: int | str) -> str:
+  """Why poses and video are no pair; see LENGTH_TOLERANCE."""
   return (
     f"{poses} poses but {frames} video frames, expected a difference of at most "
     f"{LENGTH_TOLERANCE:.0%}"

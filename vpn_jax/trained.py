@@ -2,16 +2,14 @@
 
 import dataclasses
 import functools
-import pathlib
 from collections.abc import Callable
 
 import jax
 from flax import linen as nn
 
-from vpn_jax import checkpoint, crop, models, pipeline, prepare, records, skeletons
+from vpn_jax import checkpoint, models, pipeline, skeletons
 from vpn_jax.models import fold
 from vpn_jax.provenance import Provenance
-from vpn_jax.raw import BadClip, Clip, detections, estimate, single
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,76 +96,3 @@ def load(workdir: str) -> Trained:
     has_attention=config["model"].get("attention", "none") != "none",
     forward=jax.jit(functools.partial(look, model)),
   )
-
-
-def make_record(
-  trained: Trained,
-  film: str,
-  pose: str,
-  image_units: str,
-  *,
-  pose_model: str = "",
-  boxes: str = "",
-) -> records.Record:
-  """The video as a record of the network's own recipe.
-
-  Args:
-    film: path of the video.
-    pose: path of its poses; "mediapipe" to estimate them; "" when the network does
-      without.
-    image_units: see `single.Single`.
-    pose_model: MediaPipe's bundle, where it is asked for.
-    boxes: path of detections, or "mediapipe", for a network whose records were cut out
-      by detections; the name of the clip is that of the film without its ending.
-  Raises: ValueError or FileNotFoundError that says what is wrong with which file.
-  """
-  recipe = trained.provenance.crop
-  lacking = {*crop.recipe(), "jpeg_quality"} - recipe.keys()
-  if lacking or recipe.get("version") != crop.VERSION:
-    raise ValueError(
-      f"the crop recipe of {trained.workdir} is {recipe}, expected version "
-      f"{crop.VERSION}"
-      + (f" with {sorted(lacking)}" if lacking else "")
-      + ": use the version of the code that trained it, or train again."
-    )
-  crops, boxed = recipe["kind"] == "joints", recipe["kind"] == "boxes"
-  if boxed and not boxes:
-    raise FileNotFoundError(
-      f"the network in {trained.workdir} sees a crop around detections, and "
-      "config.predict.boxes is not set: give a file as vpn_jax/raw/detections.py "
-      "describes, or mediapipe."
-    )
-  if not pose and (trained.uses_pose or crops):
-    why = "takes poses" if trained.uses_pose else "sees a crop around the person"
-    raise FileNotFoundError(
-      f"the network in {trained.workdir} {why}, and config.predict.pose is not set: "
-      "give the dataset's own skeleton file, or an npz with `world` [T, J, 3] and "
-      f"`image` [T, J, 2] of the {trained.skeleton.num_joints} joints of "
-      f"{trained.skeleton.name}."
-    )
-  estimated = pose == "mediapipe"
-  if estimated and trained.skeleton.name != estimate.SKELETON:
-    raise ValueError(
-      f"config.predict.pose is mediapipe, whose joints are {estimate.SKELETON}; the "
-      f"network in {trained.workdir} was trained on {trained.skeleton.name}: give "
-      "poses of these joints."
-    )
-  if pose and not estimated and not pathlib.Path(pose).is_file():
-    raise FileNotFoundError(
-      f"no file {pose}: config.predict.pose is a skeleton or npz file, or mediapipe."
-    )
-  dataset = single.Single(trained.skeleton, image_units, needs_image=crops)
-  clip = Clip(pathlib.Path(film).stem, 0, {}, film, None if estimated else pose or None)
-  if estimated:
-    dataset = estimate.Estimated(dataset, pose_model)
-  if boxed and boxes == "mediapipe":
-    dataset = estimate.EstimatedBoxes(dataset, pose_model)
-  elif boxed:
-    dataset = detections.Detected(dataset, boxes)
-  try:
-    return prepare.make_record(dataset, clip, recipe)
-  except BadClip as e:
-    files = " and ".join(filter(None, (film, pose)))
-    raise ValueError(
-      f"{files}: {e}. Give a video and poses that belong together, one pose a frame."
-    ) from e

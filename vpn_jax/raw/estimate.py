@@ -85,7 +85,7 @@ class Estimated:
     frames, fps, size = self._open_video(clip)
     world, image, visibility = landmarks(frames(), fps, size, self.model, self.people)
     if np.isnan(world).all():
-      raise BadClip(f"MediaPipe found nobody in any of {len(world)} frames")
+      raise BadClip(nobody(len(world)))
     return RawClip(world, image, frames, fps, visibility)
 
   def _open_video(self, clip: Clip):
@@ -117,10 +117,25 @@ class EstimatedBoxes(Estimated):
     frames, fps, size = self._open_video(clip)
     _, image, _ = landmarks(frames(), fps, size, self.model, self.people)
     if np.isnan(image).all():
-      raise BadClip(f"MediaPipe found nobody in any of {len(image)} frames")
-    boxes = np.concatenate([image.min(axis=2), image.max(axis=2)], axis=-1)
-    boxes[..., 1] -= _ABOVE_EYES * (boxes[..., 3] - boxes[..., 1])
-    return dataclasses.replace(opened, boxes=boxes)
+      raise BadClip(nobody(len(image)))
+    return dataclasses.replace(opened, boxes=boxes(image))
+
+
+def nobody(frames: int) -> str:
+  """Why a clip of so many frames cannot be used."""
+  return f"MediaPipe found nobody in any of {frames} frames"
+
+
+def boxes(image: np.ndarray) -> np.ndarray:
+  """Around people, up to the top of the head, where the joints do not reach.
+
+  Args:
+    image: float32 [F, people, 33, 2], as `landmarks` returns.
+  Returns: float32 [F, people, 4], left, top, right, bottom; NaN where nobody was found.
+  """
+  made = np.concatenate([image.min(axis=2), image.max(axis=2)], axis=-1)
+  made[..., 1] -= _ABOVE_EYES * (made[..., 3] - made[..., 1])
+  return made
 
 
 def landmarks(
@@ -130,7 +145,38 @@ def landmarks(
   model: str | pathlib.Path,
   people: int = 1,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """The joints of the people in a video, frame by frame.
+  """The joints of the people in a video: those of `follow`, in order of importance.
+
+  Args: as `follow`.
+  Returns: NaN in all three where a person was not found; with several, the one seen in
+    the most frames comes first.
+    world: float32 [F, people, 33, 3], metres, the middle of the hips at 0; x to the
+      right of the picture, y down, z away from the camera.
+    image: float32 [F, people, 33, 2], x and y in pixels; may lie outside the picture.
+    visibility: float32 [F, people, 33], 0 to 1.
+  Raises: BadClip when there is no frame or one is of another size.
+  """
+  rows = [row for _, row in follow(frames, fps, size, model, people)]
+  if not rows:
+    raise BadClip("the video holds no frame")
+  joints = np.stack(rows)
+  often = np.isfinite(joints[:, :, 0, 0]).sum(axis=0)
+  return split(joints[:, np.argsort(-often, kind="stable")])
+
+
+def split(joints: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """[..., 6] as `follow` gives them -> world [..., 3], image [..., 2], visibility."""
+  return joints[..., :3], joints[..., 3:5], joints[..., 5]
+
+
+def follow(
+  frames: Iterable[np.ndarray],
+  fps: float,
+  size: tuple[int, int],
+  model: str | pathlib.Path,
+  people: int = 1,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+  """Frames with the joints of the people in them, one at a time.
 
   A landmarker follows people over time (used for two clips in turn, it moves joints of
   the second by up to 14 cm), so each call opens its own, which takes 0.15 s: the result
@@ -142,18 +188,14 @@ def landmarks(
     size: (W, H).
     model: path of the bundle.
     people: how many to look for.
-  Returns: NaN in all three where a person was not found; with several, the one seen in
-    the most frames comes first.
-    world: float32 [F, people, 33, 3], metres, the middle of the hips at 0; x to the
-      right of the picture, y down, z away from the camera.
-    image: float32 [F, people, 33, 2], x and y in pixels; may lie outside the picture.
-    visibility: float32 [F, people, 33], 0 to 1.
-  Raises: BadClip when there is no frame or one is of another size.
+  Yields: the frame, and float32 [people, 33, 6] of x, y, z, x and y in the image, and
+    visibility (see `landmarks`); everybody keeps a place, NaN while not found.
+  Raises: BadClip for a frame of another size.
   """
   scale = np.float32([1, 1, 1, *size, 1])
   known = np.full((people, 2), np.nan, np.float32)  # where each was last, in pixels
   skeleton = skeletons.get(SKELETON)
-  hips, rows, time = skeleton.origin_indices(), [], -1
+  hips, time = skeleton.origin_indices(), -1
   with open_landmarker(str(model), people) as landmarker:
     for i, frame in enumerate(frames):
       if frame.shape[1::-1] != tuple(size):
@@ -165,13 +207,7 @@ def landmarks(
       centres = found[:, hips, 3:5].mean(axis=1)
       slots = _assign(centres, known, _NEWCOMER * float(np.hypot(*size)))
       row[slots], known[slots] = found, centres
-      rows.append(row)
-  if not rows:
-    raise BadClip("the video holds no frame")
-  joints = np.stack(rows)
-  often = np.isfinite(joints[:, :, 0, 0]).sum(axis=0)
-  joints = joints[:, np.argsort(-often, kind="stable")]
-  return joints[..., :3], joints[..., 3:5], joints[..., 5]
+      yield frame, row
 
 
 def _assign(centres: np.ndarray, known: np.ndarray, newcomer: float) -> np.ndarray:
@@ -194,10 +230,10 @@ def _check_bundle(model: str | pathlib.Path) -> str:
   Damage is looked for here because the library may die of it.
   """
   if not str(model) or not pathlib.Path(model).is_file():
-    what = f"no file {model}" if str(model) else "config.data.pose_model is not set"
+    what = f"no file {model}" if str(model) else "pose_model is not set"
     raise FileNotFoundError(
       f"{what}: download pose_landmarker_full.task from {MODEL_PAGE} and set "
-      "config.data.pose_model to its path."
+      "config.data.pose_model, or config.predict.pose_model, to its path."
     )
   try:
     with zipfile.ZipFile(model) as file:

@@ -1,0 +1,90 @@
+"""The classes of a video over its time; drawn by the job "predict"."""
+
+import pathlib
+
+import numpy as np
+from matplotlib import ticker
+from matplotlib.figure import Figure
+
+from vpn_jax.figures import style
+
+TOP = 3  # of a window; a class that is ever among them has a row
+MOST = 40  # rows; of more classes, those that reach the highest scores
+
+
+def rows(scores: np.ndarray) -> np.ndarray:
+  """Which classes to show, from the first to peak to the last, int [rows].
+
+  Args:
+    scores: float [windows, K].
+  """
+  best = np.argsort(-scores, axis=1, kind="stable")[:, :TOP]
+  chosen = np.unique(best)
+  if len(chosen) > MOST:
+    order = np.argsort(-scores[:, chosen].max(axis=0), kind="stable")[:MOST]
+    chosen = np.sort(chosen[order])
+  return chosen[np.argsort(scores[:, chosen].argmax(axis=0), kind="stable")]
+
+
+def cells(parts: np.ndarray) -> np.ndarray:
+  """Where windows that overlap are drawn side by side, frames, float [windows, 2].
+
+  Each from halfway to the middle of the one before to halfway to that of the next, and
+  not beyond its own frames.
+
+  Args:
+    parts: first frame and end of each window, int [windows, 2].
+  """
+  middles = parts.mean(axis=1)
+  between = (middles[:-1] + middles[1:]) / 2
+  left = np.maximum(parts[:, 0], np.concatenate([[-np.inf], between]))
+  right = np.minimum(parts[:, 1], np.concatenate([between, [np.inf]]))
+  return np.stack([left, right], axis=-1)
+
+
+def timeline(result) -> Figure:
+  """Scores of the classes that are ever among the best, one row each, over seconds.
+
+  A line marks the best class of each window; time in which nobody was seen is grey.
+
+  Args:
+    result: a `predict.Result`.
+  """
+  scores = np.stack([w.scores for w in result.windows])
+  places = cells(np.array([w.part for w in result.windows]))
+  chosen = rows(scores)
+  edges, columns = [0.0], []
+  for (left, right), values in zip(places, scores[:, chosen]):
+    if left > edges[-1]:
+      columns.append(np.full(len(chosen), np.nan))
+      edges.append(left)
+    columns.append(values)
+    edges.append(right)
+
+  figure = style.new_figure(1.3 + 0.24 * max(4, len(chosen)))
+  axes = figure.subplots()
+  seconds = np.array(edges) / result.fps
+  image = axes.pcolormesh(
+    seconds, np.arange(len(chosen) + 1) - 0.5, np.ma.masked_invalid(columns).T,
+    cmap="Blues", vmin=0, vmax=float(scores[:, chosen].max()),
+  )  # fmt: skip
+  row_of = {k: row for row, k in enumerate(chosen.tolist())}
+  best = [row_of.get(k) for k in scores.argmax(axis=1).tolist()]
+  marked = [(row, *place) for row, place in zip(best, places) if row is not None]
+  row, left, right = np.array(marked, float).T
+  axes.hlines(row, left / result.fps, right / result.fps, colors=style.LOSS, lw=2.5)
+
+  style.bare(axes)
+  axes.set_facecolor(style.FAINT)
+  axes.set_xlim(0, result.num_frames / result.fps)
+  axes.set_ylim(len(chosen) - 0.5, -0.5)
+  names = [style.short(result.class_names[k], 30) for k in chosen]
+  axes.set_yticks(range(len(chosen)), names, fontsize=9)
+  axes.xaxis.set_major_locator(ticker.MaxNLocator(8))
+  axes.set_xlabel("seconds", color=style.INK)
+  title = f"{pathlib.Path(result.film).name}: top {TOP} of each window, line: the best"
+  style.heading(figure, title + ", grey: nobody seen" * bool(result.left_out))
+  bar = figure.colorbar(image, ax=axes, pad=0.02, aspect=12)
+  bar.set_label("score", color=style.INK)
+  bar.outline.set_visible(False)
+  return figure

@@ -208,7 +208,7 @@ def write_json(path: str, result: Result, top: int, rates: dict) -> None:
 
 def write_timeline(path: str, result: Result) -> None:
   """Draws the classes over time; see `figures.timeline`."""
-  from vpn_jax.figures import style, timeline  # later in the list of modules
+  from vpn_jax.figures import style, timeline  # matplotlib, where it is asked for
 
   pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
   figure = timeline.timeline(result)

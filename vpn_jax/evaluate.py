@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import io
 import json
 import pathlib
 from collections.abc import Callable, Iterable
@@ -155,7 +156,8 @@ def read(folder: str | pathlib.Path) -> Predictions:
   if not path.exists():
     raise FileNotFoundError(f"no {path}: run --job=evaluate on that workdir first.")
   try:
-    with np.load(path, allow_pickle=False) as data:
+    content = io.BytesIO(path.read_bytes())  # NumPy leaves damaged files open
+    with np.load(content, allow_pickle=False) as data:
       found = Predictions(
         names=tuple(data["names"].tolist()),
         labels=data["labels"],

@@ -21,7 +21,16 @@ import ml_collections
 import numpy as np
 
 import launch
-from vpn_jax import crop, prepare, raw, records, skeletons, synthetic, video
+from vpn_jax import (
+  crop,
+  prepare,
+  raw,
+  recording,
+  records,
+  skeletons,
+  synthetic,
+  video,
+)
 
 STAGES = ("reading", "decoding", "resizing", "encoding", "the rest")
 
@@ -45,7 +54,7 @@ def made_up(folder: pathlib.Path, clips: int, frames: int) -> ml_collections.Con
 
 @contextlib.contextmanager
 def stopwatch():
-  """Times the stages of `prepare.make_record`; yields {stage: seconds of CPU}."""
+  """Times the stages of `recording.make_record`; yields {stage: seconds of CPU}."""
   seconds = collections.Counter()
   kept = crop.crop_and_resize, records.encode_frame, video.read_frames
 
@@ -88,7 +97,7 @@ def measure(data: ml_collections.ConfigDict, most: int, folder: str) -> None:
       dataset.read(clip)
       seconds["reading"] += time.process_time() - began
       seconds["decoding"] = decoding  # a dataset may look at a frame
-      frames += len(prepare.make_record(dataset, clip, recipe, folder).frames)
+      frames += len(recording.make_record(dataset, clip, recipe, folder).frames)
     total = time.process_time() - start - seconds["reading"]  # it was read twice
   seconds["the rest"] = total - sum(seconds.values())
   print(

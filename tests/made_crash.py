@@ -1,8 +1,9 @@
-"""A dataset of made-up clips, some of which end the process that reads them."""
+"""A dataset of made-up clips, some of which end or hold the process that reads them."""
 
 import dataclasses
 import os
 import signal
+import time
 
 import numpy as np
 
@@ -16,11 +17,13 @@ class Crashing:
   Attributes:
     num_clips: named clip0, clip1, ...
     deadly: names of the clips that kill their process.
+    endless: names of the clips that are never done.
     once: a file; the first process that reads clip1 makes it and dies.
   """
 
   num_clips: int
   deadly: tuple[str, ...] = ()
+  endless: tuple[str, ...] = ()
   once: str = ""
 
   name, class_names, skeleton, source = "custom", ("a",), "kinect_v2", {}
@@ -32,6 +35,8 @@ class Crashing:
   def read(self, clip):
     if clip.name in self.deadly:
       os.kill(os.getpid(), signal.SIGKILL)
+    while clip.name in self.endless:
+      time.sleep(60)
     if clip.name == "clip1" and self.once and not os.path.exists(self.once):
       open(self.once, "w").close()
       os.kill(os.getpid(), signal.SIGKILL)

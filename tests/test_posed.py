@@ -15,7 +15,7 @@ from vpn_jax import (
   overlay,
   posed,
   predict,
-  prepare,
+  recording,
   skeletons,
   source,
   speed,
@@ -93,7 +93,7 @@ def test_skeleton_file_is_read_as_the_dataset_reads_it(network, tmp_path):
   assert len(record.frames) == 19
   clip = Clip(name, 0, {}, str(film), str(skeleton))
   assert_same(
-    record, prepare.make_record(ntu.NTU(tmp_path), clip, network.provenance.crop)
+    record, recording.make_record(ntu.NTU(tmp_path), clip, network.provenance.crop)
   )
 
 
@@ -115,7 +115,7 @@ def test_json_files_are_read_as_their_datasets_read_them(kind, network, tmp_path
   record = only_record(network, film, skeleton, boxes=str(boxes))
   dataset = detections.Detected(dataset, boxes)
   clip = dataset.clips()[0][0]
-  assert_same(record, prepare.make_record(dataset, clip, network.provenance.crop))
+  assert_same(record, recording.make_record(dataset, clip, network.provenance.crop))
   np.testing.assert_array_equal(record.boxes, [[16, 6, 64, 54]] * 8)
 
 
@@ -142,7 +142,7 @@ def test_windows_of_a_long_video_are_clips(network, tmp_path):
     )
     assert_same(
       part.record,
-      prepare.make_record(Opened(clip), Clip("long", 0, {}), network.provenance.crop),
+      recording.make_record(Opened(clip), Clip("long", 0, {}), network.provenance.crop),
     )
   asked.window_stride = 4
   assert [p.first for p in parts(network, asked)] == [0, 4, 8, 12, 16, 20, 24]
@@ -245,7 +245,7 @@ def test_short_video_is_read_as_prepare_reads_it(
   clip = Clip("nod", 0, {}, str(clips / "nod.avi"))
   if kind == "boxes":
     dataset = estimate.EstimatedBoxes(dataset, bundle)
-  assert_same(record, prepare.make_record(dataset, clip, network.provenance.crop))
+  assert_same(record, recording.make_record(dataset, clip, network.provenance.crop))
 
 
 def play(count, black=()):

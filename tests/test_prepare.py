@@ -15,7 +15,7 @@ import ml_collections
 import numpy as np
 import pytest
 
-from vpn_jax import crop, prepare, records, skeletons, video
+from vpn_jax import crop, prepare, recording, records, skeletons, video
 from vpn_jax.raw import BadClip, Clip, RawClip
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -318,10 +318,16 @@ def test_wrong_parts(text, tmp_path):
 
 
 def test_settings_out_of_range(tmp_path):
-  c = config(tmp_path)
-  c.prepare.clips_per_shard = 0
-  with pytest.raises(ValueError, match="clips_per_shard 0 and workers 0, expected"):
-    prepare.prepare(c)
+  for name, value, least in (
+    ("clips_per_shard", 0, 1),
+    ("workers", -2, -1),
+    ("clip_seconds", -1.0, 0),
+  ):
+    c = config(tmp_path)
+    c.prepare[name] = value
+    told = rf"config\.prepare\.{name} is {value}, expected {least} or more"
+    with pytest.raises(ValueError, match=told):
+      prepare.prepare(c)
   with pytest.raises(ValueError, match="crop is 'face', expected 'person' or 'full'"):
     prepare.prepare(config(tmp_path, crop="face"))
 
@@ -519,7 +525,7 @@ class Fake:
 def make(pose, num_frames, kind="joints", at=20.0):
   frames = [np.full((48, 64, 3), i, np.uint8) for i in range(num_frames)]
   recipe = {**crop.recipe(kind, size=32), "jpeg_quality": 90}
-  return prepare.make_record(Fake(pose, frames, at), Clip("a", 0, {}), recipe)
+  return recording.make_record(Fake(pose, frames, at), Clip("a", 0, {}), recipe)
 
 
 def test_lengths_that_differ_a_little_are_cut():
@@ -565,14 +571,14 @@ def test_gaps():
   holed[5:15, 0] = np.nan  # ten frames: filled
   holed[20:31, 1] = np.nan  # eleven: stays
   holed[33, :, 2] = np.nan  # a single joint
-  filled = prepare.fill_gaps(holed)
+  filled = recording.fill_gaps(holed)
   want = joints.copy()
   want[:2] = want[38:] = np.nan
   want[20:31, 1] = np.nan
   np.testing.assert_allclose(filled, want, rtol=1e-6)
   assert filled.dtype == np.float32
   assert np.isnan(holed[5, 0]).all()  # the argument is left alone
-  assert np.isnan(prepare.fill_gaps(np.full((3, 1, 2, 3), np.nan))).all()
+  assert np.isnan(recording.fill_gaps(np.full((3, 1, 2, 3), np.nan))).all()
 
 
 def test_custom_clips_with_gaps(tmp_path):

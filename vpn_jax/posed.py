@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from vpn_jax import crop, pipeline, prepare, source, speed, trained, windows
+from vpn_jax import crop, pipeline, recording, source, speed, trained, windows
 from vpn_jax.raw import BadClip, Clip, RawClip, detections, estimate, single
 
 
@@ -137,7 +137,7 @@ class Viewer:
 
   def _part(self, stretch: windows.Stretch, opened: RawClip) -> windows.Part:
     network, first = self._trained, stretch.first
-    record = prepare.make_record(_Opened(opened), self._clip, network.provenance.crop)
+    record = recording.make_record(_Opened(opened), self._clip, network.provenance.crop)
     seen = np.isfinite(record.pose[:, 0]).all(axis=-1)
     if network.uses_pose and not seen.any():
       raise BadClip("the main actor is in no frame")
@@ -161,14 +161,14 @@ class _Opened:
 
 def _with_pose(frames: Iterable[np.ndarray], poses: int) -> Iterator[np.ndarray]:
   """The first frames, as many as there are poses; BadClip when far more or fewer."""
-  count, most = 0, int(poses / (1 - prepare.LENGTH_TOLERANCE))
+  count, most = 0, int(poses / (1 - recording.LENGTH_TOLERANCE))
   for count, frame in enumerate(frames, 1):
     if count > most:
-      raise BadClip(prepare.lengths(poses, f"more than {most}"))
+      raise BadClip(recording.lengths(poses, f"more than {most}"))
     if count <= poses:
       yield frame
-  if count < (1 - prepare.LENGTH_TOLERANCE) * poses:
-    raise BadClip(prepare.lengths(poses, count))
+  if count < (1 - recording.LENGTH_TOLERANCE) * poses:
+    raise BadClip(recording.lengths(poses, count))
 
 
 def _boxed(network: trained.Trained) -> bool:

@@ -15,7 +15,7 @@ READERS = {
 
 
 class Single:
-  """As much of a `raw.Dataset` as `prepare.make_record` needs.
+  """As much of a `raw.Dataset` as `recording.make_record` needs.
 
   The poses are a skeleton file of NTU (.skeleton), Smarthome or N-UCLA (.json), or an
   npz with the arrays `world` [T, J, 3 or more], metres, and `image` [T, J, 2 or more],

@@ -170,7 +170,7 @@ def about(versus: str = "", torch_threads: int = 0) -> str:
   threads = f"{cores} cores"
   if versus == "torch":
     packages.append("torch")
-    threads += f", {torch_threads or 'its own number of'} threads of PyTorch"
+    threads += f", {torch_threads or 'as many'} threads of PyTorch"
   versions = ", ".join(f"{p} {importlib.metadata.version(p)}" for p in packages)
   kept = all(os.environ.get(k) == v for k, v in launch.ALLOCATOR.items())
   return (

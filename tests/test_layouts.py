@@ -2,6 +2,7 @@
 
 import json
 
+import made_landmarker
 import made_ntu
 import made_nucla
 import made_smarthome
@@ -241,26 +242,6 @@ def open_index(root, tmp_path):
   return c, damage, 7
 
 
-class Landmarker:
-  """In place of MediaPipe: finds a person in every frame but black ones."""
-
-  version = "0.made_up"
-
-  def __init__(self, model, people):
-    self.rng = np.random.default_rng(0)
-
-  def __enter__(self):
-    return self
-
-  def __exit__(self, *_):
-    pass
-
-  def detect(self, frame, milliseconds):
-    if not frame.max() > 40:
-      return np.zeros((0, 33, 6), np.float32)
-    return self.rng.uniform(0.1, 0.9, (1, 33, 6)).astype(np.float32)
-
-
 def open_folders(root, tmp_path):
   damage: Damage = {}
   for label in ("wave", "aufräumen"):
@@ -300,7 +281,7 @@ def open_folders(root, tmp_path):
 def test_raw_to_train_step(
   open_layout, skeleton, tmp_path, shrunk, plain_operations, monkeypatch, capfd
 ):
-  monkeypatch.setattr(estimate, "open_landmarker", Landmarker)
+  monkeypatch.setattr(estimate, "open_landmarker", made_landmarker.Landmarker)
   root = tmp_path / "raw"
   root.mkdir()
   c, damage, good = open_layout(root, tmp_path)

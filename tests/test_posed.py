@@ -5,6 +5,7 @@ import tracemalloc
 import zipfile
 
 import made_clips
+import made_landmarker
 import made_ntu
 import made_nucla
 import made_smarthome
@@ -205,27 +206,7 @@ def bundle(tmp_path):
 
 @pytest.fixture
 def mediapipe(monkeypatch):
-  """Replaces MediaPipe: finds somebody in the middle, but in black frames nobody."""
-
-  class Fake:
-    version = "0.fake"
-
-    def __init__(self, model, people):
-      self.rng = np.random.default_rng(0)
-
-    def __enter__(self):
-      return self
-
-    def __exit__(self, *_):
-      pass
-
-    def detect(self, frame, milliseconds):
-      if not frame.any():
-        return np.zeros((0, 33, 6), np.float32)
-      found = self.rng.uniform(0.3, 0.7, (1, 33, 6)).astype(np.float32)
-      return found + np.float32(milliseconds % 1000 / 5000)
-
-  monkeypatch.setattr(estimate, "open_landmarker", Fake)
+  monkeypatch.setattr(estimate, "open_landmarker", made_landmarker.Landmarker)
 
 
 def estimated(network):

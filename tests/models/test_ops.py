@@ -102,7 +102,7 @@ def test_conv3d_in_bfloat16_avoids_the_transforms():
   ("groups", "cin", "cout"),
   [
     (16, 4, 2),  # 2 blocks of 8 groups
-    (10, 17, 1),  # 10 blocks: matrix products, not a loop
+    (10, 17, 1),  # 10 blocks: XLA's grouped convolution, not a loop
     (2, 40, 3),  # wider than a block
     (5, 1, 2),  # one block; each channel on its own
   ],
@@ -121,6 +121,8 @@ def test_conv3d_in_groups(groups, cin, cout, strides):
     ((1, 1, 1), (2, 2, 2), "SAME"),
     ((2, 3, 4), (3, 1, 2), ((0, 2), (2, 0), (4, 1))),
     ((3, 1, 2), (1, 3, 1), ((2, 2), (1, 0), (0, 0))),
+    ((7, 1, 2), (1, 1, 1), "SAME"),  # taps folded into the channels of each group
+    ((7, 2, 1), (2, 2, 1), "SAME"),
   ],
 )
 @pytest.mark.parametrize("groups", [3, 9])
@@ -128,6 +130,11 @@ def test_conv3d_in_groups_of_other_kernels(size, strides, padding, groups):
   x, kernel = normal(2, 4, 5, 6, groups * 17), normal(*size, 17, groups * 2)
   conv = lambda x, k: ops.conv3d(x, k, strides, padding, groups)  # noqa: E731
   assert_forms_agree(conv, x, kernel)
+
+
+def test_conv3d_in_groups_over_many_rows():
+  x, kernel = normal(1, 4, 29, 3, 8), normal(3, 3, 3, 2, 8)
+  assert_forms_agree(lambda x, k: ops.conv3d(x, k, groups=4), x, kernel)
 
 
 @pytest.mark.parametrize("form", ["plain", "cpu"])
@@ -215,6 +222,21 @@ def test_batch_norm_of_any_rank(shape, relu):
   function = lambda x, s, b: ops.batch_norm_train(x, s, b, relu=relu)[0]  # noqa: E731
   assert_forms_agree(function, normal(*shape) + 1, scale, bias)
   assert_forms_agree(lambda x, b: function(x, None, b), normal(*shape), bias)
+
+
+def test_add_relu():
+  x = normal(2, 3, 4)
+  shortcut = np.where(normal(2, 3, 4, seed=2) > 0.5, -x, normal(2, 3, 4, seed=3))
+  assert_forms_agree(ops.add_relu, x, shortcut, rtol=0)  # also where the sum is zero
+
+
+@pytest.mark.parametrize("form", ["plain", "cpu"])
+def test_add_relu_hides_nothing_that_is_not_a_number(form):
+  x = jnp.array([jnp.nan, jnp.inf, -jnp.inf, 1.0])
+  with ops.use_formulation(form):
+    np.testing.assert_array_equal(
+      jax.jit(ops.add_relu)(x, jnp.zeros(4)), [np.nan, np.inf, 0, 1]
+    )
 
 
 @pytest.mark.parametrize("form", ["plain", "cpu"])

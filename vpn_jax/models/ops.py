@@ -99,16 +99,23 @@ def conv3d(x, kernel, strides=(1, 1, 1), padding="SAME", groups=1):
     )
   if groups == 1:
     return _conv_over_time(_conv2d, x, kernel, strides, padding)
-  kernel = grouped.merge_groups(kernel, groups)
-  blocks = kernel.shape[1]
-  x = grouped.split_channels(x, blocks)
-  x = _conv_over_time(grouped.conv2d, x, kernel, strides, padding)
-  return grouped.join_channels(x, blocks)
+  blocks = grouped.block_count(groups, kernel.shape[-2])
+  if blocks > grouped.LOOPED:
+    conv2d = functools.partial(grouped.conv2d, groups=groups)
+    return _conv_over_time(conv2d, x, kernel, strides, padding, groups)
+  conv2d = functools.partial(_conv2d, rows=_GROUPED_ROWS)
+  kernels = grouped.merge_groups(kernel, groups, blocks)
+  parts = zip(jnp.split(x, blocks, axis=-1), kernels, strict=True)
+  convs = [_conv_over_time(conv2d, *part, strides, padding) for part in parts]
+  return jnp.concatenate(convs, axis=-1)
 
 
-def _conv_over_time(conv2d, x, kernel, strides, padding):
+def _conv_over_time(conv2d, x, kernel, strides, padding, groups=1):
   """A 3D convolution as 2D convolutions of frames and kernel[0], kernel[1], ..."""
-  x, kernel, first, last, steps = _fold_time(x, kernel, strides[0], padding[0])
+  x, kernel, first, last, steps = _fold_time(x, kernel, strides[0], padding[0], groups)
+  if len(kernel) > _LONGEST:
+    x, kernel = _fold_taps(x, kernel, steps, groups)
+    first, last = 0, x.shape[1]
   conv = lambda x, tap: conv2d(x, tap, strides[1:], padding[1:])  # noqa: E731
   outputs = _tile_length(len(kernel), steps, last - first, x.dtype)
   if outputs == 1:
@@ -116,7 +123,7 @@ def _conv_over_time(conv2d, x, kernel, strides, padding):
   return _cook_toom_time(conv, x, kernel, steps, outputs)
 
 
-def _fold_time(x, kernel, stride, padding):
+def _fold_time(x, kernel, stride, padding, groups):
   """Pads time and folds its stride phases into channels, which leaves stride 1.
 
   Returns: x [B, steps + taps - 1, M, N, phases * Cin], kernel [taps, ..., phases *
@@ -133,14 +140,50 @@ def _fold_time(x, kernel, stride, padding):
   first, last = before // stride, min(-(-(before + t) // stride), length // stride)
   if stride > 1:
     phases = min(stride, kernel.shape[0])
-    x = x.reshape(b, -1, stride, m, n, c)[:, :, :phases].transpose(0, 1, 3, 4, 2, 5)
-    x = x.reshape(b, -1, m, n, phases * c)
+    x = _join_channels([x[:, p::stride] for p in range(phases)], groups)
     rest = taps * phases - kernel.shape[0]
     kernel = jnp.pad(kernel, ((0, rest),) + ((0, 0),) * (kernel.ndim - 1))
     kernel = kernel.reshape(taps, phases, *kernel.shape[1:])
     kernel = jnp.moveaxis(kernel, 1, -3)
-    kernel = kernel.reshape(*kernel.shape[:-3], phases * c, -1)
+    kernel = kernel.reshape(*kernel.shape[:-3], phases * (c // groups), -1)
   return x, kernel, first, last, steps
+
+
+def _join_channels(parts, groups):
+  """Makes one array of several, the channels of each group side by side."""
+  if groups == 1:
+    return jnp.concatenate(parts, axis=-1)
+  parts = [x.reshape(*x.shape[:-1], groups, -1) for x in parts]
+  x = jnp.concatenate(parts, axis=-1)
+  return x.reshape(*x.shape[:-2], -1)
+
+
+# Taps in time for which there are Cook-Toom tiles of 4 outputs.
+_LONGEST = 4
+
+
+def _fold_taps(x, kernel, steps, groups):
+  """Folds the taps of a long kernel into channels, at most _LONGEST of them stay.
+
+  Frame t gets the channels of the frames t, t + taps, t + 2 * taps, ... beside its own.
+
+  Args:
+    x: [B, steps + K - 1, M, N, Cin], padded, of stride 1.
+    kernel: [K, ..., Cin, Cout].
+    steps: the number of output frames.
+  Returns: x [B, steps + taps - 1, M, N, parts * Cin], kernel [taps, ..., parts * Cin,
+    Cout]; parts * taps is at least K.
+  """
+  parts = -(-len(kernel) // _LONGEST)
+  taps = -(-len(kernel) // parts)
+  rest = parts * taps - len(kernel)
+  x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), (0, rest, 0)] + [(0, 0, 0)] * 3)
+  length = steps + taps - 1
+  shifted = [x[:, i * taps :][:, :length] for i in range(parts)]
+  x = _join_channels(shifted, groups)
+  kernel = jnp.pad(kernel, ((0, rest),) + ((0, 0),) * (kernel.ndim - 1))
+  kernel = jnp.concatenate(jnp.split(kernel, parts), axis=-2)
+  return x, kernel
 
 
 def _tile_length(taps, steps, frames, dtype):
@@ -189,12 +232,11 @@ def _cook_toom_time(conv, x, kernel, steps, outputs):
     phases[i % outputs][:, i // outputs : i // outputs + tiles]
     for i in range(outputs + taps - 1)
   ]
-  # A product, so that its gradient is one: of slices it is a slow sum of padded ones.
-  weight = jnp.array(weight, kernel.dtype)
-  kernel = jnp.tensordot(weight, kernel, 1, precision="highest")
+  # Split, not sliced: the gradient of slices is a slow sum of padded ones.
+  kernel = [jnp.squeeze(tap, 0) for tap in lax.split(kernel, (1,) * taps)]
   products = [
-    conv(_combine(row, frames), transformed)
-    for row, transformed in zip(data, kernel, strict=True)
+    conv(_combine(on_data, frames), _combine(on_weight, kernel))
+    for on_data, on_weight in zip(data, weight, strict=True)
   ]
   y = jnp.stack([_combine(row, products) for row in result], axis=2)
   return y.reshape(y.shape[0], tiles * outputs, *y.shape[3:])[:, :steps]
@@ -252,18 +294,27 @@ def _polynomial(roots):
 # Frames of as many rows are convolved over rows as over time; smaller ones gain too
 # little for what it takes to compile them.
 _ROWS = 14
+_GROUPED_ROWS = 28  # in blocks of groups, of which there are several
 
 
-def _conv2d(x, kernel, strides, padding):
+def _saves_over_rows(kernel, stride):
+  """Whether Cook-Toom over rows saves two in five of the multiplications by kernel
+  [kh, ...]: it does for 3 taps of stride 1 and 7 of stride 2, not for 3 of stride 2."""
+  taps = -(-len(kernel) // stride)  # those left by _fold_time, and by _fold_taps
+  taps = -(-taps // -(-taps // _LONGEST))
+  folded = -(-len(kernel) // taps)
+  return folded * (4 + taps - 1) / 4 <= 0.6 * len(kernel)
+
+
+def _conv2d(x, kernel, strides, padding, rows=_ROWS):
   """Convolves each frame: [B, T, M, N, Cin], [kh, kw, Cin, Cout]."""
   if kernel.shape[:2] == (1, 1) and padding == ((0, 0), (0, 0)):
-    x = x[:, :, :: strides[0], :: strides[1]]
-    return lax.dot_general(x, kernel[0, 0], (((4,), (0,)), ((), ())))
-  if kernel.shape[0] > 1 and x.shape[2] >= _ROWS and jnp.finfo(x.dtype).bits >= 32:
-    rows = x.reshape(-1, x.shape[2], 1, *x.shape[3:])  # in place of T, M
+    return _product(x[:, :, :: strides[0], :: strides[1]], kernel[0, 0])
+  whole = jnp.finfo(x.dtype).bits >= 32
+  if x.shape[2] >= rows and whole and _saves_over_rows(kernel, strides[0]):
     y = _conv_over_time(
       _conv2d,
-      rows,
+      x.reshape(-1, x.shape[2], 1, *x.shape[3:]),  # rows in place of T, M
       kernel[:, None],
       (strides[0], 1, strides[1]),
       (padding[0], (0, 0), padding[1]),
@@ -271,6 +322,23 @@ def _conv2d(x, kernel, strides, padding):
     return y.reshape(*x.shape[:2], y.shape[1], *y.shape[3:])
   y = _conv2d_frames(x.reshape(-1, *x.shape[2:]), kernel, strides, padding)
   return y.reshape(*x.shape[:2], *y.shape[1:])
+
+
+@jax.custom_vjp
+def _product(x, kernel):
+  """[..., Cin] times [Cin, Cout]."""
+  return lax.dot_general(x, kernel, (((x.ndim - 1,), (0,)), ((), ())))
+
+
+def _product_backward(saved, dy):
+  """Both gradients as they are, the kernel's not transposed, which autodiff makes."""
+  x, kernel = saved
+  places = tuple(range(x.ndim - 1))
+  dx = lax.dot_general(dy, kernel, (((x.ndim - 1,), (1,)), ((), ())))
+  return dx, lax.dot_general(x, dy, ((places, places), ((), ())))
+
+
+_product.defvjp(lambda x, kernel: (_product(x, kernel), (x, kernel)), _product_backward)
 
 
 def _plain_conv2d(x, kernel, strides, padding):
@@ -378,24 +446,28 @@ def _max_pool_axis_forward(x, axis, window, stride, padding):
 def _max_pool_axis_backward(axis, window, stride, padding, saved, dy):
   """Each input gathers from the outputs that chose it; nothing is scattered."""
   place, size = saved[0], saved[1].shape[0]
-  zero = jnp.zeros((), dy.dtype)
-  parts = [jnp.where(place == k, dy, zero) for k in range(window)]
-  overlap = -(-window // stride)
-  length = dy.shape[axis] + overlap - 1
+  edge = -(-window // stride) - 1
+  length = dy.shape[axis] + edge
+  # Padded once and sliced: sums of padded slices are several times slower.
+  ends = [(0, 0, 0)] * dy.ndim
+  ends[axis] = (edge, edge, 0)
+  dy = lax.pad(dy, jnp.zeros((), dy.dtype), ends)
+  place = lax.pad(place, jnp.uint8(window), ends)
   phases = []  # phase p holds the padded inputs p, p + stride, p + 2 * stride, ...
   for p in range(stride):
     total = jnp.zeros((*dy.shape[:axis], length, *dy.shape[axis + 1 :]), dy.dtype)
     for shift, k in enumerate(range(p, window, stride)):
-      ends = [(0, 0, 0)] * dy.ndim
-      ends[axis] = (shift, length - dy.shape[axis] - shift, 0)
-      total = total + lax.pad(parts[k], zero, ends)
+      start = edge - shift
+      chose, part = (
+        lax.slice_in_dim(a, start, start + length, axis=axis) for a in (place, dy)
+      )
+      total = total + jnp.where(chose == k, part, 0)
     phases.append(total)
   dx = jnp.stack(phases, axis + 1)
   dx = dx.reshape(*dy.shape[:axis], length * stride, *dy.shape[axis + 1 :])
   before = padding[0]
-  ends = [(0, 0, 0)] * dy.ndim
   ends[axis] = (-before, size + before - length * stride, 0)
-  return (lax.pad(dx, zero, ends),)
+  return (lax.pad(dx, jnp.zeros((), dx.dtype), ends),)
 
 
 _max_pool_axis.defvjp(_max_pool_axis_forward, _max_pool_axis_backward)
@@ -490,6 +562,40 @@ def _batch_norm_train_backward(epsilon, relu, saved, gradients):
 
 
 _batch_norm_train.defvjp(_batch_norm_train_forward, _batch_norm_train_backward)
+
+
+# Residual sums
+
+
+def add_relu(x, shortcut):
+  """max(x + shortcut, 0), the end of a residual block; both float of one shape."""
+  if formulation() == "plain":
+    return nn.relu(x + shortcut)
+  return _add_relu(x, shortcut)
+
+
+@jax.custom_vjp
+def _add_relu(x, shortcut):
+  """Ends with a division by one, which keeps XLA from computing it more than once.
+
+  Sums are cheap to it: it repeats those of all blocks before in every block that reads
+  them. A division it does not repeat, and cannot take away: not every y is a number.
+  """
+  y = jnp.maximum(x + shortcut, 0)
+  return y / jnp.where(jnp.isnan(y), 2, 1).astype(y.dtype)
+
+
+def _add_relu_forward(x, shortcut):
+  y = _add_relu(x, shortcut)
+  return y, y
+
+
+def _add_relu_backward(y, dy):
+  dx = jnp.where(y > 0, dy, 0)
+  return dx, dx
+
+
+_add_relu.defvjp(_add_relu_forward, _add_relu_backward)
 
 
 # The same as Flax modules

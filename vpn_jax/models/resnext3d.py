@@ -118,7 +118,7 @@ class Bottleneck(nn.Module):
       features = EXPANSION * self.features
       shortcut = conv(features, (1, 1, 1), strides, name="downsample_conv")(shortcut)
       shortcut = norm(name="downsample_bn")(shortcut, train=train)
-    return nn.relu(x + shortcut)
+    return ops.add_relu(x, shortcut)
 
 
 def _layers(bn_momentum, dtype):

@@ -112,6 +112,8 @@ def make(work: Work, jobs: list[Job], workers: int, retry: bool) -> int:
   """
   folder = work.folder
   _remove_partials(folder, jobs)
+  for partial in folder.glob(f"{records.INDEX_FILE}.*.partial"):
+    partial.unlink(missing_ok=True)
   todo = [
     job
     for job in jobs

@@ -36,13 +36,10 @@ def merge_groups(kernel, groups: int, blocks: int):
   Returns: float [blocks, ..., Cin / blocks, Cout / blocks].
   """
   m, cin, cout = groups // blocks, kernel.shape[-2], kernel.shape[-1] // groups
-  kernel = kernel.reshape(*kernel.shape[:-1], blocks, m, cout)
-  kernel = jnp.moveaxis(
-    jnp.moveaxis(kernel, -3, 0), -2, -3
-  )  # blocks, ..., m, cin, cout
-  diagonal = jnp.eye(m, dtype=kernel.dtype).reshape(
-    (1,) * (kernel.ndim - 3) + (m, 1, m, 1)
-  )
+  kernel = jnp.moveaxis(kernel.reshape(*kernel.shape[:-1], blocks, m, cout), -3, 0)
+  kernel = jnp.moveaxis(kernel, -2, -3)  # blocks, ..., m, cin, cout
+  diagonal = jnp.eye(m, dtype=kernel.dtype)
+  diagonal = diagonal.reshape((1,) * (kernel.ndim - 3) + (m, 1, m, 1))
   kernel = kernel[..., None, :] * diagonal
   return kernel.reshape(*kernel.shape[:-4], m * cin, m * cout)
 
@@ -65,7 +62,7 @@ def conv2d(x, kernel, strides, padding, groups):
     x: float [B, T, M, N, Cin].
     kernel: float [kh, kw, Cin / groups, Cout].
     strides: steps along M and N.
-    padding: a pair (before, after) for M and for N.
+    padding: a pair (before, after) for M and for N; negative drops.
     groups: the number of groups.
   Returns: float [B, T, M', N', Cout].
   """

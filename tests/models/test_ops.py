@@ -79,6 +79,11 @@ def test_conv3d_of_other_kernels_and_strides(shape, size, strides):
   assert_forms_agree(lambda x, k: ops.conv3d(x, k, strides), x, kernel)
 
 
+def test_conv3d_1x1x1_with_many_outputs():
+  x, kernel = normal(2, 3, 5, 7, 8), normal(1, 1, 1, 8, 300)
+  assert_forms_agree(lambda x, k: ops.conv3d(x, k, (1, 2, 2)), x, kernel)
+
+
 def test_conv3d_with_symmetric_padding():
   x, kernel = normal(1, 8, 8, 8, 3), normal(7, 7, 7, 3, 4)
   padding = ((3, 3),) * 3

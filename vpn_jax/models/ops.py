@@ -309,7 +309,9 @@ def _saves_over_rows(kernel, stride):
 def _conv2d(x, kernel, strides, padding, rows=_ROWS):
   """Convolves each frame: [B, T, M, N, Cin], [kh, kw, Cin, Cout]."""
   if kernel.shape[:2] == (1, 1) and padding == ((0, 0), (0, 0)):
-    return _product(x[:, :, :: strides[0], :: strides[1]], kernel[0, 0])
+    x = x[:, :, :: strides[0], :: strides[1]]
+    product = _wide_product if kernel.shape[-1] >= _WIDE else _product
+    return product(x, kernel[0, 0])
   whole = jnp.finfo(x.dtype).bits >= 32
   if x.shape[2] >= rows and whole and _saves_over_rows(kernel, strides[0]):
     y = _conv_over_time(
@@ -324,21 +326,32 @@ def _conv2d(x, kernel, strides, padding, rows=_ROWS):
   return y.reshape(*x.shape[:2], *y.shape[1:])
 
 
-@jax.custom_vjp
+# With as many outputs the gradient of a kernel is worth a transposed copy of x, which
+# XLA makes for it, computing again what x is made of.
+_WIDE = 256
+
+
 def _product(x, kernel):
   """[..., Cin] times [Cin, Cout]."""
   return lax.dot_general(x, kernel, (((x.ndim - 1,), (0,)), ((), ())))
 
 
-def _product_backward(saved, dy):
-  """Both gradients as they are, the kernel's not transposed, which autodiff makes."""
+@jax.custom_vjp
+def _wide_product(x, kernel):
+  """`_product` whose kernel gradient is x.T @ dy; autodiff makes (dy.T @ x).T."""
+  return _product(x, kernel)
+
+
+def _wide_product_backward(saved, dy):
   x, kernel = saved
   places = tuple(range(x.ndim - 1))
   dx = lax.dot_general(dy, kernel, (((x.ndim - 1,), (1,)), ((), ())))
   return dx, lax.dot_general(x, dy, ((places, places), ((), ())))
 
 
-_product.defvjp(lambda x, kernel: (_product(x, kernel), (x, kernel)), _product_backward)
+_wide_product.defvjp(
+  lambda x, kernel: (_product(x, kernel), (x, kernel)), _wide_product_backward
+)
 
 
 def _plain_conv2d(x, kernel, strides, padding):

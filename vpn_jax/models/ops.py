@@ -127,10 +127,10 @@ def _fold_time(x, kernel, stride, padding, groups):
   """Pads time and folds its stride phases into channels, which leaves stride 1.
 
   Returns: x [B, steps + taps - 1, M, N, phases * Cin], kernel [taps, ..., phases *
-    Cin, Cout], the first and the last + 1 frame of x that is not padding, and steps,
-    the number of output frames. The phases are those that the kernel meets.
+    Cin / groups, Cout], the first and the last + 1 frame of x that is not padding, and
+    steps, the number of output frames. The phases are those that the kernel meets.
   """
-  b, t, m, n, c = x.shape
+  t, c = x.shape[1], x.shape[-1]
   before, after = padding
   steps = (t + before + after - kernel.shape[0]) // stride + 1
   taps = -(-kernel.shape[0] // stride)
@@ -169,10 +169,11 @@ def _fold_taps(x, kernel, steps, groups):
 
   Args:
     x: [B, steps + K - 1, M, N, Cin], padded, of stride 1.
-    kernel: [K, ..., Cin, Cout].
+    kernel: [K, ..., Cin / groups, Cout].
     steps: the number of output frames.
-  Returns: x [B, steps + taps - 1, M, N, parts * Cin], kernel [taps, ..., parts * Cin,
-    Cout]; parts * taps is at least K.
+    groups: parts of the channels that do not mix.
+  Returns: x [B, steps + taps - 1, M, N, parts * Cin], kernel [taps, ..., parts * Cin
+    / groups, Cout]; parts * taps is at least K.
   """
   parts = -(-len(kernel) // _LONGEST)
   taps = -(-len(kernel) // parts)

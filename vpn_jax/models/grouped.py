@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from vpn_jax.models import frames
+
 # Channels of a block: with fewer, the matrix products are too thin; with more, the
 # zeros of the kernel cost more than they save (measured at 4 to 32 per group).
 _BLOCK = 32
@@ -66,20 +68,8 @@ def conv2d(x, kernel, strides, padding, groups):
     groups: the number of groups.
   Returns: float [B, T, M', N', Cout].
   """
-  frames = x.reshape(-1, *x.shape[2:])
-  y = _frames(frames, kernel, strides, padding, groups)
+  y = frames.conv(x.reshape(-1, *x.shape[2:]), kernel, strides, padding, groups)
   return y.reshape(*x.shape[:2], *y.shape[1:])
-
-
-def _frames(x, kernel, strides, padding, groups):
-  return lax.conv_general_dilated(
-    x,
-    kernel,
-    strides,
-    padding,
-    dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    feature_group_count=groups,
-  )
 
 
 def _conv2d_forward(x, kernel, strides, padding, groups):
@@ -87,53 +77,22 @@ def _conv2d_forward(x, kernel, strides, padding, groups):
 
 
 def _conv2d_backward(strides, padding, groups, saved, dy):
+  """The kernel's gradient: matrix products, one per row, with the blocks as batch."""
   x, kernel = saved
-  frames, dy = (a.reshape(-1, *a.shape[2:]) for a in (x, dy))
-  dx = _gradient_of_frames(frames, kernel, strides, padding, groups, dy)
-  dkernel = _gradient_of_kernel(frames, kernel, strides, padding, groups, dy)
-  return dx.reshape(x.shape), dkernel
-
-
-def _gradient_of_frames(x, kernel, strides, padding, groups, dy):
-  """The convolution of dy with the turned kernel, of which each group is transposed."""
-  kh, kw, cin, _ = kernel.shape
-  # The outputs lie apart by the stride among zeros, and x begins before by the padding.
-  gaps = [(0, 0, 0), *((0, 0, s - 1) for s in strides), (0, 0, 0)]
-  dy = lax.pad(dy, jnp.zeros((), dy.dtype), gaps)
-  ends = tuple(
-    (k - 1 - before, size + before - apart)
-    for k, (before, _), size, apart in zip(
-      (kh, kw), padding, x.shape[1:3], dy.shape[1:3], strict=True
-    )
-  )
-  turned = jnp.flip(kernel, (0, 1)).reshape(kh, kw, cin, groups, -1)
-  turned = turned.transpose(0, 1, 4, 3, 2).reshape(kh, kw, -1, groups * cin)
-  return _frames(dy, turned, (1, 1), ends, groups)
-
-
-def _gradient_of_kernel(x, kernel, strides, padding, groups, dy):
-  """Matrix products, one per row of the kernel, with the blocks as their batch."""
+  flat, dy = (a.reshape(-1, *a.shape[2:]) for a in (x, dy))
+  dx = frames.input_gradient(flat, kernel, strides, padding, dy, groups)
   kh, kw, cin, cout = kernel.shape
   blocks = block_count(groups, cin)
-  x, dy = _split_channels(x, blocks), _split_channels(dy, blocks)
-  dy = dy.reshape(blocks, -1, cout // blocks)
-  ends = [(0, 0, 0)] * 2 + [(*pair, 0) for pair in padding] + [(0, 0, 0)]
-  x = lax.pad(x, jnp.zeros((), x.dtype), ends)
-  m, n = (
-    (s - k) // q + 1 for s, k, q in zip(x.shape[2:4], (kh, kw), strides, strict=True)
-  )
-  stop = (n - 1) * strides[1] + 1
-  columns = [lax.slice_in_dim(x, j, j + stop, strides[1], axis=3) for j in range(kw)]
-  columns = jnp.concatenate(columns, axis=-1)
-  stop = (m - 1) * strides[0] + 1
-  rows = []
-  for i in range(kh):
-    row = lax.slice_in_dim(columns, i, i + stop, strides[0], axis=2)
-    row = row.reshape(blocks, -1, columns.shape[-1])
-    rows.append(lax.dot_general(row, dy, (((1,), (1,)), ((0,), (0,)))))
-  merged = jnp.stack(rows, axis=1)  # blocks, kh, kw * Cin / blocks, Cout / blocks
+  parts = frames.rows(_split_channels(flat, blocks), (kh, kw), strides, padding)
+  dy = _split_channels(dy, blocks).reshape(blocks, -1, cout // blocks)
+  contract = (((1,), (1,)), ((0,), (0,)))
+  products = [
+    lax.dot_general(part.reshape(blocks, -1, part.shape[-1]), dy, contract)
+    for part in parts
+  ]
+  merged = jnp.stack(products, axis=1)  # blocks, kh, kw * Cin / blocks, Cout / blocks
   merged = merged.reshape(blocks, kh, kw, -1, cout // blocks)
-  return _groups_of(merged, groups)
+  return dx.reshape(x.shape), _groups_of(merged, groups)
 
 
 def _split_channels(x, blocks: int):

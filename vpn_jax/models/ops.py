@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vpn_jax.models import grouped
+from vpn_jax.models import frames, grouped
 
 _FORCED = contextvars.ContextVar("vpn_jax_formulation", default=None)
 
@@ -355,15 +355,10 @@ _wide_product.defvjp(
 )
 
 
-def _plain_conv2d(x, kernel, strides, padding):
-  dims = ("NHWC", "HWIO", "NHWC")
-  return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=dims)
-
-
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _conv2d_frames(x, kernel, strides, padding):
   """lax's 2D convolution, with a faster gradient of the kernel."""
-  return _plain_conv2d(x, kernel, strides, padding)
+  return frames.conv(x, kernel, strides, padding)
 
 
 def _conv2d_frames_forward(x, kernel, strides, padding):
@@ -373,25 +368,14 @@ def _conv2d_frames_forward(x, kernel, strides, padding):
 def _conv2d_frames_backward(strides, padding, saved, dy):
   """The kernel's gradient is one matrix product per kernel row, not a convolution."""
   x, kernel = saved
-  (dx,) = jax.linear_transpose(lambda x: _plain_conv2d(x, kernel, strides, padding), x)(
-    dy
-  )
-  kh, kw, cin, cout = kernel.shape
-  _, m, n, _ = dy.shape
-  padded = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-  columns = [
-    lax.slice_in_dim(padded, j, j + (n - 1) * strides[1] + 1, strides[1], axis=2)
-    for j in range(kw)
+  dx = frames.input_gradient(x, kernel, strides, padding, dy)
+  dy = dy.reshape(-1, dy.shape[-1])
+  contract = (((0,), (0,)), ((), ()))
+  products = [
+    lax.dot_general(row.reshape(-1, row.shape[-1]), dy, contract)
+    for row in frames.rows(x, kernel.shape[:2], strides, padding)
   ]
-  columns = jnp.concatenate(columns, axis=-1)  # [B, M + pad, N', kw * Cin]
-  rows = []
-  for i in range(kh):
-    row = lax.slice_in_dim(columns, i, i + (m - 1) * strides[0] + 1, strides[0], axis=1)
-    contract = (((0,), (0,)), ((), ()))
-    rows.append(
-      lax.dot_general(row.reshape(-1, kw * cin), dy.reshape(-1, cout), contract)
-    )
-  return dx, jnp.stack(rows).reshape(kernel.shape)
+  return dx, jnp.stack(products).reshape(kernel.shape)
 
 
 _conv2d_frames.defvjp(_conv2d_frames_forward, _conv2d_frames_backward)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from vpn_jax.models import ops
+from vpn_jax.models.ops import cook_toom
 
 
 def normal(*shape, seed=0):
@@ -48,7 +49,9 @@ def test_the_formulation_is_chosen_by_platform_and_can_be_forced():
 
 @pytest.mark.parametrize(("outputs", "taps"), [(2, 3), (3, 3), (4, 3), (4, 4), (3, 2)])
 def test_cook_toom_is_exact(outputs, taps):
-  data, weight, result = (np.array(a, object) for a in ops.cook_toom(outputs, taps))
+  data, weight, result = (
+    np.array(a, object) for a in cook_toom.matrices(outputs, taps)
+  )
   d = np.arange(1, outputs + taps) ** 2
   g = np.arange(taps) * 3 - 2
   want = [sum(g[k] * d[j + k] for k in range(taps)) for j in range(outputs)]

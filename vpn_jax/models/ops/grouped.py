@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vpn_jax.models import frames
+from vpn_jax.models.ops import frames
 
 # Channels of a block: with fewer, the matrix products are too thin; with more, the
 # zeros of the kernel cost more than they save (measured at 4 to 32 per group).

@@ -9,7 +9,6 @@ POSE_VENV := .venv-pose
 NOTEBOOK_VENV := .venv-notebooks
 DEMO := runs/demo
 # As launch.py does for itself: keep the large buffers of a step (glibc).
-export MALLOC_ARENA_MAX = 1
 export MALLOC_MMAP_MAX_ = 0
 export MALLOC_TRIM_THRESHOLD_ = 68719476736
 export MALLOC_TOP_PAD_ = 67108864

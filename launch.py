@@ -25,8 +25,9 @@ JOBS = {
 
 # glibc returns the large buffers of a step to the system and faults them in again at
 # the next one; these keep them. They are read when a process starts, hence `exec`.
+# Arenas are as many as glibc likes: of a single one, in pieces after compiling, the
+# threads of a step wait for each other.
 ALLOCATOR = {
-  "MALLOC_ARENA_MAX": "1",
   "MALLOC_MMAP_MAX_": "0",
   "MALLOC_TRIM_THRESHOLD_": "68719476736",
   "MALLOC_TOP_PAD_": "67108864",
@@ -37,9 +38,16 @@ CACHE = os.path.join(os.path.expanduser("~"), ".cache", "vpn_jax", "xla")
 
 
 def keep_buffers():
-  """Starts this process again with `ALLOCATOR`, where it is not set."""
+  """Starts this process again with `ALLOCATOR`, where it is not set.
+
+  And has computations of a CPU begin in the thread that asks for them: of what other
+  threads allocate glibc returns the largest to the system whatever its settings.
+  """
   if sys.platform == "linux" and not set(ALLOCATOR) & set(os.environ):
     os.execve(sys.executable, sys.orig_argv, {**os.environ, **ALLOCATOR})
+  import jax
+
+  jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 
 def parse(argv):

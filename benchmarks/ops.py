@@ -4,8 +4,7 @@
   python benchmarks/ops.py --width=0.25 --batch=8 --frames=16 --size=64
 
 One line per layer: medians of alternating runs of value and gradients together. The
-ratio is what to read on a shared machine; start it with the environment that
-launch.py sets (the memory allocator's) to see what training sees.
+ratio is what to read on a shared machine.
 """
 
 import argparse
@@ -20,6 +19,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 import jax
 import jax.numpy as jnp
 
+import launch
 from vpn_jax.models import i3d, ops
 
 
@@ -95,4 +95,5 @@ def main():
 
 
 if __name__ == "__main__":
+  launch.keep_buffers()
   main()

@@ -5,11 +5,11 @@
 
 Each network runs in a process of its own, on noise and random weights. "forward" is
 inference mode with all steps on the way, "train" is loss, gradients and update. All
-programs of a network run in turn, again and again, and a time is the median; one of
-them is a product of two matrices, whose rate is the peak that the others are held
-against. GFLOP: multiply-adds x 2 of the plain form (benchmarks/flops.py), also where
-what runs needs fewer. Ready: compiling, or PyTorch's first run. Peak memory is the
-device's; on a CPU the process's.
+programs of a network run in turn, again and again. A time is the median, a ratio the
+median of those of each round. One program is a product of two matrices, whose rate is
+the peak that the others are held against. GFLOP: multiply-adds x 2 of the plain form
+(benchmarks/flops.py), also where what runs needs fewer. Ready: compiling, or PyTorch's
+first run. Peak memory is the device's; on a CPU the process's.
 
 --versus=torch runs a twin in PyTorch beside ours, each in a process of its own: pip
 install -r requirements-benchmark.txt. On a machine with other work its threads wait for

@@ -84,8 +84,8 @@ def _wait_for(function, *args):
   return jax.block_until_ready(function(*args))
 
 
-def timed(programs: list[Program], repeats: int) -> dict[str, float]:
-  """Median seconds of each program that runs, by name.
+def timed(programs: list[Program], repeats: int) -> dict[str, list[float]]:
+  """Seconds of the runs of each program that runs, by name.
 
   They run in turn, once more than `repeats`: the first round warms up.
   """
@@ -96,7 +96,13 @@ def timed(programs: list[Program], repeats: int) -> dict[str, float]:
         began = time.perf_counter()
         program.run()
         times[program.name].append(time.perf_counter() - began)
-  return {name: statistics.median(t[1:]) for name, t in times.items()}
+  return {name: t[1:] for name, t in times.items()}
+
+
+def _ratio(ours: list[float], other: list[float]) -> float:
+  """Median of the ratios of runs next to each other: a machine that changes its speed
+  from round to round changes both."""
+  return statistics.median(a / b for a, b in zip(ours, other, strict=True))
 
 
 def rows(
@@ -110,10 +116,13 @@ def rows(
     repeats: timed runs of every program.
     batch_size: clips in one run.
   Returns: a dict per program, the peaks first, with the COLUMNS for which there is a
-    number, and "failed".
+    number, and "failed". Times are medians; the ratio is that of neighbouring runs to
+    the program that we compare worst with.
   """
-  seconds = timed([*peaks, *programs], repeats)
-  best = min((seconds[p.name] for p in programs[1:] if p.run), default=None)
+  times = timed([*peaks, *programs], repeats)
+  seconds = {name: statistics.median(t) for name, t in times.items()}
+  ours = times.get(programs[0].name)
+  ratios = [_ratio(ours, times[p.name]) for p in programs[1:] if p.run and ours]
   made = []
   for p in [*peaks, *programs]:
     row = {"program": p.name, "failed": p.failed}
@@ -134,8 +143,8 @@ def rows(
         "peak, GiB": p.peak,
       }
     )
-  if best:
-    made[len(peaks)]["ours / best torch"] = seconds[programs[0].name] / best
+  if ratios:
+    made[len(peaks)]["ours / best torch"] = max(ratios)
   return made
 
 

@@ -3,10 +3,10 @@
 In one process the two keep each other's memory and threads waiting.
 """
 
-import contextlib
 import multiprocessing
 import os
 import time
+from unittest import mock
 
 import jax
 import numpy as np
@@ -41,7 +41,9 @@ def torch_program(
   process = context.Process(
     target=_serve, args=(theirs, what, config, *arrays, compiled, threads), daemon=True
   )
-  with _one_arena():
+  # PyTorch's best: its backward pass allocates in a thread of its own, whose large
+  # buffers glibc would return to the system. Read when a process starts.
+  with mock.patch.dict(os.environ, MALLOC_ARENA_MAX="1"):
     process.start()
   theirs.close()
 
@@ -63,21 +65,6 @@ def torch_program(
   else:
     program.run, program.close = run, close
   return program
-
-
-@contextlib.contextmanager
-def _one_arena():
-  """PyTorch's best: its backward pass allocates in a thread of its own, whose large
-  buffers glibc would return to the system. Read when a process starts."""
-  before = os.environ.get("MALLOC_ARENA_MAX")
-  os.environ["MALLOC_ARENA_MAX"] = "1"
-  try:
-    yield
-  finally:
-    if before is None:
-      del os.environ["MALLOC_ARENA_MAX"]
-    else:
-      os.environ["MALLOC_ARENA_MAX"] = before
 
 
 def _serve(pipe, what, config, variables, batch, compiled, threads) -> None:

@@ -3,7 +3,6 @@
 import functools
 import math
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -102,7 +101,7 @@ _batch_norm_train.defvjp(_batch_norm_train_forward, _batch_norm_train_backward)
 def add_relu(x, shortcut):
   """max(x + shortcut, 0), the end of a residual block; both float of one shape."""
   if choice.formulation() == "plain":
-    return nn.relu(x + shortcut)
+    return jax.nn.relu(x + shortcut)
   return _add_relu(x, shortcut)
 
 

@@ -4,6 +4,7 @@ What the convolution over time is made of, and `grouped`, which has the same for
 """
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -75,37 +76,45 @@ def _conv2d_backward(strides, padding, saved, dy):
 conv2d.defvjp(_conv2d_forward, _conv2d_backward)
 
 
-# With as many outputs the gradient of a kernel is worth a transposed copy of x, which
-# XLA makes for it, computing again what x is made of.
-_WIDE = 256
-
-
+@jax.custom_vjp
 def product(x, kernel):
   """[..., Cin] times [Cin, Cout]: what a kernel of one place does."""
-  if kernel.shape[-1] >= _WIDE:
-    return _wide_product(x, kernel)
-  return _product(x, kernel)
-
-
-def _product(x, kernel):
   return lax.dot_general(x, kernel, (((x.ndim - 1,), (0,)), ((), ())))
 
 
-@jax.custom_vjp
-def _wide_product(x, kernel):
-  """`_product` whose kernel gradient is x.T @ dy; autodiff makes (dy.T @ x).T."""
-  return _product(x, kernel)
+def _product_forward(x, kernel):
+  return product(x, kernel), (x, kernel)
 
 
-def _wide_product_forward(x, kernel):
-  return _product(x, kernel), (x, kernel)
-
-
-def _wide_product_backward(saved, dy):
+def _product_backward(saved, dy):
   x, kernel = saved
-  places = tuple(range(x.ndim - 1))
   dx = lax.dot_general(dy, kernel, (((x.ndim - 1,), (1,)), ((), ())))
-  return dx, lax.dot_general(x, dy, ((places, places), ((), ())))
+  return dx, sum_of_products(x, dy)
 
 
-_wide_product.defvjp(_wide_product_forward, _wide_product_backward)
+product.defvjp(_product_forward, _product_backward)
+
+
+# Places of a block at the least: so many of a transposed copy stay in the cache.
+_BLOCK = 1568
+
+
+def sum_of_products(x, dy):
+  """The gradient of a kernel of one place: x.T @ dy over all axes but the last.
+
+  XLA makes a transposed copy of the left factor. That is the narrower one here, and it
+  is cut into blocks of places of one clip: a copy of all of them at once would fetch
+  each line of the cache anew for every channel.
+
+  Args:
+    x: [B, ..., Cin].
+    dy: [B, ..., Cout].
+  Returns: [Cin, Cout].
+  """
+  if x.shape[-1] > dy.shape[-1]:
+    return sum_of_products(dy, x).T
+  places = math.prod(x.shape[1:-1])
+  cuts = (n for n in range(places // _BLOCK, 0, -1) if places % n == 0)
+  blocks = x.shape[0] * next(cuts, 0) or 1
+  x, dy = (a.reshape(blocks, -1, a.shape[-1]) for a in (x, dy))
+  return lax.dot_general(x, dy, (((1,), (1,)), ((0,), (0,)))).sum(0)

@@ -7,6 +7,7 @@ matrix products over blocks make that of the kernel. `ops.conv3d` chooses.
 """
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -68,8 +69,24 @@ def conv2d(x, kernel, strides, padding, groups):
     groups: the number of groups.
   Returns: float [B, T, M', N', Cout].
   """
-  y = frames.conv(x.reshape(-1, *x.shape[2:]), kernel, strides, padding, groups)
+
+  def conv(x, kernel, groups):
+    return frames.conv(x, kernel, strides, padding, groups)
+
+  y = _by_halves(conv, groups, x.reshape(-1, *x.shape[2:]), kernel)
   return y.reshape(*x.shape[:2], *y.shape[1:])
+
+
+def _by_halves(function, groups, *arrays):
+  """function(*arrays, groups), computed for each half of the channels.
+
+  XLA's grouped convolution uses one core. Of a program that has more than eight
+  operations to do at once XLA gives half to another core: the six convolutions of a
+  Cook-Toom tile are too few, twice six are enough.
+  """
+  count = math.gcd(groups, 2)
+  parts = zip(*(jnp.split(a, count, axis=-1) for a in arrays), strict=True)
+  return jnp.concatenate([function(*part, groups // count) for part in parts], axis=-1)
 
 
 def _conv2d_forward(x, kernel, strides, padding, groups):
@@ -80,7 +97,11 @@ def _conv2d_backward(strides, padding, groups, saved, dy):
   """The kernel's gradient: matrix products, one per row, with the blocks as batch."""
   x, kernel = saved
   flat, dy = (a.reshape(-1, *a.shape[2:]) for a in (x, dy))
-  dx = frames.input_gradient(flat, kernel, strides, padding, dy, groups)
+
+  def input_gradient(x, kernel, dy, groups):
+    return frames.input_gradient(x, kernel, strides, padding, dy, groups)
+
+  dx = _by_halves(input_gradient, groups, flat, kernel, dy)
   kh, kw, cin, cout = kernel.shape
   blocks = block_count(groups, cin)
   parts = frames.rows(_split_channels(flat, blocks), (kh, kw), strides, padding)

@@ -12,6 +12,15 @@ from vpn_jax import checkpoint, interrupt, report, train
 from vpn_jax.models import ops
 
 
+@pytest.fixture
+def interruptible():
+  """SIGINT as in a terminal: a shell starts what runs in its background without it."""
+  before = signal.signal(signal.SIGINT, signal.default_int_handler)
+  yield
+  signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_a_signal_is_noted_and_who_insists_is_obeyed(monkeypatch):
   before = signal.getsignal(signal.SIGTERM)
   with interrupt.Requests() as requests:

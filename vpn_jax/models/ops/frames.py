@@ -61,7 +61,11 @@ def _conv2d_forward(x, kernel, strides, padding):
 
 
 def _conv2d_backward(strides, padding, saved, dy):
-  """The kernel's gradient is one matrix product per kernel row, not a convolution."""
+  """The kernel's gradient is one matrix product per kernel row, not a convolution.
+
+  In blocks, as for a kernel of one place, most would be slower: XLA joins the columns
+  of a row and transposes them in one go.
+  """
   x, kernel = saved
   dx = input_gradient(x, kernel, strides, padding, dy)
   dy = dy.reshape(-1, dy.shape[-1])
@@ -89,17 +93,17 @@ def _product_forward(x, kernel):
 def _product_backward(saved, dy):
   x, kernel = saved
   dx = lax.dot_general(dy, kernel, (((x.ndim - 1,), (1,)), ((), ())))
-  return dx, sum_of_products(x, dy)
+  return dx, _sum_over_places(x, dy)
 
 
 product.defvjp(_product_forward, _product_backward)
 
 
 # Places of a block at the least: so many of a transposed copy stay in the cache.
-_BLOCK = 1568
+_PLACES = 1568
 
 
-def sum_of_products(x, dy):
+def _sum_over_places(x, dy):
   """The gradient of a kernel of one place: x.T @ dy over all axes but the last.
 
   XLA makes a transposed copy of the left factor. That is the narrower one here, and it
@@ -112,9 +116,9 @@ def sum_of_products(x, dy):
   Returns: [Cin, Cout].
   """
   if x.shape[-1] > dy.shape[-1]:
-    return sum_of_products(dy, x).T
+    return _sum_over_places(dy, x).T
   places = math.prod(x.shape[1:-1])
-  cuts = (n for n in range(places // _BLOCK, 0, -1) if places % n == 0)
+  cuts = (n for n in range(places // _PLACES, 0, -1) if places % n == 0)
   blocks = x.shape[0] * next(cuts, 0) or 1
   x, dy = (a.reshape(blocks, -1, a.shape[-1]) for a in (x, dy))
   return lax.dot_general(x, dy, (((1,), (1,)), ((0,), (0,)))).sum(0)

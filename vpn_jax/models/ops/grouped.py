@@ -77,18 +77,6 @@ def conv2d(x, kernel, strides, padding, groups):
   return y.reshape(*x.shape[:2], *y.shape[1:])
 
 
-def _by_halves(function, groups, *arrays):
-  """function(*arrays, groups), computed for each half of the channels.
-
-  XLA's grouped convolution uses one core. Of a program that has more than eight
-  operations to do at once XLA gives half to another core: the six convolutions of a
-  Cook-Toom tile are too few, twice six are enough.
-  """
-  count = math.gcd(groups, 2)
-  parts = zip(*(jnp.split(a, count, axis=-1) for a in arrays), strict=True)
-  return jnp.concatenate([function(*part, groups // count) for part in parts], axis=-1)
-
-
 def _conv2d_forward(x, kernel, strides, padding, groups):
   return conv2d(x, kernel, strides, padding, groups), (x, kernel)
 
@@ -114,6 +102,18 @@ def _conv2d_backward(strides, padding, groups, saved, dy):
   merged = jnp.stack(products, axis=1)  # blocks, kh, kw * Cin / blocks, Cout / blocks
   merged = merged.reshape(blocks, kh, kw, -1, cout // blocks)
   return dx.reshape(x.shape), _groups_of(merged, groups)
+
+
+def _by_halves(function, groups, *arrays):
+  """function(*arrays, groups), computed for each half of the channels.
+
+  XLA's grouped convolution uses one core. Of a program that has more than eight
+  operations to do at once XLA gives half to another core: the six convolutions of a
+  Cook-Toom tile are too few, twice six are enough.
+  """
+  count = math.gcd(groups, 2)
+  parts = zip(*(jnp.split(a, count, axis=-1) for a in arrays), strict=True)
+  return jnp.concatenate([function(*part, groups // count) for part in parts], axis=-1)
 
 
 def _split_channels(x, blocks: int):

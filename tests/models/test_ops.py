@@ -1,4 +1,6 @@
-"""The form for a CPU equals the plain one, in values and in gradients."""
+"""The forms for a CPU equal the plain one, in values and in gradients."""
+
+import platform
 
 import flax.linen as nn
 import jax
@@ -7,7 +9,7 @@ import numpy as np
 import pytest
 
 from vpn_jax.models import ops
-from vpn_jax.models.ops import cook_toom
+from vpn_jax.models.ops import cook_toom, onednn
 
 
 def normal(*shape, seed=0):
@@ -27,17 +29,20 @@ def value_and_gradients(form, function, *args):
 
 def assert_forms_agree(function, *args, rtol=1e-5):
   """Compares by the largest entry of each result."""
-  plain, fast = (
-    jax.tree.leaves(value_and_gradients(form, function, *args))
-    for form in ("plain", "cpu")
-  )
-  for want, got in zip(plain, fast, strict=True):
-    assert got.shape == want.shape
-    np.testing.assert_allclose(got, want, atol=rtol * float(jnp.abs(want).max()))
+  plain = jax.tree.leaves(value_and_gradients("plain", function, *args))
+  for form in ("cpu", "onednn") if onednn.available() else ("cpu",):
+    fast = jax.tree.leaves(value_and_gradients(form, function, *args))
+    for want, got in zip(plain, fast, strict=True):
+      assert got.shape == want.shape
+      np.testing.assert_allclose(got, want, atol=rtol * float(jnp.abs(want).max()))
 
 
 def test_the_formulation_is_chosen_by_platform_and_can_be_forced():
-  assert ops.formulation() == ("cpu" if jax.default_backend() == "cpu" else "plain")
+  on_cpu = jax.default_backend() == "cpu"
+  assert ops.formulation() == ("cpu" if on_cpu else "plain")
+  several = jax.device_count() > 1  # as in these tests, see conftest.py
+  fastest = "cpu" if several or not onednn.available() else "onednn"
+  assert ops.formulation(storable=False) == (fastest if on_cpu else "plain")
   with ops.use_formulation("plain"):
     assert ops.formulation() == "plain"
   with (
@@ -45,6 +50,15 @@ def test_the_formulation_is_chosen_by_platform_and_can_be_forced():
     ops.use_formulation("cuda"),
   ):
     pass
+
+
+@pytest.mark.skipif(
+  platform.machine() != "x86_64" or jax.default_backend() != "cpu",
+  reason="jaxlib has oneDNN on x86 alone, and it is tried on a CPU",
+)
+def test_this_jaxlib_has_the_calls_of_onednn():
+  """Without them all works, and slower: a jaxlib without is to be noticed here."""
+  assert onednn.available()
 
 
 @pytest.mark.parametrize(("outputs", "taps"), [(2, 3), (3, 3), (4, 3), (4, 4), (3, 2)])

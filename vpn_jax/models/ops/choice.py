@@ -5,15 +5,30 @@ import contextvars
 
 import jax
 
+from vpn_jax.models.ops import onednn
+
+_FORMS = ("plain", "cpu", "onednn")
 _FORCED = contextvars.ContextVar("vpn_jax_formulation", default=None)
 
 
-def formulation() -> str:
-  """Returns "cpu" or "plain": the forced one, else by jax.default_backend()."""
+def formulation(storable: bool = True) -> str:
+  """Returns the forced form, else the fastest one here.
+
+  "plain" is what a GPU or TPU wants. "cpu" is made of operations that XLA is fast at on
+  a CPU. "onednn" has calls of that library among them, see `onednn`.
+
+  Args:
+    storable: whether XLA must be able to store the compiled program. If not, one CPU
+      device whose jaxlib has the calls gets "onednn".
+  """
   forced = _FORCED.get()
   if forced:
     return forced
-  return "cpu" if jax.default_backend() == "cpu" else "plain"
+  if jax.default_backend() != "cpu":
+    return "plain"
+  if storable or jax.device_count() > 1 or not onednn.available():
+    return "cpu"
+  return "onednn"
 
 
 @contextlib.contextmanager
@@ -21,11 +36,11 @@ def use_formulation(name: str):
   """Forces one form inside a `with`; read when a function is traced, not when run.
 
   Args:
-    name: "cpu" or "plain".
+    name: "plain", "cpu" or "onednn".
   Raises: ValueError for another name.
   """
-  if name not in ("cpu", "plain"):
-    raise ValueError(f'formulation {name!r} is not known: choose "cpu" or "plain".')
+  if name not in _FORMS:
+    raise ValueError(f"formulation {name!r} is not known: choose one of {_FORMS}.")
   token = _FORCED.set(name)
   try:
     yield

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vpn_jax.models.ops import windows
+from vpn_jax.models.ops import onednn, windows
 
 
 def conv(x, kernel, strides, padding, groups=1):
@@ -33,67 +33,78 @@ def input_gradient(x, kernel, strides, padding, dy, groups=1):
   return transposed(dy)[0]
 
 
-def rows(x, size, strides, padding):
-  """What each row of a kernel meets, for its gradient as matrix products with dy.
+def kernel_gradient(x, dy, size, strides, padding, form):
+  """What `conv` hands back to the kernel, one matrix product per row of it.
 
   Args:
-    x: [..., M, N, C].
+    x: [blocks, B, M, N, Cin].
+    dy: [blocks, B, M', N', Cout].
     size: (kh, kw).
     strides: steps along M and N.
     padding: a pair (before, after) for M and for N.
-  Returns: kh arrays [..., M', N', kw * C], of shifted columns side by side.
+    form: of the products, see `formulation`.
+  Returns: [blocks, kh, kw, Cin, Cout], for every block on its own.
   """
   kh, kw = size
-  ends = [(0, 0, 0)] * (x.ndim - 3) + [(*pair, 0) for pair in padding] + [(0, 0, 0)]
+  ends = [(0, 0, 0)] * 2 + [(*pair, 0) for pair in padding] + [(0, 0, 0)]
   x = lax.pad(x, jnp.zeros((), x.dtype), ends)
-  columns = jnp.concatenate(windows.shifts(x, kw, strides[1], x.ndim - 2), axis=-1)
-  return windows.shifts(columns, kh, strides[0], x.ndim - 3)
+  x = jnp.concatenate(windows.shifts(x, kw, strides[1], axis=3), axis=-1)
+  dy = dy.reshape(len(dy), -1, dy.shape[-1])
+  products = [
+    _over_places(row.reshape(len(row), -1, row.shape[-1]), dy, form)
+    for row in windows.shifts(x, kh, strides[0], axis=2)
+  ]
+  rows = jnp.stack(products, axis=1)  # blocks, kh, kw * Cin, Cout
+  return rows.reshape(*rows.shape[:2], kw, -1, rows.shape[-1])
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def conv2d(x, kernel, strides, padding):
-  """`conv` with a faster gradient of the kernel."""
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def conv2d(x, kernel, strides, padding, form):
+  """`conv` with a faster gradient of the kernel; form: see `formulation`."""
   return conv(x, kernel, strides, padding)
 
 
-def _conv2d_forward(x, kernel, strides, padding):
-  return conv2d(x, kernel, strides, padding), (x, kernel)
+def _conv2d_forward(x, kernel, strides, padding, form):
+  return conv2d(x, kernel, strides, padding, form), (x, kernel)
 
 
-def _conv2d_backward(strides, padding, saved, dy):
-  """The kernel's gradient is one matrix product per kernel row, not a convolution.
-
-  In blocks, as for a kernel of one place, most would be slower: XLA joins the columns
-  of a row and transposes them in one go.
-  """
+def _conv2d_backward(strides, padding, form, saved, dy):
+  """Not in blocks of places, as for a kernel of one place: most would be slower, since
+  XLA joins the columns of a row and transposes them in one go."""
   x, kernel = saved
   dx = input_gradient(x, kernel, strides, padding, dy)
-  dy = dy.reshape(-1, dy.shape[-1])
-  contract = (((0,), (0,)), ((), ()))
-  products = [
-    lax.dot_general(row.reshape(-1, row.shape[-1]), dy, contract)
-    for row in rows(x, kernel.shape[:2], strides, padding)
-  ]
-  return dx, jnp.stack(products).reshape(kernel.shape)
+  size = kernel.shape[:2]
+  dkernel = kernel_gradient(x[None], dy[None], size, strides, padding, form)
+  return dx, dkernel[0]
 
 
 conv2d.defvjp(_conv2d_forward, _conv2d_backward)
 
 
-@jax.custom_vjp
-def product(x, kernel):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def product(x, kernel, form):
   """[..., Cin] times [Cin, Cout]: what a kernel of one place does."""
   return lax.dot_general(x, kernel, (((x.ndim - 1,), (0,)), ((), ())))
 
 
-def _product_forward(x, kernel):
-  return product(x, kernel), (x, kernel)
+def _product_forward(x, kernel, form):
+  return product(x, kernel, form), (x, kernel)
 
 
-def _product_backward(saved, dy):
+def _product_backward(form, saved, dy):
+  """Sums up blocks of places for XLA: of each it keeps a transposed copy in the cache.
+
+  One of all places at once would fetch each line of the cache anew for every channel.
+  """
   x, kernel = saved
   dx = lax.dot_general(dy, kernel, (((x.ndim - 1,), (1,)), ((), ())))
-  return dx, _sum_over_places(x, dy)
+  blocks = 1
+  if form != "onednn":
+    places = math.prod(x.shape[1:-1])
+    cuts = (n for n in range(places // _PLACES, 0, -1) if places % n == 0)
+    blocks = x.shape[0] * next(cuts, 0) or 1
+  x, dy = (a.reshape(blocks, -1, a.shape[-1]) for a in (x, dy))
+  return dx, _over_places(x, dy, form).sum(0)
 
 
 product.defvjp(_product_forward, _product_backward)
@@ -103,22 +114,19 @@ product.defvjp(_product_forward, _product_backward)
 _PLACES = 1568
 
 
-def _sum_over_places(x, dy):
-  """The gradient of a kernel of one place: x.T @ dy over all axes but the last.
+def _over_places(x, dy, form):
+  """The gradient of a kernel of one place for each block: its x.T @ dy.
 
-  XLA makes a transposed copy of the left factor. That is the narrower one here, and it
-  is cut into blocks of places of one clip: a copy of all of them at once would fetch
-  each line of the cache anew for every channel.
+  The left factor, of which XLA makes a transposed copy, is the narrower one.
 
   Args:
-    x: [B, ..., Cin].
-    dy: [B, ..., Cout].
-  Returns: [Cin, Cout].
+    x: [blocks, places, Cin].
+    dy: [blocks, places, Cout].
+    form: see `formulation`.
+  Returns: [blocks, Cin, Cout].
   """
   if x.shape[-1] > dy.shape[-1]:
-    return _sum_over_places(dy, x).T
-  places = math.prod(x.shape[1:-1])
-  cuts = (n for n in range(places // _PLACES, 0, -1) if places % n == 0)
-  blocks = x.shape[0] * next(cuts, 0) or 1
-  x, dy = (a.reshape(blocks, -1, a.shape[-1]) for a in (x, dy))
-  return lax.dot_general(x, dy, (((1,), (1,)), ((0,), (0,)))).sum(0)
+    return jnp.swapaxes(_over_places(dy, x, form), 1, 2)
+  if form == "onednn":
+    return onednn.product_over_places(x, dy)
+  return lax.dot_general(x, dy, (((1,), (1,)), ((0,), (0,))))

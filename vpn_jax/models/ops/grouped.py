@@ -11,7 +11,6 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from vpn_jax.models.ops import frames
 
@@ -57,8 +56,8 @@ def _groups_of(merged, groups: int):
   return parts.reshape(*parts.shape[:-3], blocks * cout)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def conv2d(x, kernel, strides, padding, groups):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5))
+def conv2d(x, kernel, strides, padding, groups, form):
   """Convolves the channels of each group with their own kernel, frame by frame.
 
   Args:
@@ -67,6 +66,7 @@ def conv2d(x, kernel, strides, padding, groups):
     strides: steps along M and N.
     padding: a pair (before, after) for M and for N; negative drops.
     groups: the number of groups.
+    form: of the gradient of the kernel, see `formulation`.
   Returns: float [B, T, M', N', Cout].
   """
 
@@ -77,12 +77,11 @@ def conv2d(x, kernel, strides, padding, groups):
   return y.reshape(*x.shape[:2], *y.shape[1:])
 
 
-def _conv2d_forward(x, kernel, strides, padding, groups):
-  return conv2d(x, kernel, strides, padding, groups), (x, kernel)
+def _conv2d_forward(x, kernel, strides, padding, groups, form):
+  return conv2d(x, kernel, strides, padding, groups, form), (x, kernel)
 
 
-def _conv2d_backward(strides, padding, groups, saved, dy):
-  """The kernel's gradient: matrix products, one per row, with the blocks as batch."""
+def _conv2d_backward(strides, padding, groups, form, saved, dy):
   x, kernel = saved
   flat, dy = (a.reshape(-1, *a.shape[2:]) for a in (x, dy))
 
@@ -90,17 +89,15 @@ def _conv2d_backward(strides, padding, groups, saved, dy):
     return frames.input_gradient(x, kernel, strides, padding, dy, groups)
 
   dx = _by_halves(input_gradient, groups, flat, kernel, dy)
-  kh, kw, cin, cout = kernel.shape
-  blocks = block_count(groups, cin)
-  parts = frames.rows(_split_channels(flat, blocks), (kh, kw), strides, padding)
-  dy = _split_channels(dy, blocks).reshape(blocks, -1, cout // blocks)
-  contract = (((1,), (1,)), ((0,), (0,)))
-  products = [
-    lax.dot_general(part.reshape(blocks, -1, part.shape[-1]), dy, contract)
-    for part in parts
-  ]
-  merged = jnp.stack(products, axis=1)  # blocks, kh, kw * Cin / blocks, Cout / blocks
-  merged = merged.reshape(blocks, kh, kw, -1, cout // blocks)
+  blocks = block_count(groups, kernel.shape[2])
+  merged = frames.kernel_gradient(
+    _split_channels(flat, blocks),
+    _split_channels(dy, blocks),
+    kernel.shape[:2],
+    strides,
+    padding,
+    form,
+  )
   return dx.reshape(x.shape), _groups_of(merged, groups)
 
 

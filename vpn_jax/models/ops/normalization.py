@@ -85,8 +85,9 @@ def _batch_norm_train_backward(epsilon, relu, saved, gradients):
   dy = gradients[0].astype(jnp.float32)
   if relu:
     dy = jnp.where(_normalize(x, mean, inverse, scale, bias) > 0, dy, 0.0)
+  mean_dy = _channel_mean(dy)
+  mean_dy_unit = (_channel_mean(dy * x.astype(jnp.float32)) - mean_dy * mean) * inverse
   unit = (x.astype(jnp.float32) - per_channel(mean, x)) * per_channel(inverse, x)
-  mean_dy, mean_dy_unit = _channel_mean(dy), _channel_mean(dy * unit)
   count = math.prod(x.shape[:-1])
   factor = inverse if scale is None else inverse * scale
   dx = dy - per_channel(mean_dy, x) - unit * per_channel(mean_dy_unit, x)

@@ -1,0 +1,148 @@
+"""Convolutions and products by oneDNN, a library inside jaxlib for x86 processors.
+
+XLA never chooses it by itself, but compiles a call of it. Grouped convolution over
+time takes a half to a seventh of the time of what `grouped` makes of XLA's operations,
+and the gradients of kernels need no transposed copies. The price: XLA cannot store a
+program with such a call, which is compiled anew in each process, nor cut it for several
+devices. The calls are not documented, so that `available` tries them.
+"""
+
+import functools
+import json
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+
+@functools.cache
+def available() -> bool:
+  """Whether this jaxlib has the calls, with the right results; tries small ones."""
+  rng = np.random.default_rng(0)
+  numbers = lambda *shape: rng.integers(-3, 4, shape).astype(np.float32)  # noqa: E731
+  x, kernel = numbers(2, 3, 4, 5, 8), numbers(3, 1, 2, 4, 6)
+  a, b = numbers(2, 5, 3), numbers(2, 5, 4)
+  strides, padding, groups = (1, 2, 1), ((1, 1), (0, 0), (1, 0)), 2
+  with jax.ensure_compile_time_eval():
+    try:
+      y = conv(x, kernel, strides, padding, groups)
+      products = product_over_places(a, b)
+    except jax.errors.JaxRuntimeError:  # there are none
+      return False
+    want = lax.conv_general_dilated(
+      x,
+      kernel,
+      strides,
+      padding,
+      dimension_numbers=("NDHWC", "DHWIO", "NDHWC"),
+      feature_group_count=groups,
+    )
+  # Whole numbers, which are not rounded.
+  return np.array_equal(y, want) and np.array_equal(products, a.mT @ b)
+
+
+def conv(x, kernel, strides, padding, groups=1):
+  """What lax's convolution gives, channels last.
+
+  Args:
+    x: float32 [B, ..., Cin], with one to three axes between.
+    kernel: float32 [..., Cin / groups, Cout].
+    strides: steps along the axes between.
+    padding: a pair (before, after) for each of them; negative drops.
+    groups: parts of the channels that do not mix; each part is adjacent channels.
+  Returns: float32 [B, ..., Cout].
+  """
+  sizes = kernel.shape[:-2]
+  given = tuple(zip(padding, sizes, strict=True))
+  if not all(0 <= side < size for pair, size in given for side in pair):
+    x, padding = _pad(x, padding), ((0, 0),) * len(sizes)
+  return _convolution(x, kernel, strides, padding, groups)
+
+
+def input_gradient(x, kernel, strides, padding, dy, groups=1):
+  """What `conv` hands back to x, given dy of the shape of its result.
+
+  It is the convolution of dy, spread by the strides, with the kernel back to front.
+  """
+  sizes = kernel.shape[:-2]
+  ends = []
+  for n, out, size, stride, (before, _) in zip(
+    x.shape[1:-1], dy.shape[1:-1], sizes, strides, padding, strict=True
+  ):
+    low = size - 1 - before
+    ends.append((low, n + size - 1 - low - ((out - 1) * stride + 1)))
+  if math.prod(strides) > 1:
+    dy, ends = _pad(dy, ends, strides), ((0, 0),) * len(sizes)
+  back = jnp.flip(kernel, range(len(sizes)))
+  back = back.reshape(*kernel.shape[:-1], groups, -1)
+  back = jnp.moveaxis(back, -3, -1)  # ..., groups, Cout / groups, Cin / groups
+  back = jnp.moveaxis(back, -3, -2).reshape(*sizes, -1, x.shape[-1])
+  return conv(dy, back, (1,) * len(sizes), ends, groups)
+
+
+def product_over_places(x, y):
+  """x.T @ y for each block, without a transposed copy of x.
+
+  Args:
+    x: float32 [blocks, places, M].
+    y: float32 [blocks, places, N].
+  Returns: float32 [blocks, M, N].
+  """
+  shape = (len(x), x.shape[-1], y.shape[-1])
+  settings = {"onednn_matmul_config": {"transpose_a": True}}
+  return _call("matmul", shape, settings, x, y)
+
+
+def _pad(x, padding, strides=None):
+  """Zeros around x, and between its places so that they are strides apart."""
+  gaps = [s - 1 for s in strides] if strides else [0] * len(padding)
+  ends = [(*pair, gap) for pair, gap in zip(padding, gaps, strict=True)]
+  return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *ends, (0, 0, 0)])
+
+
+def _convolution(x, kernel, strides, padding, groups):
+  """As `conv`; the padding is at least 0 and less than the kernel."""
+  sizes = kernel.shape[:-2]
+  rank, axes = x.ndim, range(len(sizes))
+  places = [
+    (n + sum(pair) - size) // stride + 1
+    for n, pair, size, stride in zip(
+      x.shape[1:-1], padding, sizes, strides, strict=True
+    )
+  ]
+  image = {
+    "batch_dim": 0,
+    "feature_dim": rank - 1,
+    "spatial_dims": [a + 1 for a in axes],
+  }
+  features = {"input_feature_dim": rank - 2, "output_feature_dim": rank - 1}
+  settings = {
+    "dims": rank,
+    "feature_groups": groups,
+    "input": {"dims": rank, "data": image},
+    "output": {"dims": rank, "data": image},
+    "kernel": {"dims": rank, "filter": {**features, "spatial_dims": list(axes)}},
+    "window": {
+      "size": sizes,
+      "strides": strides,
+      "pad_left": [before for before, _ in padding],
+      "pad_right": [after for _, after in padding],
+      "window_dilations": [1] * len(sizes),
+    },
+  }
+  shape = (x.shape[0], *places, kernel.shape[-1])
+  return _call("convolution", shape, {"onednn_conv_config": settings}, x, kernel)
+
+
+def _call(name, shape, settings, *arrays):
+  """A call of oneDNN with float32 [*shape] as its result."""
+  call = jax.ffi.ffi_call(
+    f"__onednn${name}",
+    jax.ShapeDtypeStruct(shape, arrays[0].dtype),
+    vmap_method="sequential",
+    custom_call_api_version=2,
+    legacy_backend_config=json.dumps(settings),
+  )
+  return call(*arrays)

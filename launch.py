@@ -84,7 +84,7 @@ def main(argv):
     raise app.UsageError("--config is missing, such as configs/synthetic.py:cs.")
   module, function = JOBS[values.job].split(":")
   logging.set_verbosity(logging.WARNING)  # Orbax tells every step of a save
-  # XLA cannot store a program with calls of oneDNN (models/ops/onednn.py).
+  # XLA cannot store a program with a call of oneDNN (models/ops/onednn.py).
   said = "Error writing persistent compilation cache entry.*bad_alloc"
   warnings.filterwarnings("ignore", said, UserWarning)
   try:

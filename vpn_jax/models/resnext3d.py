@@ -125,9 +125,7 @@ def _layers(bn_momentum, dtype):
   """The convolution and the normalization that every part is made of."""
 
   def conv(*args, **kwargs):
-    # Not storable: faster by more than it costs to compile the network anew each time.
-    settings = {"dtype": dtype, "kernel_init": _KERNEL_INIT, "storable": False}
-    return ops.Conv3D(*args, **kwargs, **settings)
+    return ops.Conv3D(*args, **kwargs, dtype=dtype, kernel_init=_KERNEL_INIT)
 
   def norm(**kwargs):
     settings = {"use_scale": True, "epsilon": 1e-5, "momentum": bn_momentum}

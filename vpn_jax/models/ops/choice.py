@@ -11,24 +11,19 @@ _FORMS = ("plain", "cpu", "onednn")
 _FORCED = contextvars.ContextVar("vpn_jax_formulation", default=None)
 
 
-def formulation(storable: bool = True) -> str:
+def formulation() -> str:
   """Returns the forced form, else the fastest one here.
 
   "plain" is what a GPU or TPU wants. "cpu" is made of operations that XLA is fast at on
-  a CPU. "onednn" has calls of that library among them, see `onednn`.
-
-  Args:
-    storable: whether XLA must be able to store the compiled program. If not, one CPU
-      device whose jaxlib has the calls gets "onednn".
+  a CPU. "onednn" is the same but for grouped convolutions, see `onednn`; it is chosen
+  for a single CPU device whose jaxlib has the call.
   """
   forced = _FORCED.get()
   if forced:
     return forced
   if jax.default_backend() != "cpu":
     return "plain"
-  if storable or jax.device_count() > 1 or not onednn.available():
-    return "cpu"
-  return "onednn"
+  return "onednn" if jax.device_count() == 1 and onednn.available() else "cpu"
 
 
 @contextlib.contextmanager

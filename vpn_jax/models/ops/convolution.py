@@ -9,7 +9,7 @@ from jax import lax
 from vpn_jax.models.ops import choice, cook_toom, frames, grouped, onednn, windows
 
 
-def conv3d(x, kernel, strides=(1, 1, 1), padding="SAME", groups=1, *, storable=True):
+def conv3d(x, kernel, strides=(1, 1, 1), padding="SAME", groups=1):
   """Three-dimensional convolution (correlation, as everywhere in deep learning).
 
   Args:
@@ -18,7 +18,6 @@ def conv3d(x, kernel, strides=(1, 1, 1), padding="SAME", groups=1, *, storable=T
     strides: steps along T, M and N.
     padding: "SAME", or a pair (before, after) for each of T, M and N.
     groups: parts of the channels that do not mix; each part is adjacent channels.
-    storable: see `formulation`.
   Returns: float [B, T', M', N', Cout]; T' = ceil(T / strides[0]) for "SAME".
   Raises: ValueError when the channels or the groups do not fit (at trace time).
   """
@@ -35,7 +34,7 @@ def conv3d(x, kernel, strides=(1, 1, 1), padding="SAME", groups=1, *, storable=T
     )
   strides = tuple(strides)
   padding = windows.pairs(padding, x.shape[1:4], kernel.shape[:3], strides)
-  form = choice.formulation(storable)
+  form = choice.formulation()
   if form == "plain":
     return lax.conv_general_dilated(
       x,
@@ -45,23 +44,20 @@ def conv3d(x, kernel, strides=(1, 1, 1), padding="SAME", groups=1, *, storable=T
       dimension_numbers=("NDHWC", "DHWIO", "NDHWC"),
       feature_group_count=groups,
     )
-  if form == "onednn" and x.dtype != jnp.float32:
-    form = "cpu"
   if groups == 1:
-    conv2d = functools.partial(_conv2d, form=form)
-    return _conv_over_time(conv2d, x, kernel, strides, padding)
-  if form == "onednn":
+    return _conv_over_time(_conv2d, x, kernel, strides, padding)
+  if form == "onednn" and x.dtype == jnp.float32:
     return _conv_by_onednn(x, kernel, strides, padding, groups)
-  return _conv_in_groups(x, kernel, strides, padding, groups, form)
+  return _conv_in_groups(x, kernel, strides, padding, groups)
 
 
-def _conv_in_groups(x, kernel, strides, padding, groups, form):
+def _conv_in_groups(x, kernel, strides, padding, groups):
   """A grouped convolution by what `grouped` offers."""
   blocks = grouped.block_count(groups, kernel.shape[-2])
   if blocks > grouped.LOOPED:
-    conv2d = functools.partial(grouped.conv2d, groups=groups, form=form)
+    conv2d = functools.partial(grouped.conv2d, groups=groups)
     return _conv_over_time(conv2d, x, kernel, strides, padding, groups)
-  conv2d = functools.partial(_conv2d, form=form, rows=_GROUPED_ROWS)
+  conv2d = functools.partial(_conv2d, rows=_GROUPED_ROWS)
   kernels = grouped.merge_groups(kernel, groups, blocks)
   parts = zip(jnp.split(x, blocks, axis=-1), kernels, strict=True)
   convs = [_conv_over_time(conv2d, *part, strides, padding) for part in parts]
@@ -84,7 +80,7 @@ def _conv_by_onednn_backward(strides, padding, groups, saved, dy):
   dx = onednn.input_gradient(x, kernel, strides, padding, dy, groups)
 
   def in_groups(kernel):
-    return _conv_in_groups(x, kernel, strides, padding, groups, "onednn")
+    return _conv_in_groups(x, kernel, strides, padding, groups)
 
   return dx, jax.vjp(in_groups, kernel)[1](dy)[0]
 
@@ -241,20 +237,20 @@ def _saves_over_rows(kernel, stride):
   return folded * (4 + taps - 1) / 4 <= 0.6 * len(kernel)
 
 
-def _conv2d(x, kernel, strides, padding, form, rows=_ROWS):
+def _conv2d(x, kernel, strides, padding, rows=_ROWS):
   """Convolves each frame: [B, T, M, N, Cin], [kh, kw, Cin, Cout]."""
   if kernel.shape[:2] == (1, 1) and padding == ((0, 0), (0, 0)):
     x = x[:, :, :: strides[0], :: strides[1]]
-    return frames.product(x, kernel[0, 0], form)
+    return frames.product(x, kernel[0, 0])
   whole = jnp.finfo(x.dtype).bits >= 32
   if x.shape[2] >= rows and whole and _saves_over_rows(kernel, strides[0]):
     y = _conv_over_time(
-      functools.partial(_conv2d, form=form),
+      _conv2d,
       x.reshape(-1, x.shape[2], 1, *x.shape[3:]),  # rows in place of T, M
       kernel[:, None],
       (strides[0], 1, strides[1]),
       (padding[0], (0, 0), padding[1]),
     )
     return y.reshape(*x.shape[:2], y.shape[1], *y.shape[3:])
-  y = frames.conv2d(x.reshape(-1, *x.shape[2:]), kernel, strides, padding, form)
+  y = frames.conv2d(x.reshape(-1, *x.shape[2:]), kernel, strides, padding)
   return y.reshape(*x.shape[:2], *y.shape[1:])

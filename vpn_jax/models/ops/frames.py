@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vpn_jax.models.ops import onednn, windows
+from vpn_jax.models.ops import windows
 
 
 def conv(x, kernel, strides, padding, groups=1):
@@ -33,7 +33,7 @@ def input_gradient(x, kernel, strides, padding, dy, groups=1):
   return transposed(dy)[0]
 
 
-def kernel_gradient(x, dy, size, strides, padding, form):
+def kernel_gradient(x, dy, size, strides, padding):
   """What `conv` hands back to the kernel, one matrix product per row of it.
 
   Args:
@@ -42,7 +42,6 @@ def kernel_gradient(x, dy, size, strides, padding, form):
     size: (kh, kw).
     strides: steps along M and N.
     padding: a pair (before, after) for M and for N.
-    form: of the products, see `formulation`.
   Returns: [blocks, kh, kw, Cin, Cout], for every block on its own.
   """
   kh, kw = size
@@ -51,60 +50,58 @@ def kernel_gradient(x, dy, size, strides, padding, form):
   x = jnp.concatenate(windows.shifts(x, kw, strides[1], axis=3), axis=-1)
   dy = dy.reshape(len(dy), -1, dy.shape[-1])
   products = [
-    _over_places(row.reshape(len(row), -1, row.shape[-1]), dy, form)
+    _over_places(row.reshape(len(row), -1, row.shape[-1]), dy)
     for row in windows.shifts(x, kh, strides[0], axis=2)
   ]
   rows = jnp.stack(products, axis=1)  # blocks, kh, kw * Cin, Cout
   return rows.reshape(*rows.shape[:2], kw, -1, rows.shape[-1])
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def conv2d(x, kernel, strides, padding, form):
-  """`conv` with a faster gradient of the kernel; form: see `formulation`."""
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def conv2d(x, kernel, strides, padding):
+  """`conv` with a faster gradient of the kernel."""
   return conv(x, kernel, strides, padding)
 
 
-def _conv2d_forward(x, kernel, strides, padding, form):
-  return conv2d(x, kernel, strides, padding, form), (x, kernel)
+def _conv2d_forward(x, kernel, strides, padding):
+  return conv2d(x, kernel, strides, padding), (x, kernel)
 
 
-def _conv2d_backward(strides, padding, form, saved, dy):
+def _conv2d_backward(strides, padding, saved, dy):
   """Not in blocks of places, as for a kernel of one place: most would be slower, since
   XLA joins the columns of a row and transposes them in one go."""
   x, kernel = saved
   dx = input_gradient(x, kernel, strides, padding, dy)
   size = kernel.shape[:2]
-  dkernel = kernel_gradient(x[None], dy[None], size, strides, padding, form)
+  dkernel = kernel_gradient(x[None], dy[None], size, strides, padding)
   return dx, dkernel[0]
 
 
 conv2d.defvjp(_conv2d_forward, _conv2d_backward)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def product(x, kernel, form):
+@jax.custom_vjp
+def product(x, kernel):
   """[..., Cin] times [Cin, Cout]: what a kernel of one place does."""
   return lax.dot_general(x, kernel, (((x.ndim - 1,), (0,)), ((), ())))
 
 
-def _product_forward(x, kernel, form):
-  return product(x, kernel, form), (x, kernel)
+def _product_forward(x, kernel):
+  return product(x, kernel), (x, kernel)
 
 
-def _product_backward(form, saved, dy):
+def _product_backward(saved, dy):
   """Sums up blocks of places for XLA: of each it keeps a transposed copy in the cache.
 
   One of all places at once would fetch each line of the cache anew for every channel.
   """
   x, kernel = saved
   dx = lax.dot_general(dy, kernel, (((x.ndim - 1,), (1,)), ((), ())))
-  blocks = 1
-  if form != "onednn":
-    places = math.prod(x.shape[1:-1])
-    cuts = (n for n in range(places // _PLACES, 0, -1) if places % n == 0)
-    blocks = x.shape[0] * next(cuts, 0) or 1
+  places = math.prod(x.shape[1:-1])
+  cuts = (n for n in range(places // _PLACES, 0, -1) if places % n == 0)
+  blocks = x.shape[0] * next(cuts, 0) or 1
   x, dy = (a.reshape(blocks, -1, a.shape[-1]) for a in (x, dy))
-  return dx, _over_places(x, dy, form).sum(0)
+  return dx, _over_places(x, dy).sum(0)
 
 
 product.defvjp(_product_forward, _product_backward)
@@ -114,7 +111,7 @@ product.defvjp(_product_forward, _product_backward)
 _PLACES = 1568
 
 
-def _over_places(x, dy, form):
+def _over_places(x, dy):
   """The gradient of a kernel of one place for each block: its x.T @ dy.
 
   The left factor, of which XLA makes a transposed copy, is the narrower one.
@@ -122,11 +119,8 @@ def _over_places(x, dy, form):
   Args:
     x: [blocks, places, Cin].
     dy: [blocks, places, Cout].
-    form: see `formulation`.
   Returns: [blocks, Cin, Cout].
   """
   if x.shape[-1] > dy.shape[-1]:
-    return jnp.swapaxes(_over_places(dy, x, form), 1, 2)
-  if form == "onednn":
-    return onednn.product_over_places(x, dy)
+    return jnp.swapaxes(_over_places(dy, x), 1, 2)
   return lax.dot_general(x, dy, (((1,), (1,)), ((0,), (0,))))

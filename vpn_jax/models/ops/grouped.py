@@ -3,7 +3,8 @@
 Groups are merged into blocks of up to 32 channels with block-diagonal kernels. A few
 blocks are dense convolutions of their own. Many would take too long to compile: for
 them XLA's grouped convolution of frames makes the values and the gradient of x, and
-matrix products over blocks make that of the kernel. `ops.conv3d` chooses.
+matrix products over blocks make that of the kernel. `ops.conv3d` chooses, also whether
+`onednn` computes all but the kernel's gradient in their place.
 """
 
 import functools
@@ -56,8 +57,8 @@ def _groups_of(merged, groups: int):
   return parts.reshape(*parts.shape[:-3], blocks * cout)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5))
-def conv2d(x, kernel, strides, padding, groups, form):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def conv2d(x, kernel, strides, padding, groups):
   """Convolves the channels of each group with their own kernel, frame by frame.
 
   Args:
@@ -66,7 +67,6 @@ def conv2d(x, kernel, strides, padding, groups, form):
     strides: steps along M and N.
     padding: a pair (before, after) for M and for N; negative drops.
     groups: the number of groups.
-    form: of the gradient of the kernel, see `formulation`.
   Returns: float [B, T, M', N', Cout].
   """
 
@@ -77,11 +77,11 @@ def conv2d(x, kernel, strides, padding, groups, form):
   return y.reshape(*x.shape[:2], *y.shape[1:])
 
 
-def _conv2d_forward(x, kernel, strides, padding, groups, form):
-  return conv2d(x, kernel, strides, padding, groups, form), (x, kernel)
+def _conv2d_forward(x, kernel, strides, padding, groups):
+  return conv2d(x, kernel, strides, padding, groups), (x, kernel)
 
 
-def _conv2d_backward(strides, padding, groups, form, saved, dy):
+def _conv2d_backward(strides, padding, groups, saved, dy):
   x, kernel = saved
   flat, dy = (a.reshape(-1, *a.shape[2:]) for a in (x, dy))
 
@@ -96,7 +96,6 @@ def _conv2d_backward(strides, padding, groups, form, saved, dy):
     kernel.shape[:2],
     strides,
     padding,
-    form,
   )
   return dx.reshape(x.shape), _groups_of(merged, groups)
 

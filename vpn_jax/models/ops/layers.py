@@ -18,7 +18,6 @@ class Conv3D(nn.Module):
     groups: parts of the channels that do not mix.
     use_bias: whether a bias is added.
     dtype: type of the computation; parameters are float32.
-    storable: see `formulation`.
   """
 
   features: int
@@ -29,7 +28,6 @@ class Conv3D(nn.Module):
   use_bias: bool = False
   dtype: jax.typing.DTypeLike = jnp.float32
   kernel_init: nn.initializers.Initializer = nn.initializers.he_normal()
-  storable: bool = True
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -37,14 +35,7 @@ class Conv3D(nn.Module):
     shape = (*self.kernel_size, x.shape[-1] // self.groups, self.features)
     kernel = self.param("kernel", self.kernel_init, shape).astype(self.dtype)
     x = x.astype(self.dtype)
-    y = convolution.conv3d(
-      x,
-      kernel,
-      self.strides,
-      self.padding,
-      self.groups,
-      storable=self.storable,
-    )
+    y = convolution.conv3d(x, kernel, self.strides, self.padding, self.groups)
     if self.use_bias:
       bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
       y = y + normalization.per_channel(bias.astype(self.dtype), y)

@@ -91,9 +91,10 @@ def _product_forward(x, kernel):
 
 
 def _product_backward(saved, dy):
-  """Sums up blocks of places for XLA: of each it keeps a transposed copy in the cache.
+  """Sums up blocks of places, of which XLA's transposed copies stay in the cache.
 
   One of all places at once would fetch each line of the cache anew for every channel.
+  What is copied is the narrower factor.
   """
   x, kernel = saved
   dx = lax.dot_general(dy, kernel, (((x.ndim - 1,), (1,)), ((), ())))
@@ -101,6 +102,8 @@ def _product_backward(saved, dy):
   cuts = (n for n in range(places // _PLACES, 0, -1) if places % n == 0)
   blocks = x.shape[0] * next(cuts, 0) or 1
   x, dy = (a.reshape(blocks, -1, a.shape[-1]) for a in (x, dy))
+  if x.shape[-1] > dy.shape[-1]:
+    return dx, _over_places(dy, x).sum(0).T
   return dx, _over_places(x, dy).sum(0)
 
 
@@ -114,13 +117,11 @@ _PLACES = 1568
 def _over_places(x, dy):
   """The gradient of a kernel of one place for each block: its x.T @ dy.
 
-  The left factor, of which XLA makes a transposed copy, is the narrower one.
+  XLA makes a transposed copy of x.
 
   Args:
     x: [blocks, places, Cin].
     dy: [blocks, places, Cout].
   Returns: [blocks, Cin, Cout].
   """
-  if x.shape[-1] > dy.shape[-1]:
-    return jnp.swapaxes(_over_places(dy, x), 1, 2)
   return lax.dot_general(x, dy, (((1,), (1,)), ((0,), (0,))))

@@ -299,6 +299,22 @@ def test_batch_norm_with_a_mean_far_from_zero(form):
   np.testing.assert_allclose(y, want, atol=5e-3)  # the spacing of floats at 5000
 
 
+@pytest.mark.parametrize("form", ["plain", "cpu"])
+def test_gradient_of_batch_norm_with_a_mean_far_from_zero(form):
+  x, dy = normal(2, 8, 16, 16, 4) + np.float32(300), normal(2, 8, 16, 16, 4, seed=1)
+  scale = np.ones(4, np.float32)
+  function = lambda x, s: ops.batch_norm_train(x, s, jnp.zeros(4))[0]  # noqa: E731
+  with ops.use_formulation(form):
+    dx, dscale = jax.jit(lambda x, s, dy: jax.vjp(function, x, s)[1](dy))(x, scale, dy)
+  exact, dy = (a.astype(np.float64).reshape(-1, 4) for a in (x, dy))
+  inverse = 1 / np.sqrt(exact.var(0) + 1e-3)
+  unit = (exact - exact.mean(0)) * inverse
+  want = inverse * (dy - dy.mean(0) - unit * (dy * unit).mean(0))
+  np.testing.assert_allclose(dx.reshape(-1, 4), want, atol=5e-6 * np.abs(want).max())
+  want = (dy * unit).sum(0)
+  np.testing.assert_allclose(dscale, want, atol=5e-6 * np.abs(dy).sum(0).max())
+
+
 def test_running_statistics():
   x = normal(4, 3, 2, 2, 5) * 3 + 2
   norm = ops.BatchNorm(use_scale=True, momentum=0.75)

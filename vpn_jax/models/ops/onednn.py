@@ -3,8 +3,8 @@
 XLA never chooses it by itself, but compiles a call of it. Grouped convolution over
 time takes a half to a seventh of the time of what `grouped` makes of XLA's operations.
 The price: XLA cannot store a program with such a call, which is compiled anew in each
-process (soon done: nothing is unrolled), nor cut it for several devices. The call is
-not documented, so that `available` tries it.
+process, nor cut it for several devices. The call is not documented, so that `available`
+tries it.
 """
 
 import functools

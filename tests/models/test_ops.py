@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vpn_jax.models import ops
-from vpn_jax.models.ops import cook_toom, onednn
+from vpn_jax.models.ops import convolution, cook_toom, onednn
 
 
 def normal(*shape, seed=0):
@@ -165,6 +165,37 @@ def test_conv3d_in_groups_of_other_kernels(size, strides, padding, groups):
 def test_conv3d_in_groups_over_many_rows():
   x, kernel = normal(1, 4, 29, 3, 8), normal(3, 3, 3, 2, 8)
   assert_forms_agree(lambda x, k: ops.conv3d(x, k, groups=4), x, kernel)
+
+
+@pytest.mark.parametrize(
+  ("size", "strides", "groups"),
+  [((7, 7, 7), (1, 2, 2), 1), ((3, 3, 3), (1, 1, 1), 4), ((3, 3, 3), (2, 2, 2), 4)],
+)
+def test_the_gradient_of_a_kernel_clip_by_clip(size, strides, groups, monkeypatch):
+  monkeypatch.setattr(convolution, "_is_large", lambda *_: True)
+  x, kernel = normal(3, 6, 8, 8, 8), normal(*size, 8 // groups, 4)
+  conv = lambda x, k: ops.conv3d(x, k, strides, groups=groups)  # noqa: E731
+  assert_forms_agree(conv, x, kernel)
+  with ops.use_formulation("cpu"):
+    program = jax.make_jaxpr(jax.grad(lambda k: conv(x, k).sum()))(kernel)
+  assert "scan" in str(program)
+
+
+def test_which_gradients_are_computed_clip_by_clip(monkeypatch):
+  """Those of large clips, and none of a batch that several devices share."""
+  clip, small = jnp.zeros((2, 8, 14, 14, 4)), jnp.zeros((2, 8, 13, 14, 4))
+  for devices in (1, 2):
+    monkeypatch.setattr(jax, "device_count", lambda n=devices: n)
+    assert convolution._is_large(clip, 2) == (devices == 1)
+    assert not convolution._is_large(clip, 1)
+    assert not convolution._is_large(small, 2)
+
+
+def test_a_clip_by_clip_sum_is_kept_in_float32():
+  x = jnp.ones((300, 1), jnp.bfloat16)
+  total = convolution._sum_over_clips(lambda x, dy: (x * dy).sum(0), x, x)
+  assert total.dtype == jnp.bfloat16
+  assert total == 300
 
 
 def test_the_call_of_onednn_in_other_transformations():

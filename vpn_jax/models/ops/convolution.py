@@ -1,6 +1,7 @@
 """Convolution over time; on a CPU as two-dimensional convolutions of frames."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -44,15 +45,78 @@ def conv3d(x, kernel, strides=(1, 1, 1), padding="SAME", groups=1):
       dimension_numbers=("NDHWC", "DHWIO", "NDHWC"),
       feature_group_count=groups,
     )
+  if kernel.shape[:3] == (1, 1, 1) and groups == 1:
+    return _conv_of_frames(x, kernel, strides, padding, groups)  # nothing to transform
+  return _conv(x, kernel, strides, padding, groups)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _conv(x, kernel, strides, padding, groups):
+  """`conv3d` on a CPU; keeps x and the kernel for the gradients, no transform of x."""
+  if _is_for_onednn(x, groups):
+    return onednn.conv(x, kernel, strides, padding, groups)
+  return _conv_of_frames(x, kernel, strides, padding, groups)
+
+
+def _is_for_onednn(x, groups):
+  return groups > 1 and choice.formulation() == "onednn" and x.dtype == jnp.float32
+
+
+def _conv_forward(x, kernel, strides, padding, groups):
+  return _conv(x, kernel, strides, padding, groups), (x, kernel)
+
+
+def _conv_backward(strides, padding, groups, saved, dy):
+  """Transforms x anew for the kernel, for which oneDNN has no call."""
+  x, kernel = saved
+
+  def conv(x, kernel):
+    return _conv_of_frames(x, kernel, strides, padding, groups)
+
+  def kernel_gradient(x, dy):
+    return jax.vjp(lambda kernel: conv(x, kernel), kernel)[1](dy)[0]
+
+  if _is_for_onednn(x, groups):
+    dx = onednn.input_gradient(x, kernel, strides, padding, dy, groups)
+  else:
+    dx = jax.vjp(lambda x: conv(x, kernel), x)[1](dy)[0]
+  if _is_large(dy, groups):
+    return dx, _sum_over_clips(kernel_gradient, x, dy)
+  return dx, kernel_gradient(x, dy)
+
+
+_conv.defvjp(_conv_forward, _conv_backward)
+
+# Places of a clip's result from which on the gradient of a kernel is faster clip by
+# clip: of one with groups, and of a dense one (50,176 of I3D's stem are too few).
+_GROUPED_PLACES = 1568
+_DENSE_PLACES = 1 << 16
+
+
+def _is_large(dy, groups):
+  """Whether the gradient of the kernel is to be computed clip by clip."""
+  least = _DENSE_PLACES if groups == 1 else _GROUPED_PLACES
+  return jax.device_count() == 1 and math.prod(dy.shape[1:-1]) >= least
+
+
+def _sum_over_clips(gradient, x, dy):
+  """Sum of gradient(x[i:i + 1], dy[i:i + 1]), one after the other, in float32.
+
+  The transforms of a clip are in use while they are in the cache, and take the memory
+  of one clip. Not for several devices, which have the clips shared out.
+  """
+
+  def add(total, clip):
+    return total + gradient(*(a[None] for a in clip)).astype(jnp.float32), None
+
+  like = jax.eval_shape(gradient, x, dy)
+  return lax.scan(add, jnp.zeros(like.shape), (x, dy))[0].astype(like.dtype)
+
+
+def _conv_of_frames(x, kernel, strides, padding, groups):
+  """As `conv3d`, by two-dimensional convolutions."""
   if groups == 1:
     return _conv_over_time(_conv2d, x, kernel, strides, padding)
-  if form == "onednn" and x.dtype == jnp.float32:
-    return _conv_by_onednn(x, kernel, strides, padding, groups)
-  return _conv_in_groups(x, kernel, strides, padding, groups)
-
-
-def _conv_in_groups(x, kernel, strides, padding, groups):
-  """A grouped convolution by what `grouped` offers."""
   blocks = grouped.block_count(groups, kernel.shape[-2])
   if blocks > grouped.LOOPED:
     conv2d = functools.partial(grouped.conv2d, groups=groups)
@@ -62,30 +126,6 @@ def _conv_in_groups(x, kernel, strides, padding, groups):
   parts = zip(jnp.split(x, blocks, axis=-1), kernels, strict=True)
   convs = [_conv_over_time(conv2d, *part, strides, padding) for part in parts]
   return jnp.concatenate(convs, axis=-1)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def _conv_by_onednn(x, kernel, strides, padding, groups):
-  """A grouped convolution by oneDNN."""
-  return onednn.conv(x, kernel, strides, padding, groups)
-
-
-def _conv_by_onednn_forward(x, kernel, strides, padding, groups):
-  return _conv_by_onednn(x, kernel, strides, padding, groups), (x, kernel)
-
-
-def _conv_by_onednn_backward(strides, padding, groups, saved, dy):
-  """The kernel's gradient, for which there is no call, is that of `_conv_in_groups`."""
-  x, kernel = saved
-  dx = onednn.input_gradient(x, kernel, strides, padding, dy, groups)
-
-  def in_groups(kernel):
-    return _conv_in_groups(x, kernel, strides, padding, groups)
-
-  return dx, jax.vjp(in_groups, kernel)[1](dy)[0]
-
-
-_conv_by_onednn.defvjp(_conv_by_onednn_forward, _conv_by_onednn_backward)
 
 
 def _conv_over_time(conv2d, x, kernel, strides, padding, groups=1):

@@ -183,7 +183,7 @@ def test_the_gradient_of_a_kernel_clip_by_clip(size, strides, groups, monkeypatc
 
 def test_which_gradients_are_computed_clip_by_clip(monkeypatch):
   """Those of large clips, and none of a batch that several devices share."""
-  clip, small = jnp.zeros((2, 8, 14, 14, 4)), jnp.zeros((2, 8, 13, 14, 4))
+  clip, small = jnp.zeros((2, 16, 14, 14, 4)), jnp.zeros((2, 8, 14, 14, 4))
   for devices in (1, 2):
     monkeypatch.setattr(jax, "device_count", lambda n=devices: n)
     assert convolution._is_large(clip, 2) == (devices == 1)

@@ -110,8 +110,8 @@ def kernel_gradient(x, dy, size, strides, padding, groups=1):
   clips = x.reshape(*x.shape[:-1], groups, -1)
   clips = jnp.moveaxis(clips, (0, -1), (-1, 0))  # Cin / groups, ..., groups, B
   clips = clips.reshape(*clips.shape[:-2], -1)
-  taps = jnp.moveaxis(dy, 0, -2)  # ..., B, Cout
-  back = conv(clips, taps, (1,) * len(size), ends, groups, strides)
+  kernel = jnp.moveaxis(dy, 0, -2)  # ..., B, Cout
+  back = conv(clips, kernel, (1,) * len(size), ends, groups, strides)
   return jnp.moveaxis(back, 0, -2)
 
 

@@ -52,7 +52,7 @@ def conv3d(x, kernel, strides=(1, 1, 1), padding="SAME", groups=1):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _conv(x, kernel, strides, padding, groups):
-  """`conv3d` on a CPU; keeps x and the kernel for the gradients, no transform of x."""
+  """`conv3d` on a CPU; all that the gradients need of it is x and the kernel."""
   if _is_for_onednn(x, groups):
     return onednn.conv(x, kernel, strides, padding, groups)
   return _conv_of_frames(x, kernel, strides, padding, groups)
@@ -67,7 +67,10 @@ def _conv_forward(x, kernel, strides, padding, groups):
 
 
 def _conv_backward(strides, padding, groups, saved, dy):
-  """Transforms x anew for the kernel, if the gradient of that is not oneDNN's too."""
+  """Transforms x anew for the kernel, if the gradient of that is not oneDNN's too.
+
+  XLA sees that it is done twice and keeps the first result, except in a loop.
+  """
   x, kernel = saved
 
   def conv(x, kernel):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vpn_jax.models import ops
-from vpn_jax.models.ops import convolution, cook_toom, onednn
+from vpn_jax.models.ops import clips, convolution, cook_toom, onednn
 
 
 def normal(*shape, seed=0):
@@ -181,6 +181,18 @@ def test_the_gradient_of_a_kernel_clip_by_clip(size, strides, groups, monkeypatc
   assert "scan" in str(program)
 
 
+@pytest.mark.parametrize("strides", [(1, 1, 1), (2, 1, 3)])
+@pytest.mark.parametrize(("clips", "frames"), [(1, 7), (1, 8), (3, 5), (8, 2), (9, 3)])
+def test_gradients_in_groups_of_any_number_of_clips(
+  clips, frames, strides, monkeypatch
+):
+  """oneDNN sums over up to eight at once, which may be pieces of clips."""
+  monkeypatch.setattr(onednn, "_LARGE", 2000)  # some in calls of two groups
+  x, kernel = normal(clips, frames, 4, 5, 32), normal(3, 3, 2, 8, 64)
+  conv = lambda x, k: ops.conv3d(x, k, strides, groups=4)  # noqa: E731
+  assert_forms_agree(conv, x, kernel)
+
+
 def test_which_gradients_are_computed_clip_by_clip(monkeypatch):
   """Those of large clips, and none of a batch that several devices share."""
   clip, small = jnp.zeros((2, 16, 14, 14, 4)), jnp.zeros((2, 8, 14, 14, 4))
@@ -193,7 +205,7 @@ def test_which_gradients_are_computed_clip_by_clip(monkeypatch):
 
 def test_a_clip_by_clip_sum_is_kept_in_float32():
   x = jnp.ones((300, 1), jnp.bfloat16)
-  total = convolution._sum_over_clips(lambda x, dy: (x * dy).sum(0), x, x)
+  total = clips.sum_over_sets(lambda x, dy: (x * dy).sum(0), x, x, 1)
   assert total.dtype == jnp.bfloat16
   assert total == 300  # a sum in bfloat16 ends at 256
 

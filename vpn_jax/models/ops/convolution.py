@@ -7,7 +7,15 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vpn_jax.models.ops import choice, cook_toom, frames, grouped, onednn, windows
+from vpn_jax.models.ops import (
+  choice,
+  clips,
+  cook_toom,
+  frames,
+  grouped,
+  onednn,
+  windows,
+)
 
 
 def conv3d(x, kernel, strides=(1, 1, 1), padding="SAME", groups=1):
@@ -67,11 +75,15 @@ def _conv_forward(x, kernel, strides, padding, groups):
 
 
 def _conv_backward(strides, padding, groups, saved, dy):
-  """Transforms x anew for the kernel, if the gradient of that is not oneDNN's too.
+  """For the kernel x is transformed anew, except by oneDNN.
 
-  XLA sees that it is done twice and keeps the first result, except in a loop.
+  XLA sees that it is done twice and keeps the first result, but not in a loop.
   """
   x, kernel = saved
+  if _is_for_onednn(x, groups):
+    settings = (strides, padding, groups)
+    dkernel = onednn.kernel_gradient(x, dy, kernel.shape[:3], *settings)
+    return onednn.input_gradient(x, kernel, dy, *settings), dkernel
 
   def conv(x, kernel):
     return _conv_of_frames(x, kernel, strides, padding, groups)
@@ -79,23 +91,17 @@ def _conv_backward(strides, padding, groups, saved, dy):
   def kernel_gradient(x, dy):
     return jax.vjp(lambda kernel: conv(x, kernel), kernel)[1](dy)[0]
 
-  if _is_for_onednn(x, groups):
-    dx = onednn.input_gradient(x, kernel, strides, padding, dy, groups)
-  else:
-    dx = jax.vjp(lambda x: conv(x, kernel), x)[1](dy)[0]
+  dx = jax.vjp(lambda x: conv(x, kernel), x)[1](dy)[0]
   if _is_large(dy, groups):
-    return dx, _sum_over_clips(kernel_gradient, x, dy)
-  if _is_for_onednn(x, groups):
-    size = kernel.shape[:3]
-    return dx, onednn.kernel_gradient(x, dy, size, strides, padding, groups)
+    return dx, clips.sum_over_sets(kernel_gradient, x, dy, 1)
   return dx, kernel_gradient(x, dy)
 
 
 _conv.defvjp(_conv_forward, _conv_backward)
 
 # Places of a clip's result from which on the gradient of a kernel is faster clip by
-# clip: of one with groups (of 1,568 it is faster by oneDNN, of 3,136 not), and of a
-# dense one (50,176 of I3D's stem are too few).
+# clip: of one with groups (3,136 are enough), and of a dense one (50,176 of I3D's stem
+# are too few).
 _GROUPED_PLACES = 2048
 _DENSE_PLACES = 1 << 16
 
@@ -104,20 +110,6 @@ def _is_large(dy, groups):
   """Whether the gradient of the kernel is to be computed clip by clip."""
   least = _DENSE_PLACES if groups == 1 else _GROUPED_PLACES
   return jax.device_count() == 1 and math.prod(dy.shape[1:-1]) >= least
-
-
-def _sum_over_clips(gradient, x, dy):
-  """Sum of gradient(x[i:i + 1], dy[i:i + 1]), one after the other, in float32.
-
-  The transforms of a clip are in use while they are in the cache, and take the memory
-  of one clip. Not for several devices, which have the clips shared out.
-  """
-
-  def add(total, clip):
-    return total + gradient(*(a[None] for a in clip)).astype(jnp.float32), None
-
-  like = jax.eval_shape(gradient, x, dy)
-  return lax.scan(add, jnp.zeros(like.shape), (x, dy))[0].astype(like.dtype)
 
 
 def _conv_of_frames(x, kernel, strides, padding, groups):

@@ -4,7 +4,7 @@ Groups are merged into blocks of up to 32 channels with block-diagonal kernels. 
 blocks are dense convolutions of their own. Many would take too long to compile: for
 them XLA's grouped convolution of frames makes the values and the gradient of x, and
 matrix products over blocks make that of the kernel. `ops.conv3d` chooses, also whether
-`onednn` computes all but the gradient of the kernel of large frames in their place.
+`onednn` computes all that in their place.
 """
 
 import functools

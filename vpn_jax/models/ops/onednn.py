@@ -16,6 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from vpn_jax.models.ops import clips
+
 
 @functools.cache
 def available() -> bool:
@@ -67,33 +69,44 @@ def _width(taps, dilation):
   return (taps - 1) * dilation + 1
 
 
-def input_gradient(x, kernel, strides, padding, dy, groups=1):
+def input_gradient(x, kernel, dy, strides, padding, groups=1):
   """What `conv` hands back to x, given dy of the shape of its result.
 
-  It is the convolution of dy, spread by the strides, with the kernel back to front.
+  It is the convolution of dy with the kernel back to front. Places of x that are the
+  strides apart meet the same taps: such phases are channels of one convolution.
   """
-  sizes = kernel.shape[:-2]
-  ends = []
+  rank, cin = len(strides), kernel.shape[-2]
+  taps, zeros, ends, cut = [], [], [], []
   for n, out, size, stride, (before, _) in zip(
-    x.shape[1:-1], dy.shape[1:-1], sizes, strides, padding, strict=True
+    x.shape[1:-1], dy.shape[1:-1], kernel.shape[:-2], strides, padding, strict=True
   ):
-    low = size - 1 - before
-    ends.append((low, n + size - 1 - low - _width(out, stride)))
-  if math.prod(strides) > 1:
-    dy, ends = _pad(dy, ends, strides), ((0, 0),) * len(sizes)
-  back = jnp.flip(kernel, range(len(sizes)))
-  back = back.reshape(*kernel.shape[:-1], groups, -1)
-  back = jnp.moveaxis(back, -3, -1)  # ..., groups, Cout / groups, Cin / groups
-  back = jnp.moveaxis(back, -3, -2).reshape(*sizes, -1, x.shape[-1])
-  return conv(dy, back, (1,) * len(sizes), ends, groups)
+    front = -before % stride  # zero taps that begin the kernel at a multiple of stride
+    count = -(-n // stride)
+    taps.append(-(-(front + size) // stride))
+    zeros.append((front, taps[-1] * stride - front - size))
+    low = taps[-1] - 1 - (front + before) // stride
+    ends.append((low, count + taps[-1] - 1 - out - low))
+    cut.append((0, n - count * stride))
+  evens, odds = range(0, 2 * rank, 2), range(1, 2 * rank, 2)
+  back = jnp.pad(kernel, [*zeros, (0, 0), (0, 0)])
+  pairs = [size for pair in zip(taps, strides, strict=True) for size in pair]
+  back = jnp.flip(back.reshape(*pairs, cin, groups, -1), evens)
+  back = back.transpose(*evens, 2 * rank + 2, 2 * rank + 1, *odds, 2 * rank)
+  back = back.reshape(*taps, dy.shape[-1] // groups, -1)  # groups, phases, cin
+  dx = conv(dy, back, (1,) * rank, ends, groups)
+  dx = dx.reshape(*dx.shape[:-1], groups, *strides, cin)
+  order = [axis for a in range(rank) for axis in (1 + a, 2 + rank + a)]
+  dx = dx.transpose(0, *order, 1 + rank, 2 + 2 * rank)
+  sizes = [n - end for n, (_, end) in zip(x.shape[1:-1], cut, strict=True)]
+  return _pad(dx.reshape(len(x), *sizes, -1), cut)
 
 
-def kernel_gradient(x, dy, size, strides, padding, groups=1):
+def kernel_gradient(x, dy, size, strides, padding, groups):
   """What `conv` hands back to a kernel of this size, given dy.
 
-  It is a convolution by dy, its taps the strides apart, in which clips and the channels
-  of a group change places. So there have to be few places: oneDNN sums over clips as
-  fast as over channels, over the taps of a large kernel it does not.
+  It is a convolution by dy, its taps the strides apart, which sums over clips as over
+  channels. Clips take the place of the channels of a group of x, and these lie side by
+  side along the last axis between, of which oneDNN computes up to 28 places at once.
 
   Args:
     x: float32 [B, ..., Cin].
@@ -102,17 +115,72 @@ def kernel_gradient(x, dy, size, strides, padding, groups=1):
     strides, padding, groups: those of `conv`.
   Returns: float32 [*size, Cin / groups, Cout].
   """
-  ends = []
-  for n, out, taps, stride, (before, _) in zip(
-    x.shape[1:-1], dy.shape[1:-1], size, strides, padding, strict=True
-  ):
-    ends.append((before, taps - 1 + _width(out, stride) - n - before))
-  clips = x.reshape(*x.shape[:-1], groups, -1)
-  clips = jnp.moveaxis(clips, (0, -1), (-1, 0))  # Cin / groups, ..., groups, B
-  clips = clips.reshape(*clips.shape[:-2], -1)
+  most = math.gcd(_CLIPS, x.shape[-1] // groups, dy.shape[-1] // groups)
+  x, dy, padding = _cut_into_clips(x, dy, size, strides, padding, most)
+  unit = math.gcd(_UNIT, most)
+  gradient = functools.partial(
+    _sum_over_clips, size=size, strides=strides, padding=padding, groups=groups
+  )
+  return clips.sum_over_sets(gradient, x, dy, min(-(-len(x) // unit) * unit, most))
+
+
+# Clips that oneDNN sums over at once, as far as a group has as many channels, which it
+# then computes at once as well. 16 are no faster; 8 of groups of 4 are slower.
+_CLIPS = 8
+_UNIT = 4  # it computes with vectors of 4 numbers at least
+
+
+def _cut_into_clips(x, dy, size, strides, padding, most):
+  """Makes up to `most` shorter clips of fewer clips.
+
+  Returns: x, dy and padding, of which the gradients of the kernel are what they were.
+  """
+  frames, (before, _) = dy.shape[1], padding[0]
+  length = -(-frames // max(most // len(x), 1))
+  pieces = -(-frames // length)
+  if pieces == 1:
+    return x, dy, padding
+  step, needed = length * strides[0], (length - 1) * strides[0] + size[0]
+  after = (pieces - 1) * step + needed - before - x.shape[1]
+  none = [(0, 0)] * len(padding[1:])
+  x = _pad(x, [(before, after), *none])
+  dy = _pad(dy, [(0, pieces * length - frames), *none])
+  x = jnp.concatenate([x[:, i * step :][:, :needed] for i in range(pieces)])
+  dy = jnp.concatenate(jnp.split(dy, pieces, axis=1))
+  return x, dy, ((0, 0), *padding[1:])
+
+
+def _sum_over_clips(x, dy, size, strides, padding, groups):
+  """As `kernel_gradient`, of all clips at once."""
+  cin = x.shape[-1] // groups
+  scale = (1,) * (len(size) - 1) + (cin,)  # the last axis has places x channels
+  ends = [
+    (before * by, (taps - 1 + _width(out, stride) - n - before) * by)
+    for n, out, taps, stride, (before, _), by in zip(
+      x.shape[1:-1], dy.shape[1:-1], size, strides, padding, scale, strict=True
+    )
+  ]
+  dilations = [stride * by for stride, by in zip(strides, scale, strict=True)]
+  image = x.reshape(*x.shape[:-1], groups, cin)
+  image = jnp.moveaxis(image, (0, -1), (-1, -3))  # ..., Cin / groups, groups, B
+  image = image.reshape(1, *x.shape[1:-2], x.shape[-2] * cin, -1)
   kernel = jnp.moveaxis(dy, 0, -2)  # ..., B, Cout
-  back = conv(clips, kernel, (1,) * len(size), ends, groups, strides)
-  return jnp.moveaxis(back, 0, -2)
+  calls = 1
+  if image.size > _LARGE and max(strides) == 1 and groups % 2 == 0:
+    calls = groups // 2
+  parts = (jnp.split(a, calls, axis=-1) for a in (image, kernel))
+  gradients = [
+    conv(*part, (1,) * len(size), ends, groups // calls, dilations)
+    for part in zip(*parts, strict=True)
+  ]
+  gradient = jnp.concatenate(gradients, axis=-1)  # 1, ..., kw * Cin / groups, Cout
+  return gradient.reshape(*size, cin, -1)
+
+
+# Numbers of x from which on each call is of two groups. With all side by side, a core
+# reads each line of its second cache for a few numbers, the more often the larger x is.
+# With strides, what the calls save is lost to copying x for them.
+_LARGE = 1 << 20
 
 
 def _pad(x, padding, strides=None):

@@ -140,13 +140,13 @@ def _cut_into_clips(x, dy, size, strides, padding, most):
   pieces = -(-frames // length)
   if pieces == 1:
     return x, dy, padding
-  step, needed = length * strides[0], (length - 1) * strides[0] + size[0]
-  after = (pieces - 1) * step + needed - before - x.shape[1]
   none = [(0, 0)] * len(padding[1:])
-  x = _pad(x, [(before, after), *none])
   dy = _pad(dy, [(0, pieces * length - frames), *none])
-  x = jnp.concatenate([x[:, i * step :][:, :needed] for i in range(pieces)])
-  dy = jnp.concatenate(jnp.split(dy, pieces, axis=1))
+  dy = dy.reshape(len(x) * pieces, length, *dy.shape[2:])
+  needed = (length - 1) * strides[0] + size[0]
+  starts = [i * length * strides[0] - before for i in range(pieces)]
+  cut = [_pad(x, [(-i, i + needed - x.shape[1]), *none]) for i in starts]
+  x = jnp.stack(cut, axis=1).reshape(len(dy), needed, *x.shape[2:])
   return x, dy, ((0, 0), *padding[1:])
 
 

@@ -171,14 +171,21 @@ def test_conv3d_in_groups_over_many_rows():
   ("size", "strides", "groups"),
   [((7, 7, 7), (1, 2, 2), 1), ((3, 3, 3), (1, 1, 1), 4), ((3, 3, 3), (2, 2, 2), 4)],
 )
-def test_the_gradient_of_a_kernel_clip_by_clip(size, strides, groups, monkeypatch):
+@pytest.mark.parametrize("places", [1, 1 << 20])  # pieces of two frames; whole clips
+def test_the_gradient_of_a_kernel_piece_by_piece(
+  size, strides, groups, places, monkeypatch
+):
   monkeypatch.setattr(convolution, "_is_large", lambda *_: True)
-  x, kernel = normal(3, 6, 8, 8, 8), normal(*size, 8 // groups, 4)
+  monkeypatch.setattr(convolution, "_SHORTEST", 2)
+  monkeypatch.setattr(convolution, "_PIECE", places)
+  x, kernel = normal(3, 7, 8, 8, 8), normal(*size, 8 // groups, 4)
   conv = lambda x, k: ops.conv3d(x, k, strides, groups=groups)  # noqa: E731
   assert_forms_agree(conv, x, kernel)
   with ops.use_formulation("cpu"):
     program = jax.make_jaxpr(jax.grad(lambda k: conv(x, k).sum()))(kernel)
-  assert "scan" in str(program)
+  frames = -(-7 // strides[0])
+  pieces = 3 * (frames // 2 if places == 1 else 1)
+  assert f"length={pieces}" in str(program)
 
 
 @pytest.mark.parametrize("strides", [(1, 1, 1), (2, 1, 3)])
@@ -193,7 +200,7 @@ def test_gradients_in_groups_of_any_number_of_clips(
   assert_forms_agree(conv, x, kernel)
 
 
-def test_which_gradients_are_computed_clip_by_clip(monkeypatch):
+def test_which_gradients_are_computed_piece_by_piece(monkeypatch):
   """Those of large clips, and none of a batch that several devices share."""
   clip, small = jnp.zeros((2, 16, 14, 14, 4)), jnp.zeros((2, 8, 14, 14, 4))
   for devices in (1, 2):
@@ -203,7 +210,7 @@ def test_which_gradients_are_computed_clip_by_clip(monkeypatch):
     assert not convolution._is_large(small, 2)
 
 
-def test_a_clip_by_clip_sum_is_kept_in_float32():
+def test_a_piece_by_piece_sum_is_kept_in_float32():
   x = jnp.ones((300, 1), jnp.bfloat16)
   total = clips.sum_over_sets(lambda x, dy: (x * dy).sum(0), x, x, 1)
   assert total.dtype == jnp.bfloat16

@@ -85,29 +85,34 @@ def _conv_backward(strides, padding, groups, saved, dy):
     dkernel = onednn.kernel_gradient(x, dy, kernel.shape[:3], *settings)
     return onednn.input_gradient(x, kernel, dy, *settings), dkernel
 
-  def conv(x, kernel):
-    return _conv_of_frames(x, kernel, strides, padding, groups)
+  def kernel_gradient(x, dy, padding=padding):
+    conv = lambda k: _conv_of_frames(x, k, strides, padding, groups)  # noqa: E731
+    return jax.vjp(conv, kernel)[1](dy)[0]
 
-  def kernel_gradient(x, dy):
-    return jax.vjp(lambda kernel: conv(x, kernel), kernel)[1](dy)[0]
-
-  dx = jax.vjp(lambda x: conv(x, kernel), x)[1](dy)[0]
-  if _is_large(dy, groups):
-    return dx, clips.sum_over_sets(kernel_gradient, x, dy, 1)
-  return dx, kernel_gradient(x, dy)
+  conv = lambda x: _conv_of_frames(x, kernel, strides, padding, groups)  # noqa: E731
+  dx = jax.vjp(conv, x)[1](dy)[0]
+  if not _is_large(dy, groups):
+    return dx, kernel_gradient(x, dy)
+  pieces = dy.shape[1] // max(_PIECE // math.prod(dy.shape[2:-1]), _SHORTEST)
+  x, dy, left = clips.cut(x, dy, kernel.shape[:3], strides, padding, max(pieces, 1))
+  gradient = functools.partial(kernel_gradient, padding=left)
+  return dx, clips.sum_over_sets(gradient, x, dy, 1)
 
 
 _conv.defvjp(_conv_forward, _conv_backward)
 
 # Places of a clip's result from which on the gradient of a kernel is faster clip by
-# clip: of one with groups (3,136 are enough), and of a dense one (50,176 of I3D's stem
-# are too few).
+# clip: of one with groups (3,136 are enough), and of a dense one (12,544 of I3D's 2c
+# are too few, 50,176 of its stem enough). Longer clips are cut into pieces of so many
+# places and at least so many frames, a tile of Cook-Toom.
 _GROUPED_PLACES = 2048
-_DENSE_PLACES = 1 << 16
+_DENSE_PLACES = 1 << 15
+_PIECE = 12544
+_SHORTEST = 4
 
 
 def _is_large(dy, groups):
-  """Whether the gradient of the kernel is to be computed clip by clip."""
+  """Whether the gradient of the kernel is to be computed piece by piece."""
   least = _DENSE_PLACES if groups == 1 else _GROUPED_PLACES
   return jax.device_count() == 1 and math.prod(dy.shape[1:-1]) >= least
 

@@ -116,7 +116,8 @@ def kernel_gradient(x, dy, size, strides, padding, groups):
   Returns: float32 [*size, Cin / groups, Cout].
   """
   most = math.gcd(_CLIPS, x.shape[-1] // groups, dy.shape[-1] // groups)
-  x, dy, padding = _cut_into_clips(x, dy, size, strides, padding, most)
+  pieces = max(most // len(x), 1)
+  x, dy, padding = clips.cut(x, dy, size, strides, padding, pieces)
   unit = math.gcd(_UNIT, most)
   gradient = functools.partial(
     _sum_over_clips, size=size, strides=strides, padding=padding, groups=groups
@@ -128,26 +129,6 @@ def kernel_gradient(x, dy, size, strides, padding, groups):
 # then computes at once as well. 16 are no faster; 8 of groups of 4 are slower.
 _CLIPS = 8
 _UNIT = 4  # it computes with vectors of 4 numbers at least
-
-
-def _cut_into_clips(x, dy, size, strides, padding, most):
-  """Makes up to `most` shorter clips of fewer clips.
-
-  Returns: x, dy and padding, of which the gradients of the kernel are what they were.
-  """
-  frames, (before, _) = dy.shape[1], padding[0]
-  length = -(-frames // max(most // len(x), 1))
-  pieces = -(-frames // length)
-  if pieces == 1:
-    return x, dy, padding
-  none = [(0, 0)] * len(padding[1:])
-  dy = _pad(dy, [(0, pieces * length - frames), *none])
-  dy = dy.reshape(len(x) * pieces, length, *dy.shape[2:])
-  needed = (length - 1) * strides[0] + size[0]
-  starts = [i * length * strides[0] - before for i in range(pieces)]
-  cut = [_pad(x, [(-i, i + needed - x.shape[1]), *none]) for i in starts]
-  x = jnp.stack(cut, axis=1).reshape(len(dy), needed, *x.shape[2:])
-  return x, dy, ((0, 0), *padding[1:])
 
 
 def _sum_over_clips(x, dy, size, strides, padding, groups):

@@ -14,6 +14,7 @@ commas:
   (nothing)                 l3 = l7: VPN
   coupler=False             l5: two separate streams
   embedding=kl_fp|kl_pf|kl_bi   table 3
+  embedding=contrastive     other clips of the batch as negatives; not in the paper
   attention=spatial         table 4, also with embedding=none
   model=pose                the pose backbone alone
   pose_backbone=lstm        l6; with coupler=False, l4. Frozen, so first train it alone,
@@ -34,7 +35,7 @@ CHOICES = {
   "pose_backbone": ("gcn", "lstm"),
   "coupler": ("True", "False"),
   "attention": ("spatiotemporal", "spatial", "none"),
-  "embedding": ("euclidean", "kl_fp", "kl_pf", "kl_bi", "none"),
+  "embedding": ("euclidean", "kl_fp", "kl_pf", "kl_bi", "contrastive", "none"),
   "size": ("full", "cpu", "tiny"),
 }
 
@@ -144,6 +145,7 @@ def recipe(arg: Arg) -> ml_collections.ConfigDict:
     persons=c.data.example.get_ref("persons"),
     kind=arg.pose_backbone,
     frozen=arg.pose_backbone == "lstm" and arg.model != "pose",  # appendix 2
+    input_norm="batch",  # "none": the pose as it is
     bone_weight=5.0,  # alpha
     other_weight=2.0,  # beta
     other_pairs="all",
@@ -183,13 +185,20 @@ def recipe(arg: Arg) -> ml_collections.ConfigDict:
       embedding=arg.embedding != "none",
       embedding_dim=256,  # D
       attention_hidden=256,
+      attention_norm="batch",  # "none": eq. 2 to the letter
+      attention_scale="sum",  # "mean": A_T times T
       attention_grid=(),
+      pose_classifier=False,  # follows loss.pose_weight
+      head="mean",  # "time": pooled over space alone
     )
   c.loss = dict(
     embedding="euclidean" if arg.embedding == "none" else arg.embedding,
-    classification_weight=0.8,  # lambda_1
+    embedding_gradient="both",  # "video": none to P_e
+    classification_weight=0.8,  # lambda_1; 0.99 in the released code
     attention_weight=1e-5,  # lambda_2
+    pose_weight=0.0,  # of an auxiliary classifier on h*
     epsilon=1e-3,
+    temperature=0.1,  # of embedding=contrastive
   )
   c.optimizer = dict(
     kind="sgd",  # or "adam"

@@ -75,6 +75,68 @@ def test_kl_is_eq_8_and_9():
   assert np.abs(fp - pf).max() > 1e-3  # the direction matters
 
 
+def test_contrastive_loss_finds_the_own_pose_among_all():
+  f, p = random(4, 6), random(4, 6, seed=1)
+  a, b = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (f, p))
+  expected = []
+  for i in range(4):
+    row = [math.exp(a[i] @ b[j] / 0.1) for j in range(4)]
+    column = [math.exp(a[j] @ b[i] / 0.1) for j in range(4)]
+    expected.append(
+      -(math.log(row[i] / sum(row)) + math.log(column[i] / sum(column))) / 2
+    )
+  got = losses.alignment_loss("contrastive", f, p, temperature=0.1)
+  np.testing.assert_allclose(got, expected, rtol=1e-4)
+  same = losses.contrastive_loss(f[:1].repeat(4, 0), p[:1].repeat(4, 0))
+  np.testing.assert_allclose(same, math.log(4), rtol=1e-5)  # one direction: no answer
+
+
+def test_mean_cosine_is_that_of_all_pairs():
+  x = random(5, 3)
+  unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+  expected = [
+    np.mean([unit[i] @ unit[j] for j in range(5) if j != i]) for i in range(5)
+  ]
+  np.testing.assert_allclose(losses.mean_cosine(x), expected, atol=1e-6)
+  np.testing.assert_allclose(losses.mean_cosine(x[:1].repeat(3, 0)), 1.0, rtol=1e-5)
+  np.testing.assert_array_equal(losses.mean_cosine(x[:1]), [0.0])
+
+
+@pytest.mark.parametrize("kind", losses.EMBEDDING_LOSSES)
+def test_embedding_gradient_of_the_video_alone_leaves_the_pose(kind):
+  logits, labels, out = (
+    jnp.asarray(random(3, 4)),
+    jnp.array([0, 1, 3]),
+    network_outputs(),
+  )
+
+  def gradients(embedding_gradient):
+    def loss(f, p):
+      given = {**out, "video_embedding": f, "pose_embedding": p}
+      value, _ = losses.total_loss(
+        logits, given, labels, embedding=kind, embedding_gradient=embedding_gradient
+      )
+      return value.sum()
+
+    return jax.grad(loss, argnums=(0, 1))(out["video_embedding"], out["pose_embedding"])
+
+  (f_both, p_both), (f_video, p_video) = gradients("both"), gradients("video")
+  np.testing.assert_allclose(f_video, f_both, rtol=1e-5)
+  assert np.abs(p_both).max() > 1e-3
+  np.testing.assert_array_equal(p_video, 0)
+
+
+def test_auxiliary_loss_is_the_cross_entropy_of_the_pose():
+  logits, labels, pose_logits = random(3, 4), jnp.array([0, 1, 3]), random(3, 4, seed=2)
+  out = {"pose_logits": jnp.asarray(pose_logits)}
+  loss, terms = losses.total_loss(jnp.asarray(logits), out, labels, pose_weight=0.5)
+  both = [
+    losses.classification_loss(jnp.asarray(x), labels) for x in (logits, pose_logits)
+  ]
+  np.testing.assert_allclose(terms["pose_loss"], both[1], rtol=1e-6)
+  np.testing.assert_allclose(loss, both[0] + 0.5 * both[1], rtol=1e-6)
+
+
 def test_attention_penalty_is_eq_6():
   rng = np.random.default_rng(0)
   a_s = rng.random((3, 2, 4)).astype(np.float32)
@@ -116,7 +178,13 @@ def test_total_loss_is_eq_5():
   l_a = 4 * 0.5 + 4 * 0.75**2
   expected = 0.8 * l_c + 0.2 * l_e + 1e-5 * l_a
   np.testing.assert_allclose(loss, expected, rtol=1e-5)
-  assert set(terms) == {"classification_loss", "embedding_loss", "attention_penalty"}
+  assert set(terms) == {
+    "classification_loss",
+    "embedding_loss",
+    "video_cosine",
+    "pose_cosine",
+    "attention_penalty",
+  }
 
 
 def test_total_loss_without_embedding_is_cross_entropy():
@@ -127,6 +195,10 @@ def test_total_loss_without_embedding_is_cross_entropy():
 
 
 def test_messages():
+  with pytest.raises(
+    ValueError, match=r"embedding_gradient is 'pose', expected one of"
+  ):
+    losses.total_loss(jnp.ones((1, 2)), {}, jnp.array([0]), embedding_gradient="pose")
   with pytest.raises(ValueError, match=r"shape \(2, 3\), pose_embedding \(2, 4\)"):
     losses.embedding_loss(jnp.ones((2, 3)), jnp.ones((2, 4)))
   with pytest.raises(ValueError, match=r"unknown embedding loss 'l1'.*kl_bi"):

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from absl import logging
 
-from vpn_jax import checksums, records
+from vpn_jax import checksums, models, records
 from vpn_jax.provenance import Provenance, code
 
 FOLDER = "checkpoints"
@@ -100,6 +101,7 @@ class Checkpoints:
   def __init__(self, workdir: str | pathlib.Path, read_only: bool = False):
     self.workdir = pathlib.Path(workdir)
     self._sound: set[int] = set()  # steps whose files were compared
+    self._warned = False  # of an earlier version
     self._evaluated = _read_evaluated(self.workdir / EVALUATED_FILE)
     with self._told(None):
       self._manager = self._open(read_only)
@@ -244,11 +246,24 @@ class Checkpoints:
       )
       about = json.loads(json.dumps(restored["about"]))
       return About(
-        config=about["config"],
+        config=self._with_missing_settings(about["config"]),
         provenance=Provenance.from_dict(about["provenance"]),
         progress=Progress(**about["progress"]),
         code=about["code"],
       )
+
+  def _with_missing_settings(self, config: dict) -> dict:
+    """A saved configuration as this version reads it; says in one line what it adds."""
+    if "network" not in config or "model" not in config:
+      return config
+    fields, added = models.with_missing_settings(config["network"], config["model"])
+    if added and not self._warned:
+      self._warned = True
+      settings = ", ".join(f"config.model.{k}={v}" for k, v in added.items())
+      logging.warning(
+        "%s is of an earlier version: read as %s.", self.workdir, settings
+      )
+    return {**config, "model": fields}
 
   def restore(self, abstract_state, step: int | None = None):
     """The state, placed on the devices that `abstract_state` names.

@@ -22,6 +22,11 @@ TO_RESUME = (*TO_TEST, "validation", "index_digest")
 TO_START = ("crop", "protocol")
 # Settings that fix which clips a step draws.
 PLACE_IN_DATA = ("seed", "train.batch_size")
+# Settings that fix which parameters there are.
+PARAMETERS = (
+  "network", "model.attention_norm", "model.head", "model.pose_classifier",
+  "model.pose.input_norm", "model.pose.kind",
+)  # fmt: skip
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
@@ -141,7 +146,8 @@ class Provenance:
 def changed_settings(before: dict, now: dict) -> list[str]:
   """What of a configuration changed since a checkpoint, as "name: old -> new".
 
-  Raises: ValueError for what fixes the order of the clips and the place among them.
+  Raises: ValueError for what fixes the order of the clips and the place among them, or
+    which parameters there are.
   """
 
   def flat(tree, prefix=""):
@@ -159,6 +165,13 @@ def changed_settings(before: dict, now: dict) -> list[str]:
         f"config.{name} is {new[name]}, the checkpoint was trained with {old[name]}: "
         "going on would repeat or leave out clips, so keep it or start in another "
         "workdir."
+      )
+  for name in PARAMETERS:
+    if name in changed and name in old:
+      raise ValueError(
+        f"config.{name} is {new.get(name)!r}, the checkpoint was trained with "
+        f"{old[name]!r} and has its parameters: resume with --config.{name}="
+        f"{old[name]}, or start in another workdir."
       )
   return [f"{name}: {old.get(name)} -> {new.get(name)}" for name in changed]
 

@@ -148,6 +148,8 @@ def _train(config, workdir, index, data, out, runs, requests) -> dict[str, float
   config = ml_collections.ConfigDict(config)
   config.model.num_classes = len(train_part.class_names)
   config.data.skeleton = config.model.pose.skeleton = index.skeleton
+  if config.network == "vpn":
+    config.model.pose_classifier = config.loss.pose_weight > 0
   model = models.build(config.network, config.model.to_dict())
   joints = train_part.skeleton.num_joints * config.data.example.persons
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from benchmarks.twin import layers, trunks
 from vpn_jax import skeletons
+from vpn_jax.models import vpn
 
 # Settings of the network for which a twin is written, and their values.
 _WRITTEN = {
@@ -15,6 +16,8 @@ _WRITTEN = {
   "attention": ("spatiotemporal", "none"),
   "coupler": (True,),
   "attention_grid": ((),),
+  "attention_scale": ("sum",),
+  "head": ("mean",),
   "remat": (False,),
 }
 _WRITTEN_POSE = {"kind": ("gcn",), "frozen": (False,), "identity_filter": (False,)}
@@ -62,23 +65,38 @@ class PoseBranch(nn.Module):
   def __init__(self, tree: dict, settings: dict):
     super().__init__()
     self.graph = GraphPoseBackbone(tree["graph"], settings)
+    if "input_norm" in tree:
+      self.input_norm = layers.BatchNorm(
+        tree["input_norm"], momentum=settings["bn_momentum"], eps=vpn.INPUT_EPSILON
+      )
 
   def forward(self, pose):
+    if hasattr(self, "input_norm"):
+      flat = pose.flatten(2).transpose(1, 2)  # channels are second here
+      pose = self.input_norm(flat).transpose(1, 2).reshape(pose.shape)
     return self.graph(pose)
 
 
 class AttentionNetwork(nn.Module):
   """Spatial and temporal attention from h* (eq. 2)."""
 
-  def __init__(self, tree: dict):
+  def __init__(self, tree: dict, momentum: float):
     super().__init__()
     for name, part in tree.items():
-      self.add_module(name, layers.Linear(part))
+      if name.endswith("_norm"):
+        self.add_module(name, layers.BatchNorm(part, momentum=momentum))
+      else:
+        self.add_module(name, layers.Linear(part))
+
+  def _logits(self, name: str, h: torch.Tensor) -> torch.Tensor:
+    x = getattr(self, f"{name}_hidden")(h)
+    if hasattr(self, f"{name}_norm"):
+      x = getattr(self, f"{name}_norm")(x)
+    return getattr(self, f"{name}_logits")(torch.tanh(x))
 
   def forward(self, h: torch.Tensor, grid: tuple[int, int]) -> dict:
     """Maps h* [B, _] to A_S [B, M, N], A_T [B, T] and their logits."""
-    z1 = self.spatial_logits(torch.tanh(self.spatial_hidden(h)))
-    z2 = self.temporal_logits(torch.tanh(self.temporal_hidden(h)))
+    z1, z2 = self._logits("spatial", h), self._logits("temporal", h)
     return {
       "spatial_logits": z1,
       "spatial_attention": torch.sigmoid(z1).unflatten(1, grid),
@@ -132,14 +150,14 @@ class VPN(nn.Module):
       _check(fields["pose"], _WRITTEN_POSE, "pose.")
       branch = PoseBranch(params["pose_backbone"], fields["pose"])
       self.pose_backbone = branch.to(memory_format=torch.channels_last)
-      self.attention = AttentionNetwork(params["attention"])
+      self.attention = AttentionNetwork(params["attention"], momentum)
     if self.embeds:
       self.embedding = SpatialEmbedding(params["embedding"])
     self.dropout = nn.Dropout(fields["dropout"])
     self.classifier = layers.Linear(params["classifier"])
     self.dtype = getattr(torch, fields["dtype"])
 
-  def forward(self, frames: torch.Tensor, pose: torch.Tensor):
+  def forward(self, frames: torch.Tensor, pose: torch.Tensor | None = None):
     """Maps frames uint8 [B, F, H, W, 3], pose float [B, S, J, 3] to (logits, out).
 
     The steps on the way have the names and shapes of ours. As there, the backbone

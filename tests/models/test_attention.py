@@ -9,9 +9,9 @@ from vpn_jax.models import attention
 GRID = (4, 2, 3)
 
 
-def network(seed=0, grid=GRID, **fields):
+def network(seed=0, grid=GRID, norm="none", **fields):
   """An attention network with random weights: those of `init` are zero at the end."""
-  module = attention.AttentionNetwork(grid=grid, hidden=5, **fields)
+  module = attention.AttentionNetwork(grid=grid, hidden=5, norm=norm, **fields)
   h = jax.random.normal(jax.random.key(seed), (2, 7))
   params = module.init(jax.random.key(1), h)["params"]
   leaves, tree = jax.tree.flatten(params)
@@ -110,3 +110,50 @@ def test_resized_attention_is_linear_between_the_centres_of_cells():
     bottom = (1 - v) * a_s[b, m + 1, n] + v * a_s[b, m + 1, n + 1]
     expected = (1 - u) * top + u * bottom
     np.testing.assert_allclose(found[b, i, j], expected, rtol=1e-5)
+
+
+def normalized_network():
+  """One that normalizes, its parameters, statistics, and h* of eight clips."""
+  module, params, _ = network(norm="batch")
+  h = jax.random.normal(jax.random.key(3), (8, 7))
+  stats = module.init(jax.random.key(0), h)["batch_stats"]
+  return module, params, stats, h
+
+
+def train(module, params, stats, h):
+  variables = {"params": params, "batch_stats": stats}
+  return module.apply(variables, h, train=True, mutable=["batch_stats"])
+
+
+def test_normalized_maps_are_eq_2_of_the_normalized_input_of_tanh():
+  module, params, stats, h = normalized_network()
+  out, updated = train(module, params, stats, h)
+  p = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
+  x = np.asarray(h, np.float64) @ p["spatial_hidden"]["kernel"]
+  x = x + p["spatial_hidden"]["bias"]
+  mean, var = x.mean(axis=0), x.var(axis=0)
+  norm, last = p["spatial_norm"], p["spatial_logits"]
+
+  def logits(mean, var):
+    y = (x - mean) / np.sqrt(var + 1e-3) * norm["scale"] + norm["bias"]
+    return np.tanh(y) @ last["kernel"] + last["bias"]
+
+  np.testing.assert_allclose(out["spatial_logits"], logits(mean, var), atol=1e-4)
+  running = updated["batch_stats"]["spatial_norm"]
+  np.testing.assert_allclose(running["mean"], 0.1 * mean, atol=1e-6)
+  np.testing.assert_allclose(running["var"], 0.9 + 0.1 * var, rtol=1e-5)
+  variables = {"params": params, **updated}
+  applied = module.apply(variables, h)["spatial_logits"]
+  np.testing.assert_allclose(applied, logits(0.1 * mean, 0.9 + 0.1 * var), atol=1e-4)
+
+
+def test_what_all_clips_share_does_not_reach_the_normalized_attention():
+  module, params, stats, h = normalized_network()
+  shared = 3.0 * jax.random.normal(jax.random.key(4), (1, 7))
+  own, _ = train(module, params, stats, h)
+  moved, _ = train(module, params, stats, h + shared)
+  for name in ("spatial_attention", "temporal_attention"):
+    np.testing.assert_allclose(moved[name], own[name], atol=1e-4)
+  plain, params, _ = network()
+  own, moved = (plain.apply({"params": params}, x) for x in (h, h + shared))
+  assert np.abs(moved["spatial_attention"] - own["spatial_attention"]).max() > 0.1

@@ -109,7 +109,8 @@ def networks():
     (pose,),
     3,
   )
-  yield "vpn", vpn.VPN(**SMALL, embedding_dim=8), (pixels, pose), 9 + 3
+  # Two of the attention network; the input's has no convolution before it.
+  yield "vpn", vpn.VPN(**SMALL, embedding_dim=8), (pixels, pose), 9 + 3 + 2
   recurrent = {"kind": "lstm", "recurrent_layers": 1, "recurrent_features": 8}
   hands = {"num_classes": 3, "width": 0.125, "endpoint": "Conv3d_2b_1x1"}
   yield "p_i3d", parts.PartNetwork(**hands, pose=recurrent), (*[pixels] * 3, pose), 6
@@ -122,10 +123,12 @@ def networks():
 def test_folded_is_unfolded(model, inputs, count, plain_operations):
   variables = variables_of(model, *inputs)
   folded = fold.fold(model, variables, *inputs)
-  assert folded["batch_stats"] == {}
+  left = traverse_util.flatten_dict(folded["batch_stats"])
+  assert all(path[-2] == "input_norm" for path in left)
   names = ["/".join(path) for path in traverse_util.flatten_dict(folded["params"])]
   assert sum(name.endswith("/folded_bias") for name in names) == count
-  assert not any(name.endswith("/scale") for name in names)
+  scaled = [name for name in names if name.endswith("/scale")]
+  assert all(name.endswith("/input_norm/scale") for name in scaled)
   apply = jax.jit(model.apply)
   (want, want_out), (got, got_out) = apply(variables, *inputs), apply(folded, *inputs)
   assert np.std(want) > 1e-3

@@ -15,31 +15,34 @@ from vpn_jax.models import attention
 # Parameters by part at 64x224x224, 60 classes, 20 poses of 25 joints, by hand:
 TRUNK = 12_272_704 + 7_280  # convolutions and betas of Inception-v1 inflated
 HEAD = 1024 * 60 + 60
+INPUT = 2 * 25 * 3  # normalization of every coordinate, with scale
 POSE = (
-  20 * 3 * 64  # W_t
+  INPUT
+  + 20 * 3 * 64  # W_t
   + 9 * (67 * 64 + 64 * 64 + 64 * 128)  # three 3x3 convolutions; 67 = 64 + 3
   + 2 * (64 + 64 + 128)  # BatchNorm with scale
 )
 H = 5 * 6 * 128  # 20x25 pooled twice
-SPATIAL = H * 256 + 256 + 256 * 49 + 49
-TEMPORAL = H * 256 + 256 + 256 * 8 + 8
+NORM = 2 * 256  # before a tanh, with scale
+SPATIAL = H * 256 + 256 + NORM + 256 * 49 + 49
+TEMPORAL = H * 256 + 256 + NORM + 256 * 8 + 8
 EMBEDDING = 7 * 7 * 1024 * 256 + 49 * 256
 
 # Three LSTMs, four gates each: the input's kernel, the state's, one bias.
-LSTM = 4 * ((75 * 512 + 512**2 + 512) + 2 * (512 * 512 + 512**2 + 512))
+LSTM = INPUT + 4 * ((75 * 512 + 512**2 + 512) + 2 * (512 * 512 + 512**2 + 512))
 STEPS = 20 * 512  # h* of the LSTM
-LSTM_SPATIAL = STEPS * 256 + 256 + 256 * 49 + 49
-LSTM_TEMPORAL = STEPS * 256 + 256 + 256 * 8 + 8
+LSTM_SPATIAL = STEPS * 256 + 256 + NORM + 256 * 49 + 49
+LSTM_TEMPORAL = STEPS * 256 + 256 + NORM + 256 * 8 + 8
 
 RNX = 47_383_360 + 2 * 68_928  # weights, scales and biases: test_resnext3d.py
 RNX_HEAD = 2048 * 60 + 60
-RNX_TEMPORAL = H * 256 + 256 + 256 * 4 + 4  # 4 steps
+RNX_TEMPORAL = H * 256 + 256 + NORM + 256 * 4 + 4  # 4 steps
 RNX_EMBEDDING = 7 * 7 * 2048 * 256 + 49 * 256
 # theta, phi and g to half of Mixed_4e's 528 channels, and back.
 NON_LOCAL = 3 * (528 * 264 + 264) + 264 * 528 + 528
 # Separable STA and P-I3D take the last step of the LSTM, 512 numbers.
-LAST_SPATIAL = 512 * 256 + 256 + 256 * 49 + 49
-LAST_TEMPORAL = 512 * 256 + 256 + 256 * 8 + 8
+LAST_SPATIAL = 512 * 256 + 256 + NORM + 256 * 49 + 49
+LAST_TEMPORAL = 512 * 256 + 256 + NORM + 256 * 8 + 8
 PARTS = 512 * 128 + 128 + 128 * 3 + 3
 
 GCN = TRUNK + POSE
@@ -250,7 +253,130 @@ def test_pose_changes_vpn_but_not_the_visual_backbone():
   np.testing.assert_array_equal(apply(row)[0], apply(row, pose=other)[0])
 
 
+def test_features_in_place_of_frames_give_the_same():
+  model, variables, frames, pose = small()
+  logits, out = apply()
+  head = model.clone(from_features=True)
+  assert head.inputs == ("features", "pose")
+  params = {k: v for k, v in variables["params"].items() if k != "backbone"}
+  stats = {k: v for k, v in variables["batch_stats"].items() if k != "backbone"}
+  variables = {"params": params, "batch_stats": stats}
+  again, _ = jax.jit(head.apply)(variables, out["features"], pose)
+  np.testing.assert_allclose(again, logits, rtol=1e-5, atol=1e-6)
+  alone = build("model=i3d", **SMALL)
+  assert alone.inputs == ("frames",)
+  assert alone.clone(from_features=True).inputs == ("features",)
+
+
+def test_attention_of_mean_one_is_t_times_that_of_sum_one():
+  model, variables, frames, pose = small()
+  _, own = apply()
+  scaled = build("", **SMALL, attention_scale="mean")
+  _, out = jax.jit(scaled.apply)(variables, frames, pose)
+  steps = own["attention"].shape[1]
+  np.testing.assert_allclose(out["attention"], steps * own["attention"], rtol=1e-5)
+  np.testing.assert_allclose(out["temporal_attention"].sum(axis=1), 1.0, rtol=1e-5)
+  expected = own["features"] * (1 + steps * own["attention"][..., None])
+  np.testing.assert_allclose(out["modulated"], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_head_that_keeps_time_sees_the_order_of_the_steps():
+  model = build("", **SMALL, head="time")
+  _, _, frames, pose = small()
+  (_, out), variables = jax.jit(model.init_with_output)(jax.random.key(0), frames, pose)
+  f = out["modulated"]
+  expected = np.asarray(f).mean(axis=(2, 3)).reshape(f.shape[0], -1)  # step by step
+  np.testing.assert_allclose(out["pooled"], expected, rtol=1e-5, atol=1e-6)
+  kernel = variables["params"]["classifier"]["kernel"]
+  assert kernel.shape == (f.shape[1] * f.shape[-1], 60)
+
+
+def test_classifier_of_the_pose_does_not_touch_the_prediction():
+  model = build("", **SMALL, pose_classifier=True)
+  _, variables, frames, pose = small()
+  init = jax.jit(model.init)(jax.random.key(0), frames, pose)["params"]
+  both = {**variables["params"], "pose_classifier": init["pose_classifier"]}
+  logits, out = jax.jit(model.apply)({**variables, "params": both}, frames, pose)
+  np.testing.assert_array_equal(logits, apply()[0])
+  assert out["pose_logits"].shape == logits.shape
+
+  def loss(params):
+    logits, out = model.apply({**variables, "params": params}, frames, pose)
+    _, terms = losses.total_loss(logits, out, jnp.array([0, 1]), pose_weight=1.0)
+    return jnp.sum(terms["pose_loss"])
+
+  grads = jax.jit(jax.grad(loss))(both)
+  largest = {
+    k: max(np.abs(g).max() for g in jax.tree.leaves(t)) for k, t in grads.items()
+  }
+  moved = {part for part, value in largest.items() if value > 1e-7}
+  assert moved == {"pose_backbone", "pose_classifier"}
+
+
+def test_normalized_input_does_not_depend_on_the_unit():
+  """In training; metres or millimetres give the first layer the same numbers."""
+  row = "model=pose"
+  model = build(row)
+  rng = np.random.default_rng(0)
+  pose = rng.normal(size=(8, 20, 25, 3)).astype(np.float32)
+  variables = jax.jit(model.init)(jax.random.key(0), pose)
+
+  def outputs(model, pose):
+    (logits, out), stats = model.apply(
+      variables,
+      pose,
+      train=True,
+      rngs={"dropout": jax.random.key(1)},
+      mutable=["batch_stats"],
+    )
+    return out["joint_features"], stats["batch_stats"]["pose_backbone"].get(
+      "input_norm"
+    )
+
+  metres, stats = outputs(model, pose + 2.0)
+  millimetres, _ = outputs(model, 1000 * (pose + 2.0))
+  np.testing.assert_allclose(metres, millimetres, atol=2e-3)
+  flat = (pose + 2.0).reshape(-1, 75)
+  np.testing.assert_allclose(stats["mean"], 0.1 * flat.mean(axis=0), rtol=1e-4)
+  expected = 0.9 + 0.1 * flat.var(axis=0)
+  np.testing.assert_allclose(stats["var"], expected, rtol=1e-4)
+  plain = build(row, pose={"input_norm": "none"})
+  assert (
+    "input_norm"
+    not in jax.eval_shape(plain.init, jax.random.key(0), pose)["params"][
+      "pose_backbone"
+    ]
+  )
+  apart = outputs(plain, pose)[0] - outputs(plain, 1000 * pose)[0]
+  assert np.abs(apart).max() > 10
+
+
+def test_settings_that_a_checkpoint_lacks_are_those_of_its_time():
+  fields = build("").__dict__
+  pose = {k: v for k, v in fields["pose"].items() if k != "input_norm"}
+  old = {"num_classes": 60, "pose": pose}
+  found, added = models.with_missing_settings("vpn", old)
+  assert added == {"attention_norm": "none", "pose.input_norm": "none"}
+  assert found["pose"] == {**pose, "input_norm": "none"}
+  network = models.build("vpn", found)
+  (_, _), variables = shapes(network)
+  assert "spatial_norm" not in variables["params"]["attention"]
+  assert "input_norm" not in variables["params"]["pose_backbone"]
+  assert models.with_missing_settings("vpn", found) == (found, {})
+  _, added = models.with_missing_settings("pose", old)
+  assert added == {"pose.input_norm": "none"}
+
+
 def test_messages():
+  for name, value in (("attention_norm", "layer"), ("attention_scale", "max")):
+    with pytest.raises(
+      ValueError, match=rf"config.model.{name} is '{value}', expected"
+    ):
+      shapes(build("", **{name: value}))
+  with pytest.raises(ValueError, match=r"config.model.head is 'flat', expected one of"):
+    shapes(build("", head="flat"))
+  with pytest.raises(ValueError, match=r"pose.input_norm is 'layer', expected one of"):
+    shapes(build("", pose={"input_norm": "layer"}))
   with pytest.raises(ValueError, match="attention is 'temporal', expected one of"):
     shapes(build("", attention="temporal"))
   with pytest.raises(ValueError, match="backbone is 'c3d', expected one of"):

@@ -38,3 +38,25 @@ def inputs(model: nn.Module, batch: dict) -> tuple:
       f"config.data.example.inputs to {model.inputs}."
     )
   return tuple(batch[name] for name in model.inputs)
+
+
+# Settings that came with a default other than what the network did before: what
+# checkpoints without them were trained with.
+_BEFORE = {"attention_norm": "none", "pose.input_norm": "none"}
+
+
+def with_missing_settings(network: str, fields: dict) -> tuple[dict, dict]:
+  """The settings of a network from a checkpoint, which may lack later ones.
+
+  Args:
+    network, fields: as in `build`.
+  Returns: the settings, and those that were added, by dotted name.
+  """
+  fields, added = dict(fields), {}
+  if network == "vpn" and "attention_norm" not in fields:
+    fields["attention_norm"] = added["attention_norm"] = _BEFORE["attention_norm"]
+  pose = fields.get("pose")
+  if isinstance(pose, dict) and "input_norm" not in pose:
+    added["pose.input_norm"] = _BEFORE["pose.input_norm"]
+    fields["pose"] = {**pose, "input_norm": _BEFORE["pose.input_norm"]}
+  return fields, added

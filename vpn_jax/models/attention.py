@@ -4,6 +4,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from vpn_jax.models import ops
+
+NORMS = ("batch", "none")
+
 
 def couple(spatial_attention: jax.Array, temporal_attention: jax.Array) -> jax.Array:
   """Inflates A_S over time and A_T over space and multiplies them.
@@ -53,28 +57,51 @@ class AttentionNetwork(nn.Module):
     grid: (T, M, N) of the feature map that the weights will multiply.
     hidden: width of the tanh layer in front of each map; not given in the paper.
     temporal: also compute A_T; False for the spatial attention of table 4.
+    norm: "batch" normalizes W h* + b over the batch before the tanh; "none" is eq. 2 to
+      the letter.
+    bn_momentum: of the running statistics of that normalization.
+
+  Reading: the default normalizes. Without it the part of tanh(.) that all clips share
+    acts as a bias with some hundred times the learning rate: A_S and A_T saturate at
+    one map for every clip within an epoch, and the pose never gets through.
   """
 
   grid: tuple[int, int, int]
   hidden: int = 256
   temporal: bool = True
+  norm: str = "batch"
+  bn_momentum: float = 0.9
 
-  def _logits(self, name: str, size: int, pose_features: jax.Array) -> jax.Array:
+  def _logits(self, name: str, size: int, pose_features: jax.Array, train: bool):
     """z_r = W tanh(W h* + b) + b. Reading: W and b of z_r start at zero."""
-    x = nn.tanh(nn.Dense(self.hidden, name=f"{name}_hidden")(pose_features))
+    x = nn.Dense(self.hidden, name=f"{name}_hidden")(pose_features)
+    if self.norm == "batch":
+      norm = ops.BatchNorm(
+        use_scale=True, momentum=self.bn_momentum, name=f"{name}_norm"
+      )
+      x = norm(x, train=train)
     zero = nn.initializers.zeros
-    return nn.Dense(size, kernel_init=zero, name=f"{name}_logits")(x)
+    return nn.Dense(size, kernel_init=zero, name=f"{name}_logits")(nn.tanh(x))
 
   @nn.compact
-  def __call__(self, pose_features: jax.Array) -> dict[str, jax.Array]:
-    """Maps h* [B, _] to A_S [B, M, N], A_T [B, T] and their logits z1, z2."""
+  def __call__(
+    self, pose_features: jax.Array, *, train: bool = False
+  ) -> dict[str, jax.Array]:
+    """Maps h* [B, _] to A_S [B, M, N], A_T [B, T] and their logits z1, z2.
+
+    Raises: ValueError for an unknown `norm` (at trace time).
+    """
+    if self.norm not in NORMS:
+      raise ValueError(
+        f"config.model.attention_norm is {self.norm!r}, expected one of {NORMS}."
+      )
     t, m, n = self.grid
-    z1 = self._logits("spatial", m * n, pose_features)
+    z1 = self._logits("spatial", m * n, pose_features, train)
     out = {
       "spatial_logits": z1,
       "spatial_attention": nn.sigmoid(z1).reshape(-1, m, n),
     }
     if self.temporal:
-      z2 = self._logits("temporal", t, pose_features)
+      z2 = self._logits("temporal", t, pose_features, train)
       out.update(temporal_logits=z2, temporal_attention=nn.softmax(z2))
     return out

@@ -15,7 +15,7 @@ from jax.ad_checkpoint import checkpoint_name
 from vpn_jax.models import ops
 
 # Modules whose output is linear in their parameters, which have the channels last.
-_LINEAR = (ops.Conv3D, nn.Conv)
+_LINEAR = (ops.Conv3D, nn.Conv, nn.Dense)
 
 
 def fold(model: nn.Module, variables: dict, *inputs) -> dict:

@@ -19,6 +19,8 @@ commas:
   model=pose                the pose backbone alone
   pose_backbone=lstm        l6; with coupler=False, l4. Frozen, so first train it alone,
                             with model=pose: --config.init.pose_backbone=<that workdir>
+  frozen=True               the visual backbone keeps the weights that it starts from;
+                            the rest trains on its features, which are computed once
   size=full|cpu|tiny        64x224x224 as in the paper; 32x112x112; 16x64x64 with f from
                             Mixed_4f and the layers up to Mixed_3c not trained
 """
@@ -36,6 +38,7 @@ CHOICES = {
   "coupler": ("True", "False"),
   "attention": ("spatiotemporal", "spatial", "none"),
   "embedding": ("euclidean", "kl_fp", "kl_pf", "kl_bi", "contrastive", "none"),
+  "frozen": ("True", "False"),
   "size": ("full", "cpu", "tiny"),
 }
 
@@ -68,6 +71,7 @@ class Arg:
   coupler: bool = True
   attention: str = "spatiotemporal"
   embedding: str = "euclidean"
+  frozen: bool = False
   size: str = "full"
 
 
@@ -92,6 +96,7 @@ def parse_arg(arg: str, *, protocols: tuple[str, ...], size: str = "full") -> Ar
       raise ValueError(f"{key} is {value!r}, expected one of {CHOICES[key]}.")
     values[key] = value
   values["coupler"] = values.get("coupler", "True") == "True"
+  values["frozen"] = values.get("frozen", "False") == "True"
   if values.get("model") in ("i3d", "i3d_nl"):
     values.update(attention="none")
   if values.get("model") in ("separable_sta", "p_i3d"):
@@ -105,6 +110,8 @@ def recipe(arg: Arg) -> ml_collections.ConfigDict:
   """Section 4.1 for one row; a dataset's config adds its facts under `data`."""
   num_frames, frame_size = SIZES[arg.size]
   endpoint, frozen_until = LAYERS[arg.backbone, arg.size]
+  if arg.frozen:
+    frozen_until = endpoint
   c = ml_collections.ConfigDict()
   c.seed = 0
   # Of data that a checkpoint was not made for: "warn" goes on all the same.
@@ -134,6 +141,7 @@ def recipe(arg: Arg) -> ml_collections.ConfigDict:
     persons=1,
     flip=False,  # the paper does not augment
     crop=1.0,
+    views=1 if arg.frozen else 0,  # fixed views of a training clip; 0: drawn anew
     inputs=INPUTS.get(arg.model, ("frames", "pose")),
     region="body",  # "left_hand", "right_hand": what the frames show
     hand_size=0.4,  # side of the square around a hand, of the record's frame
@@ -218,6 +226,11 @@ def recipe(arg: Arg) -> ml_collections.ConfigDict:
     save_every=1000,  # steps
     eval_every_epochs=0.0,  # on the validation part, or on test for the curve alone
     tensorboard=True,
+  )
+  # Of a visual backbone that does not train: its features, computed once.
+  c.features = dict(
+    cached=arg.frozen and arg.model not in ("pose", "p_i3d"),
+    folder="",  # "": features, in the folder of the records
   )
   # Of the test at the end of training and of --job=evaluate (section 4.1).
   c.inference = dict(

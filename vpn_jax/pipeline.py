@@ -7,7 +7,7 @@ be asked for directly: the place in the data is one number.
 
 import dataclasses
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import grain
 import jax
@@ -34,6 +34,9 @@ class Settings:
     flip: mirror half of the training clips, frames, hands and poses alike.
     crop: smallest side of a random training crop of `frames` as a fraction of what they
       show; 1 takes it whole, as the paper does.
+    views: K, fixed views of a training clip, of which each epoch shows one: its windows
+      are spread evenly over the clip, its flip and crop are drawn once. 0 draws a new
+      window, flip and crop each time.
     inputs: what of `INPUTS` the network takes; the rest is not decoded.
     region: what `frames` shows: "body", or "left_hand" or "right_hand" alone.
     hand_size: side of the square around a hand as a fraction of the record's frame.
@@ -46,6 +49,7 @@ class Settings:
   persons: int = 1
   flip: bool = False
   crop: float = 1.0
+  views: int = 0
   inputs: tuple[str, ...] = ("frames", "pose")
   region: str = "body"
   hand_size: float = 0.4
@@ -66,6 +70,8 @@ class Settings:
       )
     if not 0.2 <= self.crop <= 1.0:
       raise ValueError(f"crop is {self.crop}, expected a fraction from 0.2 to 1.")
+    if self.views < 0:
+      raise ValueError(f"views is {self.views}, expected 0 or more.")
     for name in ("num_frames", "frame_size", "pose_steps", "persons"):
       if getattr(self, name) < 1:
         raise ValueError(f"{name} is {getattr(self, name)}, expected 1 or more.")
@@ -202,19 +208,24 @@ def example(
   skeleton: skeletons.Skeleton,
   rng: np.random.Generator | None,
   view: inference.View = inference.MIDDLE,
+  fixed: np.random.Generator | None = None,
 ) -> Batch:
   """A record as the network sees it.
 
   Args:
     rng: randomness of training; None for evaluation, which always gives the same.
     view: of evaluation: which window, and which part of its frames.
+    fixed: of a fixed view of training (`Settings.views`): draws its flip and crop, and
+      the window is that of `view`; `rng` then draws the pose steps alone.
   Returns: label int32 [], and of frames, left_hand and right_hand uint8 [F, H, W, 3]
     and pose float32 [S, persons*J, 3] those in `settings.inputs`. Which ones does not
     change the draws.
   Raises: ValueError for a hand of a record without image joints.
   """
   s = settings
-  window = frame_window(len(record.frames), s.num_frames, rng, view.window)
+  drawn = rng if fixed is None else fixed
+  start = rng if fixed is None else None
+  window = frame_window(len(record.frames), s.num_frames, start, view.window)
   if s.pose_window == "video":
     first, last = 0, len(record.frames) - 1
   else:
@@ -222,9 +233,9 @@ def example(
   steps = pose_indices(first, last, s.pose_steps, rng)
   pose = center_pose(record.pose[:, : s.persons], skeleton)[steps]
 
-  flip = rng is not None and s.flip and rng.random() < 0.5
+  flip = drawn is not None and s.flip and drawn.random() < 0.5
   made = {"label": np.int32(record.label)}
-  if shown := cuts(record, s, skeleton, window, view, rng, flip):
+  if shown := cuts(record, s, skeleton, window, view, drawn, flip):
     made.update(regions.decode([record.frames[i] for i in window], shown, flip))
   if "pose" not in s.inputs:
     return made
@@ -249,6 +260,9 @@ class Part:
     clips: entries of the index that belong here, labels counted from 0 over
       `class_names`.
     class_names: of the protocol, which may leave out classes of the dataset.
+    features: f of every view, float32 [T, M, N, C], in the order of `train_views`
+      (under None) or of `eval_views` (under its inference). Where they are given,
+      batches hold `features` in place of frames, which are not decoded.
   """
 
   def __init__(self, folder, index: records.Index, protocol, part: str, settings):
@@ -274,6 +288,7 @@ class Part:
         f"no clip of {folder} belongs to the {part} part of {protocol}: prepare the "
         "rest of the dataset or choose another protocol."
       )
+    self.features: dict[inference.Inference | None, Sequence[np.ndarray]] = {}
     self._record_side = index.crop["size"]
     self._source = records.Source(folder, self.clips)
 
@@ -285,14 +300,23 @@ class Part:
     i: int,
     rng: np.random.Generator | None,
     view: inference.View = inference.MIDDLE,
+    fixed: np.random.Generator | None = None,
+    inputs: tuple[str, ...] = (),
   ) -> Batch:
-    """The i-th clip as the network sees it; RecordError when it is damaged."""
+    """The i-th clip as the network sees it; RecordError when it is damaged.
+
+    Args:
+      inputs: in place of those of `settings`.
+    """
     clip = self.clips[i]
+    settings = self.settings
+    if inputs:
+      settings = dataclasses.replace(settings, inputs=inputs)
     try:
       record = self._source[i]
       if record.label != clip["raw_label"]:
         raise ValueError(f"label is {record.label}, the index says {clip['raw_label']}")
-      made = example(record, self.settings, self.skeleton, rng, view)
+      made = example(record, settings, self.skeleton, rng, view, fixed)
     except (records.RecordError, regions.NoHandsError):
       raise
     except Exception as e:  # frames and poses of other types, shapes or numbers
@@ -304,6 +328,49 @@ class Part:
       ) from e
     made["label"] = np.int32(clip["label"])
     return made
+
+  def _inputs_beside(self, features) -> tuple[str, ...]:
+    """What is decoded beside given features; () for all, without any."""
+    if features is None:
+      return ()
+    return tuple(name for name in self.settings.inputs if name != "frames") or ("pose",)
+
+  def train_views(self) -> list[tuple[int, inference.View]]:
+    """Place in `clips` and view of every fixed view of training, K a clip."""
+    views = self.settings.views
+    return [
+      (i, inference.View(window=(k, views)))
+      for i in range(len(self))
+      for k in range(views)
+    ]
+
+  def eval_views(
+    self, inferred: inference.Inference = inference.ONE_VIEW
+  ) -> list[tuple[int, inference.View]]:
+    """Place in `clips` and view of everything an evaluation scores, in order.
+
+    A clip too short for K different windows has fewer.
+    """
+    shown = inferred.spatial_views(self._record_side)
+    found = []
+    for i, clip in enumerate(self.clips):
+      starts = window_starts(clip["num_frames"], self.settings.num_frames)[1]
+      windows = min(inferred.windows, starts)
+      found += [
+        (i, dataclasses.replace(view, window=(k, windows)))
+        for k in range(windows)
+        for view in shown
+      ]
+    return found
+
+  def frames_of(self, i: int, view: inference.View, *, fixed: bool) -> np.ndarray:
+    """The pixels of one view of the i-th clip, uint8 [F, H, W, 3].
+
+    Args:
+      fixed: whether it is one of `train_views`, rather than of `eval_views`.
+    """
+    drawn = _drawn_once(i, view) if fixed else None
+    return self._example(i, None, view, drawn, ("frames",))["frames"]
 
   def train_batches(
     self,
@@ -326,7 +393,8 @@ class Part:
       threads: that read and decode in this process.
       workers: processes that read ahead; 0 uses the threads alone.
     Yields: `example` stacked: frames uint8 [B, F, H, W, 3], pose float32 [B, S, J, 3],
-      label int32 [B]; and index int32 [B] (place in `clips`).
+      label int32 [B]; and index int32 [B] (place in `clips`). With `features`, these
+      float32 [B, T, M, N, C] in place of frames.
     Raises: ValueError for a batch_size that cannot be divided; from `next`, RecordError
       for a damaged record, OSError when a worker process died.
     """
@@ -354,7 +422,16 @@ class Part:
     return _until_a_worker_dies(iter(stream))
 
   def _train_example(self, i: int, rng: np.random.Generator) -> Batch:
-    return {**self._example(i, rng), "index": np.int32(i)}
+    made, views = {"index": np.int32(i)}, self.settings.views
+    if not views:
+      return {**self._example(i, rng), **made}
+    features = self.features.get(None)
+    k = int(rng.integers(views))
+    view = inference.View(window=(k, views))
+    if features is not None:
+      made["features"] = features[i * views + k]
+    drawn, inputs = _drawn_once(i, view), self._inputs_beside(features)
+    return {**self._example(i, rng, view, drawn, inputs), **made}
 
   def eval_batches(
     self,
@@ -376,26 +453,28 @@ class Part:
     """
     this, total = shard
     local = batch_size // total
-    spatial = inferred.spatial_views(self._record_side)
-    num_frames = self.settings.num_frames
-    starts = [window_starts(clip["num_frames"], num_frames)[1] for clip in self.clips]
-    windows = np.minimum(inferred.windows, starts)
-    counts = windows * len(spatial)  # views of each clip
-    ends = np.cumsum(counts)
-    rounds = -(-int(ends[-1]) // batch_size)
+    views = self.eval_views(inferred)
+    features = self.features.get(inferred)
+    inputs = self._inputs_beside(features)
+    rounds = -(-len(views) // batch_size)
     places = np.arange(rounds * batch_size)[this::total]
 
     def load(place: int) -> Batch:
-      shown = min(place, int(ends[-1]) - 1)
-      i = int(np.searchsorted(ends, shown, side="right"))
-      k, v = divmod(shown - int(ends[i] - counts[i]), len(spatial))
-      view = dataclasses.replace(spatial[v], window=(k, int(windows[i])))
-      made = self._example(i, None, view)
+      shown = min(place, len(views) - 1)
+      i, view = views[shown]
+      made = self._example(i, None, view, inputs=inputs)
+      if features is not None:
+        made["features"] = features[shown]
       return {**made, "index": np.int32(i), "valid": np.bool_(place == shown)}
 
     dataset = grain.MapDataset.source(places).map(load).batch(local)
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
     return iter(dataset.to_iter_dataset(options))
+
+
+def _drawn_once(i: int, view: inference.View) -> np.random.Generator:
+  """What draws the flip and the crop of a fixed view: the same for every run."""
+  return np.random.default_rng((i, *view.window))
 
 
 def _until_a_worker_dies(batches: Iterator[Batch]) -> Iterator[Batch]:

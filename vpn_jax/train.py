@@ -13,6 +13,7 @@ import numpy as np
 from vpn_jax import (
   checkpoint,
   evaluate,
+  features,
   inference,
   initial,
   interrupt,
@@ -183,6 +184,10 @@ def _train(config, workdir, index, data, out, runs, requests) -> dict[str, float
     if changed:
       out.say(f"with settings changed since: {'; '.join(changed)}")
 
+  # Features of a frozen backbone
+  if config.features.cached:
+    model = _with_features(config, model, data, index, state, inferred, out)
+
   # Jit
   step_fn = update.compile_step(
     update.make_train_step(
@@ -287,6 +292,8 @@ def _train(config, workdir, index, data, out, runs, requests) -> dict[str, float
   if "test" in data:
     fields = inferred.network_fields(config.model.to_dict(), config.data.example)
     test_model = models.build(config.network, fields)
+    if config.features.cached:
+      test_model = test_model.clone(from_features=True)
     test_step = score_step
     if test_model != model:
       test_step = evaluate.make_score_step(test_model)
@@ -309,6 +316,32 @@ def _train(config, workdir, index, data, out, runs, requests) -> dict[str, float
   if "test" in data and trained and mesh.is_main():
     tables.write_summary(workdir, config.to_dict(), result)
   return result
+
+
+def _with_features(config, model, data, index, state, inferred, out):
+  """Gives the parts of the data their features; the network that takes them."""
+  features.check(config.model.to_dict(), config.network, config.data.example.views)
+  folder = config.features.folder or pathlib.Path(config.data.records) / "features"
+  variables = {
+    name: tree["backbone"] for name, tree in jax.device_get(state.variables()).items()
+  }
+  for name, part in data.items():
+    wanted = {None} if name == "train" else {inference.ONE_VIEW}
+    if name == "test":
+      wanted |= {inferred}
+    for views in wanted:
+      part.features[views] = features.load_or_compute(
+        part,
+        views,
+        folder=folder,
+        index_digest=index.digest(),
+        fields=config.model.to_dict(),
+        variables=variables,
+        batch_size=config.train.eval_batch_size,
+        threads=config.data.threads,
+        say=out.say,
+      )
+  return model.clone(from_features=True)
 
 
 def _first(batches) -> dict:

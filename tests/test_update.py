@@ -90,7 +90,7 @@ def test_accumulated_is_one_batch_normalized_in_groups(made):
 
 
 def test_without_batch_norm_it_is_the_plain_step(made):
-  few = {"recurrent_layers": 1, "recurrent_features": 8}
+  few = {"recurrent_layers": 1, "recurrent_features": 8, "input_norm": "none"}
   case = made(",model=pose,pose_backbone=lstm", **few)
   assert not case[2]["batch_stats"]
   (once, one), (parts, several) = (stepped(*case, k) for k in (1, 4))

@@ -103,6 +103,7 @@ def training(data, size: str, batch_size: int, steps: int, threads: int) -> str:
 
   from benchmarks import step
   from vpn_jax import initial, mesh, models, update
+  from vpn_jax import optimizer as optimizer_lib
 
   config = step.configuration("vpn", size, "float32")
   data.example = config.data.example.to_dict()
@@ -111,14 +112,20 @@ def training(data, size: str, batch_size: int, steps: int, threads: int) -> str:
   config.model.num_classes = len(part.class_names)
   model = models.build(config.network, config.model.to_dict())
   key = jax.random.key(0)
-  optimizer = update.make_optimizer(config.optimizer, 1000.0)
+  optimizer = optimizer_lib.make_optimizer(config.optimizer, 1000.0, 30_000)
   variables = initial.fresh(model, part.settings, key, part.skeleton.num_joints)
   devices = mesh.make_mesh()
   place = mesh.make_placer(devices)
-  state = update.TrainState.start(variables, optimizer)
+  trainable = optimizer_lib.trainable(
+    model, variables["params"], config.optimizer.rates.to_dict()
+  )
+  state = update.TrainState.start(variables, optimizer, trainable)
   state = jax.device_put(state, mesh.whole(devices))
   train_step = update.compile_step(
-    update.make_train_step(model, optimizer, config.loss.to_dict()), devices
+    update.make_train_step(
+      model, optimizer, config.loss.to_dict(), trainable=trainable
+    ),
+    devices,
   )
 
   def train(batch):

@@ -28,6 +28,7 @@ def measure(row: str, size: str, batch_size: int, remat: bool) -> dict:
   from benchmarks import step as step_benchmark
   from configs import ntu60
   from vpn_jax import initial, models, paper, pipeline, provenance, report, update
+  from vpn_jax import optimizer as optimizer_lib
 
   arg = ",".join(filter(None, ["cs", paper.ROWS[row].arg, f"size={size}"]))
   config = ntu60.get_config(arg)
@@ -37,11 +38,17 @@ def measure(row: str, size: str, batch_size: int, remat: bool) -> dict:
   model = models.build(config.network, config.model.to_dict())
   settings = pipeline.Settings(**config.data.example)
   variables = initial.fresh(model, settings, jax.random.key(0), step_benchmark.JOINTS)
-  optimizer = update.make_optimizer(config.optimizer, 1000.0)
-  state = update.TrainState.start(variables, optimizer)
+  optimizer = optimizer_lib.make_optimizer(config.optimizer, 1000.0, 30_000)
+  trainable = optimizer_lib.trainable(
+    model, variables["params"], config.optimizer.rates.to_dict()
+  )
+  state = update.TrainState.start(variables, optimizer, trainable)
   batch = jax.device_put(step_benchmark.noise_batch(config, batch_size))
   step = jax.jit(
-    update.make_train_step(model, optimizer, config.loss.to_dict()), donate_argnums=0
+    update.make_train_step(
+      model, optimizer, config.loss.to_dict(), trainable=trainable
+    ),
+    donate_argnums=0,
   )
   seconds = []
   for _ in range(2):

@@ -83,13 +83,20 @@ def train_program(config, variables: dict, batch: dict):
   import jax.numpy as jnp
 
   from vpn_jax import models, update
+  from vpn_jax import optimizer as optimizer_lib
 
   model = models.build(config.network, config.model.to_dict())
-  optimizer = update.make_optimizer(config.optimizer, 1000.0)
+  optimizer = optimizer_lib.make_optimizer(config.optimizer, 1000.0, 30_000)
   variables, batch = jax.device_put((variables, batch))
   # A copy: the step takes the memory of its state.
-  state = update.TrainState.start(jax.tree.map(jnp.copy, variables), optimizer)
-  step = update.make_train_step(model, optimizer, config.loss.to_dict())
+  trainable = optimizer_lib.trainable(
+    model, variables["params"], config.optimizer.rates.to_dict()
+  )
+  copied = jax.tree.map(jnp.copy, variables)
+  state = update.TrainState.start(copied, optimizer, trainable)
+  step = update.make_train_step(
+    model, optimizer, config.loss.to_dict(), trainable=trainable
+  )
   key = jax.random.key(1)
   compiled, program = _compile(jax.jit(step, donate_argnums=0), (state, batch, key))
 

@@ -209,12 +209,17 @@ def recipe(arg: Arg) -> ml_collections.ConfigDict:
     temperature=0.1,  # of embedding=contrastive
   )
   c.optimizer = dict(
-    kind="sgd",  # or "adam"
+    kind="sgd",  # or "adam", "adamw"
     learning_rate=0.01,
-    momentum=0.9,
-    decay_epochs=(10, 20),
+    momentum=0.9,  # of "sgd"
+    schedule="steps",  # or "cosine": to 0 at the end of training
+    decay_epochs=(10, 20),  # of "steps"
     decay_factor=0.1,
-    clip_norm=0.0,
+    warmup_epochs=0.0,  # linearly from 0
+    weight_decay=0.0,  # of kernels; decoupled from the gradient with "adamw"
+    clip_norm=0.0,  # of all gradients together; 0: none
+    # Multipliers of learning_rate; 0 keeps the weights of a part as they are.
+    rates=dict(visual_backbone=1.0, pose_backbone=1.0, new=1.0),
   )
   c.train = dict(
     epochs=30.0,

@@ -10,6 +10,7 @@ from flax import traverse_util
 
 from benchmarks import step
 from vpn_jax import losses, models, update
+from vpn_jax import optimizer as optimizer_lib
 
 torch = pytest.importorskip(
   "torch", reason="needs PyTorch: pip install -r requirements-benchmark.txt"
@@ -158,7 +159,7 @@ def test_two_updates_are_those_of_our_optimizer():
   batch = example(config)
   model, shapes = shapes_of(config, batch)
   variables = noise(shapes)
-  optimizer = update.make_optimizer(config.optimizer, 1000.0)
+  optimizer = optimizer_lib.make_optimizer(config.optimizer, 1000.0, 30_000)
   state = update.TrainState.start(variables, optimizer)
   our_step = jax.jit(update.make_train_step(model, optimizer, config.loss.to_dict()))
   their_step = training.train_step(config, variables, batch, compiled=False)

@@ -1,16 +1,22 @@
 """Does it all work: learn, resume, share a batch among devices, stop on a bad loss."""
 
+import contextlib
 import dataclasses
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
+import optax
 import pytest
 
 from configs import custom
 from vpn_jax import checkpoint, evaluate, initial, mesh, models, pipeline, train, update
+from vpn_jax import optimizer as optimizer_lib
 from vpn_jax.models import ops
+from vpn_jax.provenance import Provenance
 
 
 def read_losses(workdir):
@@ -118,7 +124,7 @@ def one_step(config, devices):
   config.model.num_classes = 4
   model = models.build(config.network, config.model.to_dict())
   variables = initial.fresh(model, part.settings, jax.random.key(0), 25)
-  optimizer = update.make_optimizer(config.optimizer, 3.0)
+  optimizer = optimizer_lib.make_optimizer(config.optimizer, 3.0, 30)
   state = update.TrainState.start(variables, optimizer)
   grid = jax.sharding.Mesh(np.array(jax.devices()[:devices]), ("data",))
   state = jax.device_put(state, mesh.whole(grid))
@@ -171,23 +177,6 @@ def test_records_without_test_clips_train_all_the_same(small_config, tmp_path, c
   assert not (tmp_path / "test").exists()
 
 
-def test_rate_falls_after_the_epochs_of_the_paper():
-  from configs import ntu60
-
-  settings = ntu60.get_config("cs").optimizer
-  optimizer = update.make_optimizer(settings, steps_per_epoch=2.5)
-  params, moved = {"w": jnp.zeros(())}, []
-  state = optimizer.init(params)
-  for _ in range(75):
-    updates, state = optimizer.update({"w": jnp.ones(())}, state, params)
-    moved.append(-float(updates["w"]))
-  # with momentum 0.9 a constant gradient of 1 moves by 10 rates in the end
-  np.testing.assert_allclose(moved[0], 0.01, rtol=1e-5)
-  np.testing.assert_allclose(moved[24], 0.1 * (1 - 0.9**25), rtol=1e-4)
-  assert moved[25] < 0.2 * moved[24]  # 10 epochs of 2.5 steps
-  assert moved[50] < 0.2 * moved[49]  # 20 epochs
-
-
 def test_bad_loss_stops_with_step_and_clips(small_config, tmp_path):
   c = small_config
   c.optimizer.learning_rate = 1e30
@@ -212,3 +201,72 @@ def test_messages(small_config, tmp_path):
   with pytest.raises(FileNotFoundError, match=r"no checkpoint in .*train first"):
     evaluate.evaluate(small_config, str(tmp_path / "none"))
   assert not (tmp_path / "none").exists()
+
+
+def frozen_config(config):
+  config.model.frozen_until = "Conv3d_1a_7x7"
+  config.model.pose.dropout = config.model.dropout = 0.3
+  return config
+
+
+def save_in_former_layout(config, workdir):
+  """Step 1 of a run whose optimizer had a place for frozen parameters as well."""
+  index, data = pipeline.open_parts(config.data)
+  part = data["train"]
+  c = ml_collections.ConfigDict(config)
+  c.model.num_classes = len(part.class_names)
+  model = models.build(c.network, c.model.to_dict())
+  variables = initial.fresh(model, part.settings, jax.random.key(c.seed), 25)
+  optimizer = optax.sgd(lambda count: jnp.float32(0.02), momentum=0.9)
+  state = update.TrainState.start(variables, optimizer)
+  step = jax.jit(update.make_train_step(model, optimizer, c.loss.to_dict()))
+  batches = part.train_batches(8, seed=c.seed)
+  batch = next(batches)
+  batch.pop("index")
+  state, _ = step(state, batch, jax.random.key(c.seed))
+  with contextlib.closing(checkpoint.Checkpoints(workdir)) as runs:
+    provenance = Provenance.of(index, part.protocol)
+    runs.save(1, state, config=c.to_dict(), provenance=provenance)
+
+
+def test_former_layout_goes_on_and_another_optimizer_is_refused(small_config, tmp_path):
+  """What trains finds its momentum in the state for everything."""
+  c = frozen_config(small_config)
+  save_in_former_layout(c, tmp_path / "former")
+  shutil.copytree(tmp_path / "former", tmp_path / "rates")
+  c.train.steps = 3
+  train.train(c, str(tmp_path / "former"))
+  train.train(c, str(tmp_path / "now"))
+  found = []
+  for run in ("former", "now"):
+    with checkpoint.reading(tmp_path / run) as runs:
+      found.append(runs.restore_variables())
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), *found
+  )
+
+  c.optimizer.rates.new = 2.0
+  told = (
+    r"rates, step 1: the state of the optimizer is of another version or config.*no "
+    r"opt_state/inner_states/.*: go on with .* or start in a new workdir .*init"
+  )
+  with pytest.raises(ValueError, match=told):
+    train.train(c, str(tmp_path / "rates"))
+  c.optimizer.rates.new = 1.0
+  c.model.frozen_until = ""
+  c.train.steps = 4
+  told = "no opt_state/0/trace/backbone/Conv3d_1a_7x7/.*: go on with"
+  with pytest.raises(ValueError, match=told):
+    train.train(c, str(tmp_path / "now"))
+
+
+def test_run_with_rates_of_its_own_goes_on(small_config, tmp_path):
+  """Each part has a state of its own in the checkpoint; one part is frozen."""
+  c = frozen_config(small_config)
+  c.optimizer.update(warmup_epochs=0.34, weight_decay=1e-3)  # one step
+  c.optimizer.rates.update(visual_backbone=0.1, pose_backbone=0.0)
+  c.train.steps = 4
+  train.train(c, str(tmp_path / "whole"))
+  for c.train.steps in (2, 4):
+    train.train(c, str(tmp_path / "parts"))
+  assert read_losses(tmp_path / "whole") == read_losses(tmp_path / "parts")

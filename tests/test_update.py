@@ -38,16 +38,22 @@ def made(shrunk, plain_operations):
   return make
 
 
-def stepped(model, loss, variables, batch, accumulate, devices=1):
-  """State and metrics after one step of plain gradient descent."""
-  optimizer = optax.sgd(RATE)
+def stepped(
+  model, loss, variables, batch, accumulate, devices=1, trainable=None, steps=1
+):
+  """State and metrics after steps of gradient descent with momentum."""
+  optimizer = optax.sgd(RATE, momentum=0.9)
   grid = jax.sharding.Mesh(np.array(jax.devices()[:devices]), ("data",))
   # A copy: the step takes the memory of its state.
-  state = update.TrainState.start(jax.tree.map(jnp.copy, variables), optimizer)
+  copied = jax.tree.map(jnp.copy, variables)
+  state = update.TrainState.start(copied, optimizer, trainable)
   state = jax.device_put(state, mesh.whole(grid))
-  step = update.make_train_step(model, optimizer, loss, accumulate)
+  step = update.make_train_step(model, optimizer, loss, accumulate, trainable)
+  step = update.compile_step(step, grid)
   batch = mesh.make_placer(grid)(jax.device_get(batch))
-  return update.compile_step(step, grid)(state, batch, jax.random.key(1))
+  for _ in range(steps):
+    state, metrics = step(state, batch, jax.random.key(1))
+  return state, metrics
 
 
 def close(a, b):
@@ -126,15 +132,104 @@ def test_micro_batches_must_share_the_devices():
     mesh.check_batch_size("b", 8, 0)
 
 
-@pytest.mark.parametrize(
-  ("changed", "told"),
-  [
-    ({"kind": "rmsprop"}, "optimizer.kind is 'rmsprop', expected 'sgd' or 'adam'"),
-    ({"decay_epochs": ("a",)}, r"decay_epochs is \('a',\), expected numbers, such"),
-  ],
-)
-def test_wrong_settings_of_the_optimizer(changed, told):
-  settings = custom.get_config().optimizer
-  settings.update(changed)
-  with pytest.raises(ValueError, match=told):
-    update.make_optimizer(settings, 1.0)
+@pytest.fixture
+def frozen(made):
+  """`made` with a frozen first layer and pose backbone, and what trains of it."""
+  model, loss, variables, batch = made("")
+  model = model.clone(
+    frozen_until="MaxPool3d_2a_3x3", pose={**model.pose, "frozen": True}
+  )
+  return (model, loss, variables, batch), models.trainable(model, variables["params"])
+
+
+def split(params):
+  """What trains and what does not, as written down by hand."""
+  params = dict(params)
+  backbone = dict(params["backbone"])
+  kept = {"pose": params.pop("pose_backbone"), "1a": backbone.pop("Conv3d_1a_7x7")}
+  return {**params, "backbone": backbone}, kept
+
+
+def test_frozen_parameters_have_no_place_in_the_optimizer(frozen):
+  (model, loss, variables, batch), trainable = frozen
+  case = (model, loss, variables, batch)
+  state, _ = stepped(*case, 1, trainable=trainable)
+  trained, _ = split(variables["params"])
+  assert jax.tree.map(jnp.shape, state.opt_state[0].trace) == jax.tree.map(
+    jnp.shape, trained
+  )
+  assert jax.tree.structure(state.params) == jax.tree.structure(variables["params"])
+
+
+@pytest.mark.parametrize("devices", [1, 4])
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_frozen_steps_are_those_with_gradients_of_everything(
+  frozen, accumulate, devices
+):
+  """The former way: `jax.grad` over all parameters, zeros for the frozen ones."""
+  (model, loss, variables, batch), trainable = frozen
+  case = (model, loss, variables, batch)
+  state, metrics = stepped(*case, accumulate, devices, trainable, steps=3)
+
+  def of_group(params, stats, group):
+    (logits, out), changed = model.apply(
+      {"params": params, "batch_stats": stats},
+      *models.inputs(model, group),
+      train=True,
+      rngs={"dropout": jax.random.key(0)},  # whose rates are 0 here
+      mutable=["batch_stats"],
+    )
+    values, _ = losses.total_loss(logits, out, group["label"], **loss)
+    return jnp.mean(values), changed["batch_stats"]
+
+  def of_batch(params, stats):
+    found = [
+      of_group(params, stats, {k: x[i::accumulate] for k, x in batch.items()})
+      for i in range(accumulate)
+    ]
+    values, stats = zip(*found)
+    mean = jax.tree.map(lambda *x: sum(x) / accumulate, *stats)
+    return sum(values) / accumulate, mean
+
+  optimizer = optax.sgd(RATE, momentum=0.9)
+  params, stats = variables["params"], variables["batch_stats"]
+  opt_state = optimizer.init(params)
+  gradient = jax.jit(jax.value_and_grad(of_batch, has_aux=True))
+  for _ in range(3):
+    (value, stats), grads = gradient(params, stats)
+    for zero in jax.tree.leaves(split(grads)[1]):
+      assert not np.any(zero)
+    updates, opt_state = optimizer.update(grads, opt_state)
+    params = optax.apply_updates(params, updates)
+  np.testing.assert_allclose(metrics["loss"], value, rtol=1e-4)
+  np.testing.assert_allclose(
+    metrics["gradient_norm"], optax.tree.norm(grads), rtol=1e-3
+  )
+  close(state.params, params)
+  close(state.batch_stats, stats)
+  close(state.opt_state[0].trace, split(opt_state[0].trace)[0])
+  trained, kept = split(state.params)
+  start, kept_start = split(variables["params"])
+  jax.tree.map(np.testing.assert_array_equal, kept, kept_start)
+  moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), trained, start)
+  assert moved["classifier"]["kernel"]
+  assert moved["backbone"]["Conv3d_2b_1x1"]["conv"]["kernel"]
+
+
+def test_frozen_parameters_stay_where_they_are_in_memory(frozen):
+  """Donated and given back: the step does not copy them."""
+  (model, loss, variables, batch), trainable = frozen
+  optimizer = optax.sgd(RATE)
+  copied = jax.tree.map(jnp.copy, variables)
+  state = update.TrainState.start(copied, optimizer, trainable)
+  grid = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("data",))
+  state = jax.device_put(state, mesh.whole(grid))
+  step = update.make_train_step(model, optimizer, loss, 1, trainable)
+
+  def places(state):
+    return jax.tree.map(lambda x: x.unsafe_buffer_pointer(), split(state.params)[1])
+
+  before = places(state)
+  batch = mesh.make_placer(grid)(jax.device_get(batch))
+  state, _ = update.compile_step(step, grid)(state, batch, jax.random.key(1))
+  assert places(state) == before

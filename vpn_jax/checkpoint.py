@@ -38,6 +38,14 @@ def _one_line(error: Exception) -> str:
   return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
+def _paths(tree) -> set[str]:
+  """The paths of the leaves, alike for a state and for what Orbax says of it."""
+  return {
+    jax.tree_util.keystr(path, simple=True, separator="/")
+    for path, _ in jax.tree_util.tree_leaves_with_path(tree)
+  }
+
+
 class _Keep:
   """Orbax's preservation policy: the latest checkpoint and the best one stay."""
 
@@ -271,10 +279,11 @@ class Checkpoints:
     Args:
       abstract_state: tree of `jax.ShapeDtypeStruct` with shardings; the devices may be
         others, and more or fewer, than those that wrote the checkpoint.
-    Raises: FileNotFoundError when there is none, ValueError when it is damaged or when
-      shapes differ.
+    Raises: FileNotFoundError when there is none, ValueError when it is damaged, lacks
+      something, or has other shapes.
     """
     step = self._step(step)
+    self._check_layout(step, abstract_state)
     restored = self._restore_state(
       step, abstract_state, ocp.checkpoint_utils.construct_restore_args(abstract_state)
     )
@@ -288,6 +297,27 @@ class Checkpoints:
           "configuration that trained it."
         )
     return restored
+
+  def _check_layout(self, step: int, abstract_state) -> None:
+    """ValueError when the saved state lacks a leaf that is asked for."""
+    with self._told(step):
+      saved = _paths(self._manager.item_metadata(step)["state"].tree)
+    missing = sorted(_paths(abstract_state) - saved)
+    if not missing:
+      return
+    others = [path for path in missing if not path.startswith("opt_state/")]
+    path = (others or missing)[0]
+    if others:
+      raise ValueError(
+        f"{self.workdir}, step {step}: the checkpoint has no {path}, the configuration "
+        "asks for it: use the configuration that trained it."
+      )
+    raise ValueError(
+      f"{self.workdir}, step {step}: the state of the optimizer is of another version "
+      f"or configuration, it has no {path}: go on with the config.optimizer, the "
+      "frozen layers and the commit that trained it, or start in a new workdir from "
+      "its weights with --config.init.backbone and --config.init.pose_backbone."
+    )
 
   def restore_variables(self, step: int | None = None) -> dict:
     """{"params", "batch_stats"} as numpy arrays, whatever network they belong to.

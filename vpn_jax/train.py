@@ -24,6 +24,7 @@ from vpn_jax import (
   tables,
   update,
 )
+from vpn_jax import optimizer as optimizer_lib
 from vpn_jax.provenance import TO_RESUME, Provenance, changed_settings
 
 AHEAD = 2  # steps given to the devices before the first of them is waited for
@@ -155,7 +156,9 @@ def _train(config, workdir, index, data, out, runs, requests) -> dict[str, float
   joints = train_part.skeleton.num_joints * config.data.example.persons
 
   # Optimizer
-  optimizer = update.make_optimizer(config.optimizer, steps_per_epoch)
+  optimizer = optimizer_lib.make_optimizer(
+    config.optimizer, steps_per_epoch, total_steps
+  )
 
   # State
   devices = mesh.make_mesh()
@@ -169,7 +172,10 @@ def _train(config, workdir, index, data, out, runs, requests) -> dict[str, float
       model, variables, config.init, provenance, config.on_mismatch
     )
     out.say(line)
-  state = update.TrainState.start(variables, optimizer)
+  trainable = optimizer_lib.trainable(
+    model, variables["params"], config.optimizer.rates.to_dict()
+  )
+  state = update.TrainState.start(variables, optimizer, trainable)
   state = jax.device_put(state, mesh.whole(devices))
 
   # Restore
@@ -191,7 +197,7 @@ def _train(config, workdir, index, data, out, runs, requests) -> dict[str, float
   # Jit
   step_fn = update.compile_step(
     update.make_train_step(
-      model, optimizer, config.loss.to_dict(), config.train.accumulate
+      model, optimizer, config.loss.to_dict(), config.train.accumulate, trainable
     ),
     devices,
   )

@@ -1,12 +1,12 @@
-"""One update: the state, the optimiser, and the pure step over a mesh of devices."""
+"""One update: the state, and the pure step over a mesh of devices."""
 
 from collections.abc import Callable
 
 import flax
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
+from flax import traverse_util
 from jax import lax
 from jax.sharding import Mesh
 
@@ -20,7 +20,7 @@ class TrainState:
   Attributes:
     step: number of updates made, int32 [].
     params, batch_stats: of the network.
-    opt_state: of the optimiser.
+    opt_state: of the optimizer, for the trainable parameters alone.
   """
 
   step: jax.Array
@@ -29,9 +29,19 @@ class TrainState:
   opt_state: optax.OptState
 
   @classmethod
-  def start(cls, variables: dict, optimizer: optax.GradientTransformation):
-    """The state before the first step, from {"params", "batch_stats"}."""
-    opt_state = optimizer.init(variables["params"])
+  def start(
+    cls,
+    variables: dict,
+    optimizer: optax.GradientTransformation,
+    trainable: dict | None = None,
+  ):
+    """The state before the first step, from {"params", "batch_stats"}.
+
+    Args:
+      trainable: that of `make_train_step`.
+    """
+    trained, _ = split(variables["params"], trainable)
+    opt_state = optimizer.init(trained)
     return cls(step=jnp.zeros((), jnp.int32), opt_state=opt_state, **variables)
 
   def variables(self) -> dict:
@@ -44,44 +54,34 @@ class TrainState:
     )
 
 
-def make_optimizer(settings, steps_per_epoch: float) -> optax.GradientTransformation:
-  """SGD with momentum whose rate falls by a factor after given epochs (section 4.1).
+def split(params: dict, trainable: dict | None) -> tuple[dict, dict]:
+  """Separates nested parameters into those that train and those that are frozen.
 
   Args:
-    settings: kind ("sgd" or "adam"), learning_rate, momentum (of SGD), decay_epochs,
-      decay_factor, clip_norm (of all gradients together; 0 for none).
-    steps_per_epoch: clips divided by the global batch, not rounded.
-  Raises: ValueError for an unknown kind, or epochs that are no numbers.
-  Reading: momentum 0.9; the paper does not name it.
+    trainable: a tree of bool like `params` (`optimizer.trainable`); None if all train.
+  Returns: two trees; each lacks the leaves of the other.
   """
-  if settings.kind not in ("sgd", "adam"):
-    raise ValueError(
-      f"config.optimizer.kind is {settings.kind!r}, expected 'sgd' or 'adam'."
-    )
-  if not all(isinstance(e, (int, float)) for e in settings.decay_epochs):
-    raise ValueError(
-      f"config.optimizer.decay_epochs is {settings.decay_epochs}, expected numbers, "
-      "such as (10,20)."
-    )
-  boundaries = np.array(
-    [round(epoch * steps_per_epoch) for epoch in settings.decay_epochs], np.int32
-  )
+  if trainable is None:
+    return params, {}
+  marks = traverse_util.flatten_dict(trainable)
+  parts = {True: {}, False: {}}
+  for path, leaf in traverse_util.flatten_dict(params).items():
+    parts[bool(marks[path])][path] = leaf
+  return tuple(traverse_util.unflatten_dict(parts[k]) for k in (True, False))
 
-  def schedule(count):
-    passed = jnp.sum(count >= boundaries).astype(jnp.float32)
-    return settings.learning_rate * settings.decay_factor**passed
 
-  if settings.kind == "adam":
-    optimizer = optax.adam(schedule)
-  else:
-    optimizer = optax.sgd(schedule, momentum=settings.momentum)
-  if settings.clip_norm:
-    return optax.chain(optax.clip_by_global_norm(settings.clip_norm), optimizer)
-  return optimizer
+def join(trained: dict, frozen: dict) -> dict:
+  """The inverse of `split`."""
+  flat = traverse_util.flatten_dict(trained) | traverse_util.flatten_dict(frozen)
+  return traverse_util.unflatten_dict(flat)
 
 
 def make_train_step(
-  model, optimizer, loss_settings: dict, accumulate: int = 1
+  model,
+  optimizer: optax.GradientTransformation,
+  loss_settings: dict,
+  accumulate: int = 1,
+  trainable: dict | None = None,
 ) -> Callable:
   """The pure step (state, batch, key) -> (state, metrics); jit it with its shardings.
 
@@ -93,11 +93,14 @@ def make_train_step(
       update; every k-th clip makes one, so that none of them leaves its device.
       BatchNorm normalizes each by its own statistics, and its running statistics move
       once, by the mean of theirs: the step of one large batch normalized in k groups.
+    trainable: a tree of bool like the parameters (`optimizer.trainable`), also given to
+      `TrainState.start`; None if all train. The others have no gradient, no place in
+      the optimizer's state, and leave the step as they entered it.
   """
 
-  def loss_fn(params, batch_stats, batch, key):
+  def loss_fn(trained, frozen, batch_stats, batch, key):
     (logits, out), updated = model.apply(
-      {"params": params, "batch_stats": batch_stats},
+      {"params": join(trained, frozen), "batch_stats": batch_stats},
       *models.inputs(model, batch),
       train=True,
       rngs={"dropout": key},
@@ -111,13 +114,13 @@ def make_train_step(
 
   gradient = jax.grad(loss_fn, has_aux=True)
 
-  def accumulated(state, batch, key):
+  def accumulated(params, batch_stats, batch, key):
     def one(i, batch):
       grads, (metrics, stats) = gradient(
-        state.params, state.batch_stats, batch, jax.random.fold_in(key, i)
+        *params, batch_stats, batch, jax.random.fold_in(key, i)
       )
       # As differences, statistics that stay are kept to the bit.
-      return grads, metrics, jax.tree.map(jnp.subtract, stats, state.batch_stats)
+      return grads, metrics, jax.tree.map(jnp.subtract, stats, batch_stats)
 
     batches = jax.tree.map(
       lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1), batch
@@ -132,21 +135,24 @@ def make_train_step(
       (jnp.arange(accumulate), batches),
     )
     grads, metrics, moved = jax.tree.map(lambda x: x / accumulate, sums)
-    return grads, (metrics, jax.tree.map(jnp.add, state.batch_stats, moved))
+    return grads, (metrics, jax.tree.map(jnp.add, batch_stats, moved))
 
   def train_step(state: TrainState, batch: dict, key: jax.Array):
     key = jax.random.fold_in(key, state.step)
+    trained, frozen = split(state.params, trainable)
     if accumulate > 1:
-      grads, (metrics, batch_stats) = accumulated(state, batch, key)
+      grads, (metrics, batch_stats) = accumulated(
+        (trained, frozen), state.batch_stats, batch, key
+      )
     else:
       grads, (metrics, batch_stats) = gradient(
-        state.params, state.batch_stats, batch, key
+        trained, frozen, state.batch_stats, batch, key
       )
     metrics["gradient_norm"] = optax.tree.norm(grads)
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    updates, opt_state = optimizer.update(grads, state.opt_state, trained)
     state = TrainState(
       step=state.step + 1,
-      params=optax.apply_updates(state.params, updates),
+      params=join(optax.apply_updates(trained, updates), frozen),
       batch_stats=batch_stats,
       opt_state=opt_state,
     )

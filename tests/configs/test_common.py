@@ -25,6 +25,10 @@ def test_recipe_is_section_4_1():
     "momentum": 0.9,
     "decay_epochs": (10, 20),
     "decay_factor": 0.1,
+    "schedule": "steps",
+    "warmup_epochs": 0.0,
+    "weight_decay": 0.0,
+    "rates": {"visual_backbone": 1.0, "pose_backbone": 1.0, "new": 1.0},
   }
   assert (c.train.epochs, c.train.batch_size) == (30.0, 16)
   assert c.loss.classification_weight == 0.8

@@ -1,6 +1,7 @@
 """The networks of the paper: what the camera saw -> class scores."""
 
 import flax.linen as nn
+from flax import traverse_util
 
 
 def build(network: str, fields: dict) -> nn.Module:
@@ -60,3 +61,31 @@ def with_missing_settings(network: str, fields: dict) -> tuple[dict, dict]:
     added["pose.input_norm"] = _BEFORE["pose.input_norm"]
     fields["pose"] = {**pose, "input_norm": _BEFORE["pose.input_norm"]}
   return fields, added
+
+
+def trainable(model: nn.Module, params: dict) -> dict:
+  """Marks the parameters that a gradient can reach by the settings of a network.
+
+  It does not reach the layers of a visual backbone up to `frozen_until`, with the
+  non-local blocks before that layer's end, nor a pose backbone that is `frozen`.
+
+  Args:
+    params: those of the network, or their shapes.
+  Returns: a tree of bool like `params`.
+  """
+  from vpn_jax.models import backbones, trunk
+
+  frozen, module = (), None
+  if getattr(model, "frozen_until", ""):
+    module = backbones.get(model.backbone).module
+    frozen = trunk.until(module.ENDPOINTS, model.frozen_until)
+  frozen_pose = (getattr(model, "pose", None) or {}).get("frozen", False)
+
+  def trains(path, _):
+    if frozen and path[0].startswith("backbone"):
+      return module.endpoint_of(path[1]) not in frozen
+    if path[0].startswith("non_local_"):
+      return path[0].removeprefix("non_local_") not in frozen[:-1]
+    return not (frozen_pose and path[0] == "pose_backbone")
+
+  return traverse_util.path_aware_map(trains, params)

@@ -147,6 +147,10 @@ class ResNeXt3D(trunk.Trunk):
 
   blocks: tuple[int, int, int, int] = (3, 4, 23, 3)
 
+  @classmethod
+  def endpoint_of(cls, module: str) -> str:
+    return super().endpoint_of("conv1" if module == "bn1" else module)
+
   def layer(self, name: str, x: jax.Array, train: bool) -> jax.Array:
     if name == "conv1":
       return self._stem(x, train)

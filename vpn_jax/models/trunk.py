@@ -53,10 +53,18 @@ class Trunk(nn.Module):
   remat: bool = False
   dtype: jax.typing.DTypeLike = jnp.float32
 
+  @classmethod
+  def endpoint_of(cls, module: str) -> str:
+    """The layer that a module of the parameters belongs to, by its name; "" if none."""
+    named = [name for name in cls.ENDPOINTS if f"{module}_".startswith(f"{name}_")]
+    return max(named, key=len, default="")
+
   def layer(self, name: str, x: jax.Array, train: bool) -> jax.Array:
     """One layer, [B, T, M, N, Cin] to [B, T', M', N', C]; its modules carry its name.
 
-    What goes through `call` has `remat`.
+    They are called `name`, or `name` and more behind an underscore; where that cannot
+    be, `endpoint_of` says which layer they belong to. What goes through `call` has
+    `remat`.
     """
     raise NotImplementedError(f"{type(self).__name__} has no layers.")
 

@@ -4,6 +4,8 @@ A row of tables 1 to 7 is one argument string behind the protocol, `key=value` p
 commas:
 
   model=i3d                 l1: the visual backbone alone
+  model=i3d_continued       the same, trained again for as long as VPN's last stage: the
+                            control that the paper lacks
   model=i3d_nl              with a non-local block (table 6)
   model=separable_sta       Separable STA (tables 5 to 7): the last step of a frozen
                             LSTM, two separate streams
@@ -17,12 +19,16 @@ commas:
   embedding=contrastive     other clips of the batch as negatives; not in the paper
   attention=spatial         table 4, also with embedding=none
   model=pose                the pose backbone alone
-  pose_backbone=lstm        l6; with coupler=False, l4. Frozen, so first train it alone,
-                            with model=pose: --config.init.pose_backbone=<that workdir>
+  pose_backbone=lstm        l6; with coupler=False, l4. Trained alone, then frozen
   frozen=True               the visual backbone keeps the weights that it starts from;
                             the rest trains on its features, which are computed once
   size=full|cpu|tiny        64x224x224 as in the paper; 32x112x112; 16x64x64 with f from
                             Mixed_4f and the layers up to Mixed_3c not trained
+
+Before a row that attends by the pose, its pose backbone and its visual backbone are
+trained alone, each with its block of `config.pretraining`, in <workdir>/pose and
+<workdir>/visual. Where config.init names finished runs, those are taken instead;
+--config.stages=False starts from published weights and a new pose backbone.
 """
 
 import dataclasses
@@ -32,7 +38,7 @@ import ml_collections
 from vpn_jax import prepare
 
 CHOICES = {
-  "model": ("vpn", "i3d", "i3d_nl", "separable_sta", "p_i3d", "pose"),
+  "model": ("vpn", "i3d", "i3d_continued", "i3d_nl", "separable_sta", "p_i3d", "pose"),
   "backbone": ("i3d", "resnext3d"),
   "pose_backbone": ("gcn", "lstm"),
   "coupler": ("True", "False"),
@@ -97,22 +103,105 @@ def parse_arg(arg: str, *, protocols: tuple[str, ...], size: str = "full") -> Ar
     values[key] = value
   values["coupler"] = values.get("coupler", "True") == "True"
   values["frozen"] = values.get("frozen", "False") == "True"
-  if values.get("model") in ("i3d", "i3d_nl"):
+  if values.get("model") in ("i3d", "i3d_continued", "i3d_nl"):
     values.update(attention="none")
   if values.get("model") in ("separable_sta", "p_i3d"):
     values.update(pose_backbone="lstm", coupler=False, embedding="none")
   if values.get("attention") == "none":
     values.update(embedding="none")
+  if values["frozen"] and values.get("model") in ("i3d_continued", "i3d_nl", "p_i3d"):
+    raise ValueError(
+      f"model={values['model']} trains more than a head on one backbone's features: "
+      "leave out frozen=True."
+    )
   return Arg(protocol=protocol, **values)
 
 
-def recipe(arg: Arg) -> ml_collections.ConfigDict:
-  """Section 4.1 for one row; a dataset's config adds its facts under `data`."""
+OPTIMIZER = dict(
+  kind="sgd",  # or "adam", "adamw"
+  learning_rate=0.01,
+  momentum=0.9,  # of "sgd"
+  schedule="steps",  # or "cosine": to 0 at the end of training
+  decay_epochs=(10, 20),  # of "steps"
+  decay_factor=0.1,
+  warmup_epochs=0.0,  # linearly from 0
+  weight_decay=0.0,  # of kernels; decoupled from the gradient with "adamw"
+  clip_norm=0.0,  # of all gradients together; 0: none
+  # Multipliers of learning_rate; 0 keeps the weights of a part as they are.
+  rates=dict(visual_backbone=1.0, pose_backbone=1.0, new=1.0),
+)
+TRAIN = dict(
+  epochs=30.0,
+  steps=0,  # overrides epochs when positive
+  batch_size=16,
+  accumulate=1,  # micro-batches of a step, one after the other, to save memory
+  eval_batch_size=16,
+  log_every=20,  # steps
+  save_every=1000,  # steps
+  eval_every_epochs=0.0,  # on the validation part, or on test for the curve alone
+  tensorboard=True,
+)
+# What is trained in one go: a backbone alone, the whole network, or all but a frozen
+# visual backbone.
+KINDS = ("pose", "lstm", "visual", "whole", "frozen")
+# Of the LSTM alone the paper says that it was trained, not how: the numbers of the
+# authors' own release of that classifier.
+LSTM = dict(
+  kind="adam",
+  learning_rate=0.005,
+  decay_epochs=(),
+  clip_norm=1.0,
+  epochs=100.0,
+  batch_size=32,
+  dropout=0.5,
+)
+
+
+def kind_of(arg: Arg) -> str:
+  """Which of KINDS a row is."""
+  if arg.model == "pose":
+    return "lstm" if arg.pose_backbone == "lstm" else "pose"
+  if arg.frozen:
+    return "frozen"
+  return "visual" if arg.model in ("i3d", "i3d_nl") else "whole"
+
+
+def schedule(kind: str, changes: dict) -> dict:
+  """The blocks `optimizer` and `train` of a kind, and its rate of `dropout`.
+
+  Args:
+    kind: of KINDS.
+    changes: settings of these blocks by their names, other than in section 4.1.
+  Raises: ValueError for a name that neither has.
+  """
+  made = {"optimizer": dict(OPTIMIZER), "train": dict(TRAIN), "dropout": 0.3}
+  for name, value in {**(LSTM if kind == "lstm" else {}), **changes}.items():
+    places = [made, made["optimizer"], made["train"]]
+    place = next((place for place in places if name in place), None)
+    if place is None:
+      known = [*OPTIMIZER, *TRAIN, "dropout"]
+      raise ValueError(f"the schedule of {kind!r} has {name!r}, expected {known}.")
+    place[name] = {**place[name], **value} if name == "rates" else value
+  return made
+
+
+def recipe(
+  arg: Arg, schedules: dict[str, dict] | None = None
+) -> ml_collections.ConfigDict:
+  """Section 4.1 for one row; a dataset's config adds its facts under `data`.
+
+  Args:
+    schedules: what a dataset trains other than the paper, by KINDS: see `schedule`.
+  """
+  schedules = schedules or {}
+  if set(schedules) - set(KINDS):
+    raise ValueError(f"schedules of {sorted(schedules)}, expected some of {KINDS}.")
+  blocks = {kind: schedule(kind, schedules.get(kind, {})) for kind in KINDS}
+  own = blocks[kind_of(arg)]
   num_frames, frame_size = SIZES[arg.size]
   endpoint, frozen_until = LAYERS[arg.backbone, arg.size]
-  if arg.frozen:
-    frozen_until = endpoint
   c = ml_collections.ConfigDict()
+  c.row = dataclasses.asdict(arg)
   c.seed = 0
   # Of data that a checkpoint was not made for: "warn" goes on all the same.
   c.on_mismatch = "refuse"
@@ -168,12 +257,14 @@ def recipe(arg: Arg) -> ml_collections.ConfigDict:
     backbone=arg.backbone,
     width=1.0,
     endpoint=endpoint,
-    frozen_until=frozen_until,
+    frozen_until=endpoint if arg.frozen else frozen_until,
     bn_momentum=0.9,
     remat=False,  # True: less memory for about a third more time
     dtype="float32",
   )
-  classifier = dict(num_classes=0, dropout=0.3, pose=pose)  # K is read from the records
+  classifier = dict(
+    num_classes=0, dropout=own["dropout"], pose=pose
+  )  # K is read from the records
   if arg.model == "pose":
     c.network = "pose"
     c.model = classifier
@@ -208,30 +299,15 @@ def recipe(arg: Arg) -> ml_collections.ConfigDict:
     epsilon=1e-3,
     temperature=0.1,  # of embedding=contrastive
   )
-  c.optimizer = dict(
-    kind="sgd",  # or "adam", "adamw"
-    learning_rate=0.01,
-    momentum=0.9,  # of "sgd"
-    schedule="steps",  # or "cosine": to 0 at the end of training
-    decay_epochs=(10, 20),  # of "steps"
-    decay_factor=0.1,
-    warmup_epochs=0.0,  # linearly from 0
-    weight_decay=0.0,  # of kernels; decoupled from the gradient with "adamw"
-    clip_norm=0.0,  # of all gradients together; 0: none
-    # Multipliers of learning_rate; 0 keeps the weights of a part as they are.
-    rates=dict(visual_backbone=1.0, pose_backbone=1.0, new=1.0),
-  )
-  c.train = dict(
-    epochs=30.0,
-    steps=0,  # overrides epochs when positive
-    batch_size=16,
-    accumulate=1,  # micro-batches of a step, one after the other, to save memory
-    eval_batch_size=16,
-    log_every=20,  # steps
-    save_every=1000,  # steps
-    eval_every_epochs=0.0,  # on the validation part, or on test for the curve alone
-    tensorboard=True,
-  )
+  c.optimizer, c.train = own["optimizer"], own["train"]
+  # The backbones that are trained alone before: a block each.
+  c.stages = True
+  c.pretraining = ml_collections.ConfigDict()
+  attends = arg.model in ("vpn", "separable_sta", "p_i3d") and arg.attention != "none"
+  if attends:
+    c.pretraining.pose = blocks["lstm" if arg.pose_backbone == "lstm" else "pose"]
+  if (attends or arg.model == "i3d_continued") and not arg.frozen:
+    c.pretraining.visual = {**blocks["visual"], "frozen_until": frozen_until}
   # Of a visual backbone that does not train: its features, computed once.
   c.features = dict(
     cached=arg.frozen and arg.model not in ("pose", "p_i3d"),
@@ -252,18 +328,11 @@ def recipe(arg: Arg) -> ml_collections.ConfigDict:
     ),
     pose_backbone="none",  # or the workdir of a row model=pose
   )
-  if arg.model == "pose" and arg.pose_backbone == "lstm":
-    # The paper says that it was trained alone, not how: the numbers of the authors'
-    # own release of that classifier.
-    c.model.dropout = 0.5
-    c.optimizer.update(kind="adam", learning_rate=0.005, decay_epochs=(), clip_norm=1.0)
-    c.train.update(epochs=100.0, batch_size=32)
   c.sweep = dict(
     tables="1,2,3,4",
     rows="",  # their names parted by ";", in place of those of the tables
     protocols="",  # such as "cs,cv"; "" for that of --config
     seeds="0,1,2",
-    stages=True,  # rows start from the I3D row's backbone, not from published weights
     streams=1,  # runs at a time
     dry_run=False,
   )

@@ -7,10 +7,19 @@ python launch.py --config=configs/synthetic.py:cs --workdir=runs/vpn
 
 from configs import common
 
+# For two CPU cores.
+SCHEDULES = {
+  "pose": dict(epochs=20.0, decay_epochs=(14, 18)),
+  "lstm": dict(epochs=20.0),
+  "visual": dict(epochs=8.0, batch_size=8, decay_epochs=(5, 7)),
+  "whole": dict(epochs=8.0, batch_size=8, decay_epochs=(5, 7)),
+  "frozen": dict(epochs=40.0, decay_epochs=(25, 35)),
+}
+
 
 def get_config(arg="cs"):
   arg = common.parse_arg(arg, protocols=("cs", "cv"), size="tiny")
-  c = common.recipe(arg)
+  c = common.recipe(arg, SCHEDULES)
   with c.unlocked():
     c.data.seed = 0  # of the generator
     c.data.num_clips = 1050
@@ -18,13 +27,4 @@ def get_config(arg="cs"):
   c.data.update(dataset="synthetic", records="data/synthetic", skeleton="kinect_v2")
   c.data.example.pose_steps = 16  # t_p
   c.prepare.size = 72
-  # Schedules for two CPU cores; poses alone are cheap enough for more.
-  if arg.model == "pose":
-    c.train.epochs = 20.0
-    if arg.pose_backbone == "gcn":
-      c.optimizer.decay_epochs = (14, 18)
-  else:
-    c.train.update(epochs=3.0, batch_size=8)
-    c.optimizer.decay_epochs = (2.2, 2.7)
-  c.sweep.stages = False  # all rows from the same weights, for the same steps
   return c

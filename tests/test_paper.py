@@ -29,7 +29,9 @@ def test_every_row_starts_from_one_that_exists():
     for other in (what.starts_from, what.pose_from):
       assert not other or other in paper.ROWS, row
     config = ntu120.get_config(",".join(filter(None, ["cs1", what.arg])))
-    assert bool(config.model.pose.frozen) == bool(what.pose_from), row
+    assert config.model.pose.frozen == (what.pose_from == paper.LSTM_ALONE), row
+    stages = {"visual": what.starts_from, "pose": what.pose_from}
+    assert set(config.pretraining) == {name for name, row in stages.items() if row}, row
 
 
 def test_numbers_have_a_column_each():

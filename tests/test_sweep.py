@@ -60,6 +60,32 @@ def test_a_row_brings_what_it_starts_from():
   )
 
 
+def test_a_graph_is_trained_alone_as_well():
+  flags = ("--config.pretraining.pose.train.epochs=5", "--config.train.epochs=9")
+  i3d, pose, vpn = made("runs", ("VPN",), protocols=("cs",), flags=flags)
+  assert pose.workdir == "runs/synthetic/cs/pose/seed0"
+  assert vpn.needs == (i3d.workdir, pose.workdir)
+  assert vpn.words[-2:] == flags
+  assert pose.words[-2:] == ("--config.train.epochs=9", "--config.train.epochs=5")
+  assert i3d.words[-1] == "--config.train.epochs=9"
+  (vpn,) = made("runs", ("VPN",), protocols=("cs",), stages=False)
+  assert not any(".init." in word for word in vpn.words)
+
+
+def test_a_frozen_backbone_keeps_the_published_weights():
+  pose, vpn = sweep.plan(
+    "configs/synthetic.py:cs,frozen=True",
+    "runs",
+    rows=("VPN",),
+    protocols=(),
+    seeds=(0,),
+  )
+  assert pose.words[1] == "--config=configs/synthetic.py:cs,model=pose"
+  assert vpn.words[1] == "--config=configs/synthetic.py:cs,frozen=True"
+  assert vpn.needs == (pose.workdir,)
+  assert not any("init.backbone" in word for word in vpn.words)
+
+
 def test_without_stages_only_the_pose_backbone_is_trained_before():
   lstm, vpn = made("runs", ("VPN, LSTM",), protocols=("cs",), stages=False)
   assert vpn.needs == (lstm.workdir,)
@@ -82,11 +108,12 @@ def test_nucla_starts_from_ntu60():
   )
   assert [r.workdir for r in runs] == [
     "runs/ntu60/cs/i3d/seed4",
+    "runs/nucla/v12_3/pose/seed4",
     "runs/nucla/v12_3/vpn/seed4",
   ]
-  assert runs[1].words[-1] == "--config.init.backbone=runs/ntu60/cs/i3d/seed4"
+  assert "--config.init.backbone=runs/ntu60/cs/i3d/seed4" in runs[2].words
   rows = ("VPN, RNX3D101",)  # its own backbone, not I3D's
-  first, _ = sweep.plan(
+  first, *_ = sweep.plan(
     "configs/nucla.py:v12_3", "runs", rows=rows, protocols=(), seeds=(4,)
   )
   assert first.workdir == "runs/ntu60/cs/i3d_backbone-resnext3d/seed4"
@@ -101,7 +128,7 @@ def test_every_run_is_planned_once_and_keeps_the_words_of_the_config():
     seeds=(0, 1),
     flags=("--config.train.steps=2",),
   )
-  assert len({r.workdir for r in runs}) == len(runs) == 3 * 2 * 2
+  assert len({r.workdir for r in runs}) == len(runs) == 4 * 2 * 2  # and the pose alone
   assert runs[0].words[1] == "--config=configs/ntu60.py:cs,model=i3d,size=cpu"
   assert all(r.words[-1] == "--config.train.steps=2" for r in runs)
 
@@ -179,7 +206,7 @@ def test_the_job_writes_its_commands(tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(sys, "argv", ["launch.py", *words, "--config.train.steps=7"])
   sweep.run(config, str(tmp_path))
   script = (tmp_path / sweep.SCRIPT_FILE).read_text().splitlines()
-  assert script[0] == "# 3 runs, needs first"
+  assert script[0] == "# 5 runs, needs first"
   assert all(line.endswith("--config.train.steps=7") for line in script[1:])
   assert "sweep.tables" not in script[1]
   printed = capsys.readouterr().out
@@ -207,5 +234,5 @@ def test_messages(tmp_path, monkeypatch):
     return [runs[0].workdir]
 
   monkeypatch.setattr(sweep, "work", fail)
-  with pytest.raises(ValueError, match=r"1 of 3 runs failed \(.*i3d/seed0\): see"):
+  with pytest.raises(ValueError, match=r"1 of 5 runs failed \(.*i3d/seed0\): see"):
     sweep.run(config, str(tmp_path))

@@ -1,7 +1,6 @@
 """Runs gathered into the paper's tables."""
 
 import csv
-import json
 
 import pytest
 
@@ -21,9 +20,7 @@ RESULT = {
 def leave(folder, config, command="python launch.py", **result):
   """A finished run's summary."""
   folder.mkdir(parents=True)
-  tables.write_summary(folder, config.to_dict(), {**RESULT, **result})
-  path = folder / tables.SUMMARY_FILE
-  path.write_text(json.dumps({**json.loads(path.read_text()), "command": command}))
+  tables.write_summary(folder, config.to_dict(), {**RESULT, **result}, command)
 
 
 def read_csv(folder):
@@ -89,7 +86,8 @@ def test_a_changed_row_is_another_line(tmp_path, monkeypatch):
     f"{program}cs --config.seed=1 --config.data.records=x --config.data.workers=5": "",
     f"{program}cs,size=cpu": "size=cpu",
     f"{program}cs --config.train.epochs=9": "train.epochs=9",
-    f"{program}cs --config.init.backbone=i3d": "from I3D",
+    f"{program}cs --config.init.backbone=i3d --config.seed=2": "",
+    f"{program}cs,size=tiny --config.init.backbone=i3d": "size=tiny",
     f"{program}cs --config.init.backbone=none": "from none",
     f"{program}cs --config.init.pose_backbone=x": "pose backbone from x",
   }
@@ -97,10 +95,12 @@ def test_a_changed_row_is_another_line(tmp_path, monkeypatch):
     leave(tmp_path / str(i), synthetic.get_config("cs"), command)
   summaries = [s for s in tables.read_summaries(tmp_path) if s["row"] == "VPN"]
   assert [tables.variant(s) for s in summaries] == list(commands.values())
+  other = {**summaries[0], "row": "I3D", "command": "x --config.init.backbone=i3d"}
+  assert tables.variant(other) == "from I3D"
   made = tables.gather(tables.read_summaries(tmp_path))
   rows = [line["row"] for line in made["Table 1: The components of VPN"]]
-  assert rows[:2] == ["I3D", "VPN without embedding"]
-  assert set(rows[2:]) == {f"VPN ({v})" if v else "VPN" for v in commands.values()}
+  assert rows[:3] == ["I3D", "I3D, continued", "VPN without embedding"]
+  assert set(rows[3:]) == {f"VPN ({v})" if v else "VPN" for v in commands.values()}
 
 
 def test_messages(tmp_path):

@@ -16,8 +16,8 @@ class Row:
     arg: what stands behind the protocol in `--config`; "" is VPN itself.
     starts_from: the row whose backbone it starts from in stage 2 (section 3.3); "" for
       the published weights.
-    pose_from: the row whose pose backbone it takes and freezes (appendix 2); "" for
-      none.
+    pose_from: the row whose pose backbone it starts from; an LSTM then stays frozen
+      (appendix 2). "" for none.
   """
 
   arg: str
@@ -25,27 +25,30 @@ class Row:
   pose_from: str = ""
 
 
+POSE_ALONE = "pose alone"
 LSTM_ALONE = "pose alone, LSTM"
 
 ROWS = {
-  "pose alone": Row("model=pose"),
+  POSE_ALONE: Row("model=pose"),
   LSTM_ALONE: Row("model=pose,pose_backbone=lstm"),
   "I3D": Row("model=i3d"),
+  "I3D, continued": Row("model=i3d_continued", "I3D"),
   "I3D+NL": Row("model=i3d_nl"),
   "P-I3D": Row("model=p_i3d", "I3D", LSTM_ALONE),
   "Separable STA": Row("model=separable_sta", "I3D", LSTM_ALONE),
   "RNX3D101": Row("model=i3d,backbone=resnext3d"),
-  "VPN, RNX3D101": Row("backbone=resnext3d", "RNX3D101"),
-  "VPN without embedding": Row("embedding=none", "I3D"),
+  "VPN, RNX3D101": Row("backbone=resnext3d", "RNX3D101", POSE_ALONE),
+  "VPN without embedding": Row("embedding=none", "I3D", POSE_ALONE),
   "VPN without coupler, LSTM": Row(
     "coupler=False,pose_backbone=lstm", "I3D", LSTM_ALONE
   ),
-  "VPN without coupler": Row("coupler=False", "I3D"),
+  "VPN without coupler": Row("coupler=False", "I3D", POSE_ALONE),
   "VPN, LSTM": Row("pose_backbone=lstm", "I3D", LSTM_ALONE),
-  "VPN": Row("", "I3D"),
-  "VPN, kl_fp": Row("embedding=kl_fp", "I3D"),
-  "VPN, kl_pf": Row("embedding=kl_pf", "I3D"),
-  "VPN, kl_bi": Row("embedding=kl_bi", "I3D"),
+  "VPN": Row("", "I3D", POSE_ALONE),
+  "VPN, kl_fp": Row("embedding=kl_fp", "I3D", POSE_ALONE),
+  "VPN, kl_pf": Row("embedding=kl_pf", "I3D", POSE_ALONE),
+  "VPN, contrastive": Row("embedding=contrastive", "I3D", POSE_ALONE),
+  "VPN, kl_bi": Row("embedding=kl_bi", "I3D", POSE_ALONE),
   "VPN, spatial attention, without embedding, LSTM": Row(
     "attention=spatial,embedding=none,pose_backbone=lstm", "I3D", LSTM_ALONE
   ),
@@ -53,9 +56,9 @@ ROWS = {
     "attention=spatial,pose_backbone=lstm", "I3D", LSTM_ALONE
   ),
   "VPN, spatial attention, without embedding": Row(
-    "attention=spatial,embedding=none", "I3D"
+    "attention=spatial,embedding=none", "I3D", POSE_ALONE
   ),
-  "VPN, spatial attention": Row("attention=spatial", "I3D"),
+  "VPN, spatial attention": Row("attention=spatial", "I3D", POSE_ALONE),
 }
 
 
@@ -97,6 +100,7 @@ TABLES = {
     _ABLATION,
     {
       "I3D": (77.0, 80.1, 53.4, 45.1),
+      "I3D, continued": (None,) * 4,
       "VPN without embedding": (85.4, 86.9, 56.4, 50.5),
       "VPN": (86.3, 87.8, 60.8, 53.5),
     },
@@ -120,6 +124,7 @@ TABLES = {
       "VPN, kl_fp": (85.5, 87.1, 57.2, 50.9),
       "VPN, kl_pf": (85.6, 86.9, 57.0, 51.1),
       "VPN, kl_bi": (86.1, 87.2, 57.2, 51.7),
+      "VPN, contrastive": (None,) * 4,
       "VPN": (86.3, 87.8, 60.8, 53.5),
     },
     ablation=True,
@@ -182,6 +187,8 @@ def row_name(config: dict) -> str:
       change the row.
   """
   model = config["model"]
+  if config.get("row", {}).get("model") == "i3d_continued":
+    return "I3D, continued"
   lstm = ", LSTM" if model["pose"]["kind"] == "lstm" else ""
   if config["network"] == "pose":
     return "pose alone" + lstm

@@ -24,6 +24,9 @@ SCRIPT_FILE = "sweep.sh"
 NTU60_BACKBONE = ("configs/ntu60.py", "cs")  # what N-UCLA starts from, section 4.4
 
 
+NOT_FROZEN = ("I3D, continued", "I3D+NL", "P-I3D")
+
+
 @dataclasses.dataclass(frozen=True)
 class Run:
   """One training run.
@@ -69,9 +72,13 @@ def plan(
     rows: names in `paper.ROWS`.
     protocols: () for that of `config`.
     seeds: one run each.
-    stages: whether rows start from another row's backbone (`Row.starts_from`), rather
-      than from published weights. N-UCLA starts from NTU-60's in any case.
-    flags: given to every run.
+    stages: whether rows start from those that train their backbones alone
+      (`Row.starts_from`, `Row.pose_from`), rather than from published weights and a new
+      pose backbone. N-UCLA starts from NTU-60's in any case, and an LSTM from that
+      trained alone; with frozen=True among the words of `config`, the visual backbone
+      keeps the published weights.
+    flags: given to every run; those of `config.pretraining` become the own ones of the
+      rows that train a backbone alone.
   Raises: ValueError that lists the known rows.
   """
   unknown = [row for row in rows if row not in paper.ROWS]
@@ -79,7 +86,17 @@ def plan(
     raise ValueError(f"unknown rows {unknown}, expected some of {tuple(paper.ROWS)}.")
   file, _, arg = config.partition(":")
   first, *extra = arg.split(",")
+  frozen = "frozen=True" in extra
   runs: dict[str, Run] = {}
+
+  def own_flags(kind: str) -> list[str]:
+    """The flags of a row; one that trains a backbone alone has its own schedule."""
+    own = f"--config.pretraining.{kind}."
+    renamed = [f for f in flags if kind and f.startswith(own)]
+    shared = [f for f in flags if not f.startswith("--config.pretraining.")]
+    if not kind:
+      return list(flags)
+    return shared + [flag.replace(own, "--config.") for flag in renamed]
 
   def add(file: str, protocol: str, row: str, seed: int, more: tuple = ()) -> str:
     """Puts a run behind its needs; returns its workdir."""
@@ -88,23 +105,27 @@ def plan(
     dataset = pathlib.Path(file).stem
     workdir = str(pathlib.Path(folder) / dataset / protocol / name / f"seed{seed}")
     words = ["launch.py", f"--config={file}:"]
-    words[1] += ",".join(filter(None, [protocol, what.arg, *extra]))
+    kind = _stage_of(what)
+    others = [word for word in extra if not (kind == "pose" and word == "frozen=True")]
+    words[1] += ",".join(filter(None, [protocol, what.arg, *others]))
     words += [f"--config.seed={seed}", f"--workdir={workdir}", *more]
     needs = []
     if dataset == "nucla" and "model=pose" not in what.arg:
       start = "RNX3D101" if "backbone=resnext3d" in what.arg else "I3D"
       needs.append(add(*NTU60_BACKBONE, start, seed))
       words.append(f"--config.init.backbone={needs[0]}")
-    elif stages and what.starts_from:
+    elif stages and what.starts_from and not frozen:
       parts = ("body", "left_hand", "right_hand") if "p_i3d" in what.arg else ("body",)
       for part in parts:
         region = () if part == "body" else (f"--config.data.example.region={part}",)
         needs.append(add(file, protocol, what.starts_from, seed, region))
       words.append(f"--config.init.backbone={','.join(needs)}")
-    if what.pose_from:
+    if what.pose_from and (
+      stages or "lstm" in what.arg or what.pose_from == paper.LSTM_ALONE
+    ):
       needs.append(add(file, protocol, what.pose_from, seed))
       words.append(f"--config.init.pose_backbone={needs[-1]}")
-    runs.setdefault(workdir, Run(workdir, (*words, *flags), tuple(needs)))
+    runs.setdefault(workdir, Run(workdir, (*words, *own_flags(kind)), tuple(needs)))
     return workdir
 
   for seed in seeds:
@@ -112,6 +133,12 @@ def plan(
       for row in rows:
         add(file, protocol, row, seed)
   return list(runs.values())
+
+
+def _stage_of(row: paper.Row) -> str:
+  """Which backbone a row trains alone: "pose", "visual", or "" for neither."""
+  words = row.arg.split(",")
+  return {"model=pose": "pose", "model=i3d": "visual"}.get(words[0], "")
 
 
 def _claim(run: Run):
@@ -279,13 +306,15 @@ def run(config, workdir: str) -> None:
   rows = _words(settings.rows, ";") or tuple(
     dict.fromkeys(row for n in numbers for row in paper.TABLES[int(n)].rows)
   )
+  if "frozen=True" in chosen:  # those that train more than a head on one backbone
+    rows = tuple(row for row in rows if row not in NOT_FROZEN)
   runs = plan(
     chosen,
     workdir,
     rows=rows,
     protocols=_words(settings.protocols),
     seeds=tuple(map(int, seeds)),
-    stages=settings.stages,
+    stages=config.stages,
     flags=flags,
   )
   folder = pathlib.Path(workdir)

@@ -10,7 +10,6 @@ import math
 import pathlib
 import shlex
 import statistics
-import sys
 
 from vpn_jax import paper, provenance
 
@@ -32,19 +31,50 @@ _NOT_SETTINGS = (
 )  # fmt: skip
 
 
-def write_summary(workdir: str | pathlib.Path, config: dict, result: dict) -> None:
-  """Leaves what a table needs of a finished run in its workdir."""
+def write_summary(
+  workdir: str | pathlib.Path, config: dict, result: dict, command: str
+) -> None:
+  """Leaves what a table needs of a finished run in its workdir.
+
+  Args:
+    command: that trained it.
+  """
   content = {
-    "command": shlex.join(["python", *sys.argv]),
+    "command": command,
     "commit": provenance.code_commit(),
     "row": paper.row_name(config),
     "dataset": config["data"]["dataset"],
     "protocol": config["data"]["protocol"],
     "seed": config["seed"],
+    "started_from": started_from(config),
     "result": result,
   }
   path = pathlib.Path(workdir) / SUMMARY_FILE
   path.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def started_from(config: dict) -> dict[str, str]:
+  """Where the weights of each backbone of a run came from, by its name.
+
+  Returns: "<row> in <workdir>" for a finished run, else the source as `config.init`
+    names it, and for published weights the file or package; "none" for random ones.
+  """
+  init, found = config["init"], {}
+  if config["network"] != "pose":
+    sources = []
+    for source in map(str.strip, init["backbone"].split(",")):
+      if source == "kinetics":
+        source = f"kinetics ({init['kinetics'][config['model']['backbone']]})"
+      sources.append(_described(source))
+    found["backbone"] = ", ".join(sources)
+  if config["network"] != "pose" and config["model"].get("attention") != "none":
+    found["pose_backbone"] = _described(init["pose_backbone"])
+  return found
+
+
+def _described(source: str) -> str:
+  row = _row_of(source)
+  return source if row == source else f"{row} in {source}"
 
 
 def read_summaries(folder: str | pathlib.Path) -> list[dict]:
@@ -81,9 +111,8 @@ def read_summary(path: pathlib.Path) -> dict:
 def variant(summary: dict) -> str:
   """What a run changes of its row by words and flags, "" when nothing.
 
-  Such as "size=cpu" or "optimizer.learning_rate=0.005"; "from <row>" for a backbone
-  taken from another run, as in stage 2; "pose backbone from <row>" where that is not
-  the row's own way.
+  Such as "size=cpu" or "optimizer.learning_rate=0.005"; "from <row>" and "pose
+  backbone from <row>" for backbones that are not from the row's own stages.
   """
   row = paper.ROWS.get(summary["row"], paper.Row(""))
   usual, usual_pose = row.arg, row.pose_from
@@ -94,9 +123,11 @@ def variant(summary: dict) -> str:
       words = value.partition(":")[2].split(",")[1:]
       said += [w for w in words if w not in usual.split(",")]
     elif name == "--config.init.backbone":
-      said.append("from " + ", ".join(map(_row_of, value.split(","))))
+      starts = list(dict.fromkeys(map(_row_of, value.split(","))))
+      if starts != [row.starts_from]:
+        said.append("from " + ", ".join(starts))
     elif name == "--config.init.pose_backbone":
-      if not usual_pose:
+      if _row_of(value) != usual_pose:
         said.append(f"pose backbone from {_row_of(value)}")
     elif name.startswith("--config."):
       name = name.removeprefix("--config.")

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import pathlib
+import shlex
 import sys
 import time
 
@@ -21,6 +22,7 @@ from vpn_jax import (
   models,
   pipeline,
   report,
+  stages,
   tables,
   update,
 )
@@ -103,8 +105,15 @@ class _Clock:
     )
 
 
-def train(config: ml_collections.ConfigDict, workdir: str) -> dict[str, float]:
+def train(
+  config: ml_collections.ConfigDict, workdir: str, command: str = ""
+) -> dict[str, float]:
   """Trains, resumes when `workdir` has a checkpoint, evaluates at the end.
+
+  The stages before (`stages.plan`) are not trained here.
+
+  Args:
+    command: that asked for it, for the summary.
 
   Writes checkpoints, metrics.jsonl, TensorBoard scalars, predictions and summary.json.
 
@@ -132,10 +141,12 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> dict[str, float]:
     )
     stack.enter_context(contextlib.closing(out))
     requests = stack.enter_context(interrupt.Requests(jax.process_count()))
-    return _train(config, workdir, index, data, out, runs, requests)
+    return _train(config, workdir, command, index, data, out, runs, requests)
 
 
-def _train(config, workdir, index, data, out, runs, requests) -> dict[str, float]:
+def _train(
+  config, workdir, command, index, data, out, runs, requests
+) -> dict[str, float]:
   """`train` behind the opening of its data, report and checkpoints."""
   train_part = data["train"]
   inferred = inference.Inference(**config.inference)  # of the final test
@@ -320,7 +331,7 @@ def _train(config, workdir, index, data, out, runs, requests) -> dict[str, float
   # One that is there already says how these steps were trained: it stays.
   trained = first_step <= total_steps or not summary.exists()
   if "test" in data and trained and mesh.is_main():
-    tables.write_summary(workdir, config.to_dict(), result)
+    tables.write_summary(workdir, config.to_dict(), result, command)
   return result
 
 
@@ -356,17 +367,39 @@ def _first(batches) -> dict:
 
 
 def run(config: ml_collections.ConfigDict, workdir: str) -> None:
-  """The job "train": trains and prints one summary line."""
+  """The job "train": the stages of a row, then the row; a summary line of each."""
   if not workdir:
     raise ValueError("--workdir is empty, expected the folder of the run.")
+  command = shlex.join(["python", *sys.argv])
+  planned = stages.plan(config, workdir, command)
   try:
-    result = train(config, workdir)
+    for number, stage in enumerate(planned, start=1):
+      line = f"stage {number} of {len(planned) + 1}, {stage.kind} backbone alone"
+      if stage.done():
+        _say(f"{line}: finished in {stage.workdir}")
+        if changes := stage.changes():
+          _say(f"with other settings than now: {'; '.join(changes)}")
+        continue
+      _say(f"{line}: {stage.workdir}")
+      _say(_summary(stage.config, stage.workdir, stage.command))
+    config = stages.started_from(config, planned)
+    if planned:
+      _say(f"stage {len(planned) + 1} of {len(planned) + 1}, the whole: {workdir}")
+    _say(_summary(config, workdir, command))
   except interrupt.Interrupted as e:
     if mesh.is_main():
       print(e, file=sys.stderr)
     sys.exit(interrupt.EXIT_CODE)
-  if not mesh.is_main():
-    return
+
+
+def _say(line: str) -> None:
+  if mesh.is_main():
+    print(line, flush=True)
+
+
+def _summary(config, workdir: str, command: str) -> str:
+  """Trains, and says how it went."""
+  result = train(config, workdir, command)
   tested = "no test clips among the records"
   if "top1" in result:
     tested = (
@@ -374,7 +407,7 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
       f"{result['mean_class']:.1f} on {result['clips']} test clips"
       f"{evaluate.told(inference.Inference(**config.inference))}"
     )
-  print(
+  return (
     f"{workdir}: {tested}; loss {result['loss']:.4f} after {result['steps']} steps, "
     f"{result['seconds_per_step']:.3f} s/step, "
     f"{result['train_clips_per_second']:.1f} clips/s, "

@@ -197,7 +197,7 @@ def open_index(root, tmp_path):
   rng = np.random.default_rng(0)
 
   def add(name, subject, *, frames=FRAMES, poses=FRAMES, label="wave", joints=25):
-    world[name] = rng.normal(size=(poses, joints, 3))
+    world[name] = rng.normal(0.0, 0.2, (poses, joints, 3))
     image[name] = rng.uniform(0.2, 0.8, (poses, joints, 2))
     rows.append(f"{name},{name}.mp4,{label},{subject}")
     return write_film(root / f"{name}.mp4", frames)

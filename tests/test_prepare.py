@@ -15,7 +15,7 @@ import ml_collections
 import numpy as np
 import pytest
 
-from vpn_jax import crop, prepare, recording, records, skeletons, video
+from vpn_jax import crop, prepare, recording, records, skeletons, synthetic, video
 from vpn_jax.raw import BadClip, Clip, RawClip
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -584,7 +584,7 @@ def test_gaps():
 
 def test_custom_clips_with_gaps(tmp_path):
   """From csv, npz and video to records, through the config."""
-  world = np.random.default_rng(0).normal(size=(12, 33, 4)).astype(np.float32)
+  world = np.random.default_rng(0).normal(0.0, 0.2, (12, 33, 4)).astype(np.float32)
   world[..., 3] = 0.75
   world[4:6] = np.nan
   image = np.random.default_rng(1).uniform(0.3, 0.7, (12, 33, 2))
@@ -613,6 +613,25 @@ def test_custom_clips_with_gaps(tmp_path):
   np.testing.assert_allclose(back, image * [64, 48], atol=1e-3)
   np.testing.assert_array_equal(record.visibility[4:6], 0)  # drawn across the gap
   np.testing.assert_array_equal(np.delete(record.visibility, (4, 5), axis=0), 0.75)
+
+
+@pytest.mark.parametrize(
+  ("factor", "told"),
+  [(0.1, "multiply the joints by 10$"), (1000.0, "multiply the joints by 0.001$")],
+)
+def test_poses_in_another_unit_are_refused(factor, told):
+  skeleton = skeletons.get("kinect_v2")
+  pose = synthetic.make_clip(0, 0, synthetic.Settings(num_frames=2)).pose[:, None]
+  recording.check_unit(pose, skeleton)
+  recording.check_unit(2.0 * pose, skeleton)  # a giant, no other unit
+  with pytest.raises(BadClip, match=r"longest bone measures .* m, expected 0.1 to"):
+    recording.check_unit(factor * pose, skeleton)
+  with pytest.raises(BadClip, match=told):
+    recording.check_unit(factor * pose, skeleton)
+  seen_at_one_place = np.zeros_like(pose)
+  recording.check_unit(seen_at_one_place, skeleton)
+  pose[1] = np.nan  # not seen in half of the frames
+  recording.check_unit(pose, skeleton)
 
 
 def test_plan_is_readable(once):

@@ -5,10 +5,13 @@ import pathlib
 
 import numpy as np
 
-from vpn_jax import crop, raw, records
+from vpn_jax import crop, raw, records, skeletons
 from vpn_jax.raw import BadClip, Clip, Dataset
 
 SHORT_GAP = 10  # frames; a person lost for no longer is interpolated
+# Metres that the longest bone of a person may have. Thighs and shins of adults measure
+# 0.3 to 0.7 m in Kinect and BlazePose poses, so a unit that is off by 10 falls outside.
+LONGEST_BONE = (0.1, 2.0)
 LENGTH_TOLERANCE = 0.1  # of the longer: how far poses and video may differ in length
 
 
@@ -31,6 +34,7 @@ def make_record(
   pose = opened.pose
   if not np.isfinite(pose).all(axis=-1).any():
     raise BadClip("nobody in any frame")
+  check_unit(pose, skeletons.get(dataset.skeleton))
   points = _crop_points(opened, recipe["kind"])
   most = int(len(pose) / (1 - LENGTH_TOLERANCE))
   boxes, blobs = None, records.Spool(folder)
@@ -68,6 +72,32 @@ def make_record(
     image_joints=crop.to_crop(image_joints, boxes[:common], recipe["size"]),
     visibility=np.where(drawn, np.float32(0), visibility[:common]),
   )
+
+
+def check_unit(pose: np.ndarray, skeleton: skeletons.Skeleton) -> None:
+  """Refuses poses whose bones cannot be in metres.
+
+  Args:
+    pose: float [F, persons, J, 3]; NaN where not seen.
+    skeleton: of the joints.
+  Raises: BadClip when the longest bone of the first person, its median over the frames,
+    is not within LONGEST_BONE. Poses without any bone of positive length pass.
+  """
+  ends = skeleton.bone_indices()
+  apart = pose[:, 0, ends[:, 0]] - pose[:, 0, ends[:, 1]]
+  lengths = np.linalg.norm(apart.astype(np.float64), axis=-1)  # [F, bones]
+  lengths[~(lengths > 0)] = np.nan
+  lengths = lengths[:, np.isfinite(lengths).any(axis=0)]
+  if not lengths.size:
+    return
+  longest = float(np.nanmedian(lengths, axis=0).max())
+  low, high = LONGEST_BONE
+  if not low <= longest <= high:
+    factor = 10.0 ** -round(np.log10(longest / 0.45))
+    raise BadClip(
+      f"the longest bone measures {longest:.3g} m, expected {low} to {high} m: poses "
+      f"are read in metres, so multiply the joints by {factor:g}"
+    )
 
 
 def _crop_points(opened: raw.RawClip, kind: str) -> np.ndarray:

@@ -15,6 +15,7 @@ JOBS = {
   "prepare": "vpn_jax.prepare:run",
   "train": "vpn_jax.train:run",
   "evaluate": "vpn_jax.evaluate:run",
+  "fuse": "vpn_jax.fuse:run",
   "predict": "vpn_jax.predict:run",
   "export": "vpn_jax.export:run",
   "figures": "vpn_jax.figures:run",
@@ -80,7 +81,7 @@ def main(argv):
   values = flags.FLAGS
   if len(argv) > 1:
     raise app.UsageError(f"unexpected {argv[1:]}: every setting is --flag=value.")
-  if values.config is None and values.job != "tables":
+  if values.config is None and values.job not in ("tables", "fuse"):
     raise app.UsageError("--config is missing, such as configs/synthetic.py:cs.")
   module, function = JOBS[values.job].split(":")
   logging.set_verbosity(logging.WARNING)  # Orbax tells every step of a save

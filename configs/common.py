@@ -320,6 +320,10 @@ def recipe(
     pool="max",  # or "mean", of the softmax scores of all views
     size=0,  # pixels of "full"; 0: those of the records
   )
+  c.fuse = dict(
+    weights="",  # such as "2,1", one for each run; "" for equal ones
+    output="",  # folder of the fused run; "" for a sibling of the first one
+  )
   c.init = dict(
     backbone="kinetics",  # "none", the workdir of stage 1, or published weights
     kinetics=dict(  # files or folders; see docs/backbones.md

@@ -109,17 +109,21 @@ def predict(
 def write(
   folder: str | pathlib.Path,
   predictions: Predictions,
-  inferred: inference.Inference = inference.ONE_VIEW,
+  about: dict | None = None,
 ) -> dict[str, float]:
   """Writes metrics.json, predictions.csv, confusion.csv and scores.npz; the metrics.
 
-  predictions.csv has a line a clip: clip, true, predicted, score, top5. metrics.json
-  also says which inference it was: windows, views, pool, size.
+  Args:
+    folder: where they go.
+    predictions: predictions.csv has a line a clip: clip, true, predicted, score, top5.
+    about: what metrics.json says beside the metrics, such as the fields of the
+      `inference.Inference` that it was; by default those of one view.
   """
   folder = pathlib.Path(folder)
   folder.mkdir(parents=True, exist_ok=True)
   values = metrics(predictions)
-  content = {**values, **dataclasses.asdict(inferred)}
+  about = dataclasses.asdict(inference.ONE_VIEW) if about is None else about
+  content = {**values, **about}
   (folder / "metrics.json").write_text(json.dumps(content, indent=1) + "\n")
   names = predictions.class_names
   order = np.argsort(-predictions.scores, axis=1, kind="stable")
@@ -179,6 +183,26 @@ def read(folder: str | pathlib.Path) -> Predictions:
     ) from e
 
 
+def read_inference(folder: str | pathlib.Path) -> inference.Inference:
+  """The inference of the metrics.json in a folder.
+
+  A field that an older file lacks is as in `inference.ONE_VIEW`.
+  Raises: FileNotFoundError when there is nothing, ValueError when it is damaged.
+  """
+  path = pathlib.Path(folder) / "metrics.json"
+  if not path.exists():
+    raise FileNotFoundError(f"no {path}: run --job=evaluate on that workdir first.")
+  try:
+    content = json.loads(path.read_text())
+    names = [field.name for field in dataclasses.fields(inference.Inference)]
+    return inference.Inference(**{k: content[k] for k in names if k in content})
+  except (ValueError, TypeError, RecursionError) as e:
+    raise ValueError(
+      f"{path} is damaged ({type(e).__name__}: {e}): run --job=evaluate on that "
+      "workdir again."
+    ) from e
+
+
 def evaluate(config, workdir: str) -> dict[str, float]:
   """Restores the best checkpoint of `workdir` and evaluates it on the test part.
 
@@ -221,7 +245,7 @@ def evaluate(config, workdir: str) -> dict[str, float]:
     inferred,
   )
   if mesh.is_main():
-    write(pathlib.Path(workdir) / "test", predictions, inferred)
+    write(pathlib.Path(workdir) / "test", predictions, dataclasses.asdict(inferred))
   return {"step": step, **metrics(predictions)}
 
 

@@ -39,15 +39,30 @@ def write_summary(
   Args:
     command: that trained it.
   """
+  save_summary(
+    workdir,
+    command,
+    row=paper.row_name(config),
+    dataset=config["data"]["dataset"],
+    protocol=config["data"]["protocol"],
+    seed=config["seed"],
+    started_from=started_from(config),
+    result=result,
+  )
+
+
+def save_summary(workdir: str | pathlib.Path, command: str, **fields) -> None:
+  """`write_summary` for a run without one configuration.
+
+  Args:
+    workdir: of the run.
+    command: that made it.
+    fields: row, dataset, protocol, seed and result; and of a fused run its parts.
+  """
   content = {
     "command": command,
     "commit": provenance.code_commit(),
-    "row": paper.row_name(config),
-    "dataset": config["data"]["dataset"],
-    "protocol": config["data"]["protocol"],
-    "seed": config["seed"],
-    "started_from": started_from(config),
-    "result": result,
+    **fields,
   }
   path = pathlib.Path(workdir) / SUMMARY_FILE
   path.write_text(json.dumps(content, indent=1) + "\n")
@@ -98,6 +113,13 @@ def read_summary(path: pathlib.Path) -> dict:
     numbers = {name: float(summary["result"][name]) for name in _NUMBERS}
     wrong = [name for name, value in words.items() if not isinstance(value, str)]
     wrong += [name for name, value in numbers.items() if not math.isfinite(value)]
+    for part in summary.get("parts", ()):  # of a fused run
+      names = ("row", "variant")
+      wrong += [
+        f"{name} of a part" for name in names if not isinstance(part[name], str)
+      ]
+      if not math.isfinite(float(part["weight"])):
+        wrong.append("weight of a part")
     if wrong:
       raise ValueError(f"{', '.join(wrong)} cannot be what it is")
     shlex.split(summary["command"])
@@ -112,8 +134,11 @@ def variant(summary: dict) -> str:
   """What a run changes of its row by words and flags, "" when nothing.
 
   Such as "size=cpu" or "optimizer.learning_rate=0.005"; "from <row>" and "pose
-  backbone from <row>" for backbones that are not from the row's own stages.
+  backbone from <row>" for backbones that are not from the row's own stages. Of a fused
+  run, what its parts change, and weights that differ.
   """
+  if "parts" in summary:
+    return _fused_variant(summary["parts"])
   row = paper.ROWS.get(summary["row"], paper.Row(""))
   usual, usual_pose = row.arg, row.pose_from
   said = []
@@ -134,6 +159,14 @@ def variant(summary: dict) -> str:
       if not name.startswith(_NOT_SETTINGS):
         said.append(f"{name}={value}")
   return ", ".join(said)
+
+
+def _fused_variant(parts: list[dict]) -> str:
+  said = [f"{part['row']}: {part['variant']}" for part in parts if part["variant"]]
+  weights = [float(part["weight"]) for part in parts]
+  if len(set(weights)) > 1:
+    said.append("weights " + ":".join(f"{weight:g}" for weight in weights))
+  return "; ".join(said)
 
 
 def _row_of(source: str) -> str:
@@ -193,7 +226,8 @@ def gather(summaries: list[dict]) -> dict[str, list[dict[str, str]]]:
   """Heading -> lines, as text per column, of each table that has a run.
 
   A row of the paper's table without a run says so. Tables 1 to 4 also take datasets
-  that the paper has not; runs that no table has room for come last.
+  that the paper has not. Fused runs follow, and last the runs that no table has room
+  for.
   """
   groups: dict[tuple, list[dict]] = {}
   for s in summaries:
@@ -218,8 +252,11 @@ def gather(summaries: list[dict]) -> dict[str, list[dict[str, str]]]:
     if lines:
       made[f"Table {number}: {table.title}"] = lines
   rest = sorted(set(groups) - shown)
-  if rest:
-    made["Other runs"] = [_line(key[2], groups[key]) for key in rest]
+  fused = [key for key in rest if "parts" in groups[key][0]]
+  others = [key for key in rest if key not in fused]
+  for heading, keys in (("Late fusion", fused), ("Other runs", others)):
+    if keys:
+      made[heading] = [_line(key[2], groups[key]) for key in keys]
   return made
 
 

@@ -321,7 +321,8 @@ def _train(
     test_seconds = time.monotonic() - test_began
     values = evaluate.metrics(predictions)
     if mesh.is_main():
-      evaluate.write(pathlib.Path(workdir) / "test", predictions, inferred)
+      about = dataclasses.asdict(inferred)
+      evaluate.write(pathlib.Path(workdir) / "test", predictions, about)
     out.scalars(total_steps, {f"test/{name}": v for name, v in values.items()})
     speed = len(predictions.names) / max(test_seconds, 1e-9)
     result.update(values, eval_clips_per_second=speed)

@@ -319,6 +319,9 @@ def recipe(
     views="whole",  # "three" crops; "full": larger frames, fully convolutionally
     pool="max",  # or "mean", of the softmax scores of all views
     size=0,  # pixels of "full"; 0: those of the records
+    # Of --job=evaluate alone; neither overwrites the test.
+    shuffle_pose=False,  # True: poses of other test clips
+    rest_pose=False,  # True: all joints where they are on average
   )
   c.fuse = dict(
     weights="",  # such as "2,1", one for each run; "" for equal ones

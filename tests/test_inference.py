@@ -146,7 +146,7 @@ def look(variables, batch):
   x = batch["frames"].astype(jnp.float32).mean(axis=(1, 4))  # [B, H, W]
   x = jax.image.resize(x, (x.shape[0], 2, 2), "linear").reshape(-1, 4)
   x = x / 20 + batch["pose"].mean(axis=(1, 2)).sum(axis=-1, keepdims=True)
-  return jax.nn.softmax(x @ variables, axis=-1)
+  return {"own": jax.nn.softmax(x @ variables, axis=-1)}
 
 
 WEIGHTS = np.random.default_rng(0).normal(size=(4, 4)).astype(np.float32)
@@ -161,7 +161,9 @@ def pooled(test, inferred, batch_size, devices=1, processes=1):
     for batch in test.eval_batches(batch_size, inferred, shard=(p, processes))
   ]
   place = mesh.make_placer(grid)
-  return evaluate.predict(look, jnp.array(WEIGHTS), test, batches, place, inferred)
+  return evaluate.predict(look, jnp.array(WEIGHTS), test, batches, place, inferred)[
+    "own"
+  ]
 
 
 @pytest.mark.parametrize("views", ["whole", "three"])
@@ -177,7 +179,7 @@ def test_scores_are_pooled_as_in_a_slow_loop(noise_records, views, pool):
         view = dataclasses.replace(spatial, window=(k, 3))
         made = pipeline.example(test._source[i], test.settings, KINECT, None, view)
         batch = {name: jnp.array(value)[None] for name, value in made.items()}
-        scores.append(np.asarray(look(jnp.array(WEIGHTS), batch))[0])
+        scores.append(np.asarray(look(jnp.array(WEIGHTS), batch)["own"])[0])
     assert len(np.unique(scores, axis=0)) == len(scores)  # every view differs
     expected.append(np.max(scores, axis=0) if pool == "max" else np.mean(scores, 0))
   for batch_size, devices, processes in ((1, 1, 1), (7, 1, 1), (8, 4, 1), (16, 4, 2)):
@@ -191,7 +193,7 @@ def test_scores_are_pooled_as_in_a_slow_loop(noise_records, views, pool):
 def test_one_view_is_scored_as_it_is(noise_records):
   test = part(noise_records)
   batch = next(test.eval_batches(8))
-  scores = np.asarray(look(jnp.array(WEIGHTS), jax.tree.map(jnp.array, batch)))
+  scores = np.asarray(look(jnp.array(WEIGHTS), jax.tree.map(jnp.array, batch))["own"])
   for pool in inference.POOLS:
     found = pooled(test, inference.Inference(pool=pool), 8)
     np.testing.assert_array_equal(found.scores, scores)

@@ -62,9 +62,12 @@ def test_everything_is_in_the_file(workdir, small_config, capsys):
   assert f"{written}: " in capsys.readouterr().out
   content = written.read_text()
   found = Reader(content)
-  text = " ".join(found.text)
+  text, content_text = " ".join(found.text), "".join(found.text)
   result = json.loads((workdir / "summary.json").read_text())["result"]
   assert f"{result['top1']:.1f} %" in text
+  assert f"{result['shuffled_top1']:.1f} %top-1, poses of other clips" in content_text
+  assert f"{result['rest_top1']:.1f} %top-1, joints at rest" in content_text
+  assert {"shuffled", "at rest"} < set(found.text)  # columns
   assert "VPN on custom split" in text
   assert "<run>, seed 0" in text  # escaped in the file
   assert "optimizer.learning_rate" in text

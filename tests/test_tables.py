@@ -103,8 +103,33 @@ def test_a_changed_row_is_another_line(tmp_path, monkeypatch):
   assert set(rows[3:]) == {f"VPN ({v})" if v else "VPN" for v in commands.values()}
 
 
+def test_controls_stand_beside_the_accuracy(tmp_path):
+  for seed, shuffled in enumerate((20.0, 24.0)):
+    config = smarthome.get_config("cs")
+    config.seed = seed
+    values = {"shuffled_mean_class": shuffled, "rest_mean_class": 30.0}
+    values |= {"shuffled_top1": 1.0, "rest_top1": 2.0}
+    leave(tmp_path / f"vpn{seed}", config, **values)
+  leave(tmp_path / "i3d", smarthome.get_config("cs,model=i3d"))
+  leave(tmp_path / "old", smarthome.get_config("cs,model=separable_sta"))
+  tables.run(None, str(tmp_path))
+  found = {
+    line["row"]: (line["ours"], line["shuffled"], line["at rest"])
+    for line in read_csv(tmp_path)
+    if line["table"].startswith("Table 6")
+  }
+  # 20 and 24: mean 22, deviation sqrt(8 / 1)
+  assert found["VPN"] == ("40.0 ± 0.0", "22.0 ± 2.8", "30.0 ± 0.0")
+  assert found["I3D"] == found["Separable STA"] == ("40.0", "-", "-")
+  assert found["P-I3D"] == ("not run", "", "")
+  assert "| ours       | shuffled   | at rest" in (tmp_path / "tables.md").read_text()
+
+
 def test_messages(tmp_path):
   with pytest.raises(FileNotFoundError, match="no finished run below"):
     tables.run(None, str(tmp_path))
   with pytest.raises(ValueError, match="--workdir is empty"):
     tables.run(None, "")
+  leave(tmp_path / "a", synthetic.get_config("cs"), shuffled_top1=float("nan"))
+  with pytest.raises(ValueError, match=r"damaged .*shuffled_top1 cannot be what it is"):
+    tables.run(None, str(tmp_path))

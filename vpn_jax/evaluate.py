@@ -1,4 +1,7 @@
-"""Evaluation: scores of every clip once, the metrics, and the files they go to."""
+"""Evaluation: scores of every clip once, the metrics, and the files they go to.
+
+Where a network takes poses, the same with poses that say nothing about the clip.
+"""
 
 import csv
 import dataclasses
@@ -12,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
-from vpn_jax import checkpoint, inference, mesh, models, pipeline
+from vpn_jax import checkpoint, controls, inference, mesh, models, pipeline, tables
 from vpn_jax.provenance import Provenance
 
 
@@ -60,15 +63,44 @@ def metrics(predictions: Predictions) -> dict[str, float]:
   }
 
 
-def make_score_step(model) -> Callable:
-  """Jitted (variables, batch) -> softmax scores float32 [B, K]."""
+class ScoreStep:
+  """(variables, batch) -> softmax scores float32 [B, K] by the poses they come from.
 
-  @jax.jit
-  def score_step(variables, batch):
-    logits, _ = model.apply(variables, *models.inputs(model, batch), train=False)
+  "own" are the scores with the poses of the batch; the batch may hold those of
+  `controls.CONTROLS` as well. Of a network that can start from features (VPN with
+  attention) the backbone is one program, and all that follows it another, which runs
+  once for each pose: scores that differ do so by the pose alone. Other networks run as
+  a whole.
+  """
+
+  def __init__(self, model):
+    self._model = self._head = model
+    self._features = None
+    # VPN; one that is given features has no backbone to share
+    if "pose" in model.inputs and getattr(model, "from_features", None) is False:
+      self._head = model.clone(from_features=True)
+      self._features = jax.jit(self._apply_backbone)
+    self._scores = jax.jit(self._apply_head)
+
+  def _apply_backbone(self, variables, given: tuple) -> jax.Array:
+    return self._model.apply(variables, *given, train=False)[1]["features"]
+
+  def _apply_head(self, variables, given: tuple) -> jax.Array:
+    logits, _ = self._head.apply(variables, *given, train=False)
     return jax.nn.softmax(logits.astype(jnp.float32), axis=-1)
 
-  return score_step
+  def __call__(self, variables, batch: dict) -> dict[str, jax.Array]:
+    given = models.inputs(self._model, batch)
+    if self._features is not None:
+      batch = {**batch, "features": self._features(variables, given)}
+    batches = {"own": batch}
+    for name in controls.CONTROLS:
+      if f"pose_{name}" in batch:
+        batches[name] = {**batch, "pose": batch[f"pose_{name}"]}
+    return {
+      name: self._scores(variables, models.inputs(self._head, shown))
+      for name, shown in batches.items()
+    }
 
 
 def predict(
@@ -78,32 +110,65 @@ def predict(
   batches: Iterable,
   place: Callable,
   inferred: inference.Inference = inference.ONE_VIEW,
-) -> Predictions:
+) -> dict[str, Predictions]:
   """Scores all clips of `part`, each exactly once, its views pooled.
 
   Args:
-    score_step: from `make_score_step`.
+    score_step: (variables, batch) -> name -> scores [B, K], such as a `ScoreStep`.
     variables: {"params", "batch_stats"}.
     part: a `pipeline.Part`.
     batches: its `eval_batches`; of this process alone.
     place: puts a host batch on the devices.
     inferred: how the views of a clip become one; the batches hold those it asks for.
+  Returns: by the names of the scores.
   """
-  scores, index = [], []
+  gathered = []
   for batch in batches:
     host = {name: batch.pop(name) for name in ("index", "valid")}
     found = {"scores": score_step(variables, place(batch)), **place(host)}
     found = multihost_utils.process_allgather(found, tiled=True)
-    scores.append(found["scores"][found["valid"]])
-    index.append(found["index"][found["valid"]])
-  places, scores = inferred.pooled(np.concatenate(scores), np.concatenate(index))
-  clips = [part.clips[i] for i in places]
-  return Predictions(
-    names=tuple(clip["name"] for clip in clips),
-    labels=np.array([clip["label"] for clip in clips]),
-    scores=scores,
-    class_names=part.class_names,
-  )
+    gathered.append(jax.tree.map(lambda x, valid=found["valid"]: x[valid], found))
+  whole = jax.tree.map(lambda *x: np.concatenate(x), *gathered)
+  made = {}
+  for name, scores in whole["scores"].items():
+    places, pooled = inferred.pooled(scores, whole["index"])
+    clips = [part.clips[i] for i in places]
+    made[name] = Predictions(
+      names=tuple(clip["name"] for clip in clips),
+      labels=np.array([clip["label"] for clip in clips]),
+      scores=pooled,
+      class_names=part.class_names,
+    )
+  return made
+
+
+def has_controls(model, part, inferred: inference.Inference) -> bool:
+  """Whether the test of a network is repeated with the poses of `controls`.
+
+  Not of a network without a pose, of a single clip, or where the poses are already not
+  the clips' own.
+  """
+  return "pose" in model.inputs and len(part) > 1 and inferred.poses == "own"
+
+
+def control_metrics(found: dict[str, Predictions]) -> dict[str, float]:
+  """shuffled_top1, shuffled_mean_class, rest_top1, rest_mean_class, in percent.
+
+  Args:
+    found: from `predict`; only the controls that it has.
+  """
+  values = {name: metrics(found[name]) for name in controls.CONTROLS if name in found}
+  return {
+    f"{name}_{metric}": value[metric]
+    for name, value in values.items()
+    for metric in ("top1", "mean_class")
+  }
+
+
+def test_folder(workdir: str | pathlib.Path, inferred: inference.Inference):
+  """Where an evaluation goes: workdir/test, or test_shuffled or test_rest."""
+  name = "test" if inferred.poses == "own" else f"test_{inferred.poses}"
+  return pathlib.Path(workdir) / name
 
 
 def write(
@@ -210,7 +275,8 @@ def evaluate(config, workdir: str) -> dict[str, float]:
   protocol and the inference are those of `config`. Works on any number and kind of
   devices.
 
-  Returns: `metrics`, also written to workdir/test with the predictions.
+  Returns: `metrics` and `control_metrics`, also written to `test_folder` with the
+    predictions. The controls also go into a summary.json that tells of the same test.
   Raises: FileNotFoundError without a checkpoint or records, ValueError when dataset,
     classes, skeleton, crop or protocol differ from the training's
     (`Provenance.check`).
@@ -233,20 +299,49 @@ def evaluate(config, workdir: str) -> dict[str, float]:
   batches = parts["test"].eval_batches(
     config.train.eval_batch_size,
     inferred,
+    with_controls=has_controls(model, parts["test"], inferred),
     shard=(jax.process_index(), jax.process_count()),
     threads=data.threads,
   )
-  predictions = predict(
-    make_score_step(model),
+  found = predict(
+    ScoreStep(model),
     variables,
     parts["test"],
     batches,
     mesh.make_placer(devices),
     inferred,
   )
+  predictions, extra = found["own"], control_metrics(found)
+  values = {**metrics(predictions), **extra}
   if mesh.is_main():
-    write(pathlib.Path(workdir) / "test", predictions, dataclasses.asdict(inferred))
-  return {"step": step, **metrics(predictions)}
+    about = {**extra, **dataclasses.asdict(inferred)}
+    write(test_folder(workdir, inferred), predictions, about)
+    _complete_summary(workdir, values, extra, inferred)
+  return {"step": step, **values}
+
+
+def _complete_summary(
+  workdir: str,
+  values: dict[str, float],
+  extra: dict[str, float],
+  inferred: inference.Inference,
+) -> None:
+  """Adds the controls `extra` to the summary of a run, when it is of this test.
+
+  That is, one of the same inference, number of clips and accuracies: a control is only
+  worth something beside the accuracy that belongs to it.
+  """
+  path = pathlib.Path(workdir) / tables.SUMMARY_FILE
+  if not path.exists():
+    return
+  summary = tables.read_summary(path)
+  result = summary["result"]
+  same = ("top1", "mean_class", "clips")
+  if inference.Inference(**result.get("inference", {})) == inferred and all(
+    result.get(name) == values[name] for name in same
+  ):
+    summary["result"] = {**result, **extra}
+    path.write_text(json.dumps(summary, indent=1) + "\n")
 
 
 def told(inferred: inference.Inference) -> str:
@@ -255,15 +350,21 @@ def told(inferred: inference.Inference) -> str:
 
 
 def run(config, workdir: str) -> None:
-  """The job "evaluate": prints one summary line."""
+  """The job "evaluate": prints one summary line, and one of the controls."""
   if not workdir:
     raise ValueError("--workdir is empty, expected the folder of a trained run.")
+  inferred = inference.Inference(**config.inference)
   result = evaluate(config, workdir)
   if not mesh.is_main():
     return
   print(
     f"{workdir}, step {result['step']}: top-1 {result['top1']:.1f}, top-5 "
     f"{result['top5']:.1f}, mean class {result['mean_class']:.1f} on "
-    f"{result['clips']} test clips{told(inference.Inference(**config.inference))}; "
-    f"predictions in {workdir}/test"
+    f"{result['clips']} test clips{told(inferred)}; "
+    f"predictions in {test_folder(workdir, inferred)}"
   )
+  if "shuffled_top1" in result:
+    print(
+      f"{workdir}, top-1 with poses of other clips {result['shuffled_top1']:.1f}, with "
+      f"joints at rest {result['rest_top1']:.1f}"
+    )

@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 import tqdm
 
-from vpn_jax import figures, pipeline, provenance, records, trained
+from vpn_jax import controls, figures, pipeline, provenance, records, trained
 from vpn_jax.analysis import explanations, truth
 from vpn_jax.analysis.judged import RANDOM, Judge, Judged
 from vpn_jax.figures import explanations as drawing
@@ -32,14 +32,13 @@ def spread(labels: np.ndarray, number: int) -> list[int]:
 
 
 def rest_pose(clips: list[records.Record], network: trained.Trained) -> np.ndarray:
-  """Where each joint is on average, float [persons*J, 3], metres from the body.
+  """`controls.rest_pose` of these clips, as the network sees them.
 
-  Reading: it stands for a joint that was taken away. The joint's mean over its own clip
-    would still tell the posture, and many actions can be told by that.
+  Reading: it stands for a joint that was taken away.
   """
   settings = dataclasses.replace(network.settings, inputs=("pose",))
-  made = [pipeline.example(clip, settings, network.skeleton, None) for clip in clips]
-  return np.mean([one["pose"] for one in made], axis=(0, 1))
+  made = (pipeline.example(clip, settings, network.skeleton, None) for clip in clips)
+  return controls.rest_pose(one["pose"] for one in made)
 
 
 def mean_and_error(values: np.ndarray) -> tuple[float, float | None]:

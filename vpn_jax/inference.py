@@ -53,6 +53,10 @@ class Inference:
       convolutionally; A_S is resized to the larger grid.
     pool: "max" over all views of the softmax scores, or their "mean".
     size: pixels of "full"; 0 for those of the records.
+    shuffle_pose: whether each clip comes with the pose of another one, see
+      `controls.donors`.
+    rest_pose: whether all joints rest where they are on average, see
+      `controls.rest_pose`.
   Raises: ValueError for an unknown or senseless setting.
   Source: "fully convolutional inference in space as in [54]", "max-pooling the softmax
     scores" (section 4.1).
@@ -66,6 +70,8 @@ class Inference:
   views: str = "whole"
   pool: str = "max"
   size: int = 0
+  shuffle_pose: bool = False
+  rest_pose: bool = False
 
   def __post_init__(self):
     if self.windows < 1:
@@ -83,10 +89,24 @@ class Inference:
         f"config.inference.size is {self.size} and views is {self.views!r}, expected a "
         "positive size with views=full, or 0."
       )
+    if self.shuffle_pose and self.rest_pose:
+      raise ValueError(
+        "config.inference.shuffle_pose and rest_pose are both True, expected one of "
+        "them: a pose at rest is the same for every clip."
+      )
 
   def __str__(self) -> str:
     at = f" at {self.size} pixels" if self.size else ""
-    return f"{self.pool} over {self.windows} window(s) x views={self.views}{at}"
+    poses = {"shuffled": ", poses of other clips", "rest": ", joints at rest"}
+    with_poses = poses.get(self.poses, "")
+    return (
+      f"{self.pool} over {self.windows} window(s) x views={self.views}{at}{with_poses}"
+    )
+
+  @property
+  def poses(self) -> str:
+    """Whose poses the clips come with: "own", "shuffled" or "rest"."""
+    return "shuffled" if self.shuffle_pose else "rest" if self.rest_pose else "own"
 
   def spatial_views(self, record_side: int) -> tuple[View, ...]:
     """How each window is shown, for records of this side in pixels."""

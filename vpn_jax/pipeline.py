@@ -6,14 +6,15 @@ be asked for directly: the place in the data is one number.
 """
 
 import dataclasses
+import functools
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import grain
 import jax
 import numpy as np
 
-from vpn_jax import inference, protocols, raw, records, regions, skeletons
+from vpn_jax import controls, inference, protocols, raw, records, regions, skeletons
 
 Batch = dict[str, np.ndarray]
 INPUTS = ("frames", *regions.HANDS, "pose")
@@ -372,6 +373,41 @@ class Part:
     drawn = _drawn_once(i, view) if fixed else None
     return self._example(i, None, view, drawn, ("frames",))["frames"]
 
+  def _pose(self, i: int, view: inference.View = inference.MIDDLE) -> np.ndarray:
+    """The pose [S, persons*J, 3] of the i-th clip; its frames are not decoded."""
+    return self._example(i, None, view, inputs=("pose",))["pose"]
+
+  @functools.cached_property
+  def rest_pose(self) -> np.ndarray:
+    """`controls.rest_pose` of all clips, float32 [persons*J, 3]; reads each once."""
+    return controls.rest_pose(self._pose(i) for i in range(len(self)))
+
+  def _control_poses(
+    self, names: set[str], views: list[tuple[int, inference.View]]
+  ) -> Callable[[int, inference.View], Batch]:
+    """(i, view) -> what stands for the pose of that clip, by the control's name.
+
+    Args:
+      names: of the controls.
+      views: of the evaluation. The donor of a clip shows the same of its own windows,
+        or its last when it has fewer.
+    """
+    made = {}
+    if "rest" in names:
+      shape = self.settings.pose_steps, *self.rest_pose.shape
+      made["rest"] = np.broadcast_to(self.rest_pose, shape)
+    if "shuffled" not in names:
+      return lambda i, view: made
+    donors = controls.donors([clip["name"] for clip in self.clips])
+    windows = {i: view.window[1] for i, view in views}
+
+    def poses(i: int, view: inference.View) -> Batch:
+      donor = int(donors[i])
+      window = min(view.window[0], windows[donor] - 1), windows[donor]
+      return {**made, "shuffled": self._pose(donor, inference.View(window=window))}
+
+    return poses
+
   def train_batches(
     self,
     batch_size: int,
@@ -438,6 +474,7 @@ class Part:
     batch_size: int,
     inferred: inference.Inference = inference.ONE_VIEW,
     *,
+    with_controls: bool = False,
     shard: tuple[int, int] = (0, 1),
     threads: int = 4,
   ) -> Iterator[Batch]:
@@ -446,10 +483,13 @@ class Part:
     Args:
       batch_size: of all processes together.
       inferred: which views; by default one a clip. A clip too short for K different
-        windows has fewer.
+        windows has fewer. And whose poses they come with.
+      with_controls: whether batches also hold the poses of `controls.CONTROLS`.
+      shard, threads: as in `train_batches`.
     Yields: as `train_batches`, where index is that of the clip, and valid bool [B],
-      False on padding.
-    Raises: RecordError from `next`, for a damaged record.
+      False on padding; with controls also pose_shuffled and pose_rest, each as pose.
+    Raises: RecordError from `next`, for a damaged record; with controls or poses that
+      are not the clip's own also at once, and ValueError for a single clip.
     """
     this, total = shard
     local = batch_size // total
@@ -458,6 +498,9 @@ class Part:
     inputs = self._inputs_beside(features)
     rounds = -(-len(views) // batch_size)
     places = np.arange(rounds * batch_size)[this::total]
+    asked = {*controls.CONTROLS} if with_controls else set()
+    needed = asked | {inferred.poses} if "pose" in self.settings.inputs else set()
+    control_poses = self._control_poses(needed, views)
 
     def load(place: int) -> Batch:
       shown = min(place, len(views) - 1)
@@ -465,6 +508,10 @@ class Part:
       made = self._example(i, None, view, inputs=inputs)
       if features is not None:
         made["features"] = features[shown]
+      poses = control_poses(i, view)
+      made.update((f"pose_{name}", poses[name]) for name in asked & set(poses))
+      if inferred.poses in poses:
+        made["pose"] = poses[inferred.poses]
       return {**made, "index": np.int32(i), "valid": np.bool_(place == shown)}
 
     dataset = grain.MapDataset.source(places).map(load).batch(local)

@@ -15,8 +15,8 @@ from vpn_jax import paper, provenance
 
 SUMMARY_FILE = "summary.json"
 COLUMNS = (
-  "row", "dataset", "protocol", "paper", "ours", "seeds", "parameters", "minutes",
-  "train clips/s", "test clips/s",
+  "row", "dataset", "protocol", "paper", "ours", "shuffled", "at rest", "seeds",
+  "parameters", "minutes", "train clips/s", "test clips/s",
 )  # fmt: skip
 # What a line of a table takes from a summary, and from its result.
 _WORDS = ("command", "commit", "row", "dataset", "protocol")
@@ -24,6 +24,9 @@ _NUMBERS = (
   "top1", "mean_class", "parameters", "seconds", "train_clips_per_second",
   "eval_clips_per_second",
 )  # fmt: skip
+# Accuracies with poses that are not the clip's own (`controls`), of rows with a pose;
+# column -> name of the control.
+_CONTROLS = {"shuffled": "shuffled", "at rest": "rest"}
 # Flags that say where things are or how a run is watched, not what is trained.
 _NOT_SETTINGS = (
   "seed", "data.records", "data.raw", "data.threads", "data.workers", "init.",
@@ -113,6 +116,11 @@ def read_summary(path: pathlib.Path) -> dict:
     numbers = {name: float(summary["result"][name]) for name in _NUMBERS}
     wrong = [name for name, value in words.items() if not isinstance(value, str)]
     wrong += [name for name, value in numbers.items() if not math.isfinite(value)]
+    for name in (
+      f"{c}_{m}" for c in _CONTROLS.values() for m in ("top1", "mean_class")
+    ):
+      if not math.isfinite(float(summary["result"].get(name, 0.0))):
+        wrong.append(name)
     for part in summary.get("parts", ()):  # of a fused run
       names = ("row", "variant")
       wrong += [
@@ -187,6 +195,13 @@ def _number(value: float | None) -> str:
   return "-" if value is None else f"{value:.1f}"
 
 
+def _control(results: list[dict], name: str) -> str:
+  """`_spread` of the accuracy with a control; "-" where a run has none."""
+  if not all(name in result for result in results):
+    return "-"
+  return _spread([result[name] for result in results])
+
+
 def _line(row: str, summaries: list[dict]) -> dict[str, str]:
   """One line of a table: the runs of one row, dataset and protocol."""
   dataset, protocol = summaries[0]["dataset"], summaries[0]["protocol"]
@@ -199,6 +214,7 @@ def _line(row: str, summaries: list[dict]) -> dict[str, str]:
     "protocol": protocol,
     "paper": _number(paper.published(row, dataset, protocol)),
     "ours": _spread([r[metric] for r in results]),
+    **{c: _control(results, f"{n}_{metric}") for c, n in _CONTROLS.items()},
     "top-1": _spread([r["top1"] for r in results]),
     "mean class": _spread([r["mean_class"] for r in results]),
     "seeds": str(len(results)),

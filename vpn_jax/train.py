@@ -150,6 +150,11 @@ def _train(
   """`train` behind the opening of its data, report and checkpoints."""
   train_part = data["train"]
   inferred = inference.Inference(**config.inference)  # of the final test
+  if inferred.poses != "own":
+    raise ValueError(
+      "config.inference.shuffle_pose and rest_pose are for --job=evaluate, got one of "
+      "them in training: leave it out, the test at the end does both as controls."
+    )
   batch_size = config.train.batch_size
   steps_per_epoch = len(train_part) / batch_size
   total_steps = config.train.steps or max(
@@ -212,7 +217,7 @@ def _train(
     ),
     devices,
   )
-  score_step = evaluate.make_score_step(model)
+  score_step = evaluate.ScoreStep(model)
   watch = _Watch(train_part.clips, runs)
 
   def save(step: int) -> None:
@@ -231,20 +236,26 @@ def _train(
       "saved, the same command goes on from there."
     )
 
-  def eval_batches(part: str, inferred: inference.Inference):
+  def eval_batches(part: str, inferred: inference.Inference, with_controls: bool):
     return data[part].eval_batches(
-      config.train.eval_batch_size, inferred, shard=shard, threads=config.data.threads
+      config.train.eval_batch_size,
+      inferred,
+      with_controls=with_controls,
+      shard=shard,
+      threads=config.data.threads,
     )
 
-  def scores(part: str, step_fn=score_step, inferred=inference.ONE_VIEW):
-    batches = requests.watch(eval_batches(part, inferred), stop)
+  def scores(
+    part: str, step=score_step, inferred=inference.ONE_VIEW, with_controls=False
+  ):
+    batches = requests.watch(eval_batches(part, inferred, with_controls), stop)
     return evaluate.predict(
-      step_fn, state.variables(), data[part], batches, place, inferred
+      step, state.variables(), data[part], batches, place, inferred
     )
 
   def validate(step: int) -> None:
     """Of a step that is saved; the best is never chosen on the test part."""
-    values = evaluate.metrics(scores(held_out))
+    values = evaluate.metrics(scores(held_out)["own"])
     out.scalars(step, {f"{held_out}/{name}": v for name, v in values.items()})
     out.say(f"step {step}: {held_out} top-1 {values['top1']:.1f}")
     runs.set_evaluated(step, held_out, values["top1"])
@@ -313,15 +324,17 @@ def _train(
       test_model = test_model.clone(from_features=True)
     test_step = score_step
     if test_model != model:
-      test_step = evaluate.make_score_step(test_model)
-    first = _first(eval_batches("test", inferred))
+      test_step = evaluate.ScoreStep(test_model)
+    with_controls = evaluate.has_controls(test_model, data["test"], inferred)
+    first = _first(eval_batches("test", inferred, with_controls))
     test_step(state.variables(), place(first))  # compiles
     test_began = time.monotonic()
-    predictions = scores("test", test_step, inferred)
+    found = scores("test", test_step, inferred, with_controls)
     test_seconds = time.monotonic() - test_began
-    values = evaluate.metrics(predictions)
+    predictions, extra = found["own"], evaluate.control_metrics(found)
+    values = {**evaluate.metrics(predictions), **extra}
     if mesh.is_main():
-      about = dataclasses.asdict(inferred)
+      about = {**extra, **dataclasses.asdict(inferred)}
       evaluate.write(pathlib.Path(workdir) / "test", predictions, about)
     out.scalars(total_steps, {f"test/{name}": v for name, v in values.items()})
     speed = len(predictions.names) / max(test_seconds, 1e-9)

@@ -92,7 +92,7 @@ def load(workdir: str) -> Trained:
     settings=settings,
     skeleton=skeleton,
     provenance=provenance,
-    uses_pose=config["model"].get("attention") != "none",
+    uses_pose="pose" in model.inputs,
     has_attention=config["model"].get("attention", "none") != "none",
     forward=jax.jit(functools.partial(look, model)),
   )

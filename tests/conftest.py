@@ -73,6 +73,7 @@ def shrink(c):
   c.data.threads = 2
   c.data.example.update(num_frames=8, frame_size=32, pose_steps=4)
   c.init.backbone = "none"
+  c.stages = False
   c.model.update(width=0.125, endpoint="Conv3d_2b_1x1", frozen_until="")
   c.model.update(embedding_dim=8, attention_hidden=8)
   c.model.pose.dropout = c.model.dropout = 0.0

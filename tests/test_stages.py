@@ -130,7 +130,7 @@ def test_the_command_of_a_stage_trains_it_by_itself():
 def staged_config(small_config):
   """The small network of `make_config`, two steps in every stage."""
   c = small_config
-  c.train.steps = 2
+  c.stages, c.train.steps = True, 2
   for kind in ("pose", "visual"):
     c.pretraining[kind].train.update(
       steps=2, batch_size=8, eval_batch_size=8, tensorboard=False

@@ -9,7 +9,7 @@ from configs import common
 
 
 def get_config(arg="cs"):
-  arg = common.parse_arg(arg, protocols=("cs", "cv"), size="tiny")
+  arg = common.parse_arg(arg, protocols=("cs", "cv"), size="demo")
   c = common.recipe(arg)
   with c.unlocked():
     c.data.seed = 0  # of the generator
@@ -17,7 +17,7 @@ def get_config(arg="cs"):
     c.data.clip_frames = 48
   c.data.update(dataset="synthetic", records="data/synthetic", skeleton="kinect_v2")
   c.data.example.pose_steps = 16  # t_p
-  c.prepare.size = 72
+  c.prepare.size = 112  # at 64 the objects in hand cannot be told apart
   # Schedules for two CPU cores; poses alone are cheap enough for more.
   if arg.model == "pose":
     c.train.epochs = 20.0

@@ -56,7 +56,7 @@ def test_rows():
   assert (tiny.model.endpoint, tiny.model.frozen_until) == ("Mixed_4f", "Mixed_3c")
   demo = synthetic.get_config("cs")
   assert (demo.data.example.num_frames, demo.data.example.frame_size) == (16, 112)
-  assert demo.prepare.size == 112
+  assert (demo.prepare.size, demo.prepare.slack) == (112, 0.03)
   assert (demo.model.endpoint, demo.model.frozen_until) == ("Mixed_4f", "Mixed_3c")
   assert ntu60.get_config("cs").model.frozen_until == ""
 

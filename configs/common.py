@@ -22,8 +22,9 @@ commas:
   pose_backbone=lstm        l6; with coupler=False, l4. Trained alone, then frozen
   frozen=True               the visual backbone keeps the weights that it starts from;
                             the rest trains on its features, which are computed once
-  size=full|cpu|tiny        64x224x224 as in the paper; 32x112x112; 16x64x64 with f from
-                            Mixed_4f and the layers up to Mixed_3c not trained
+  size=full|cpu|demo|tiny   64x224x224 as in the paper; 32x112x112; 16x112x112 and
+                            16x64x64, both with f from Mixed_4f and the layers up to
+                            Mixed_3c not trained
 
 Before a row that attends by the pose, its pose backbone and its visual backbone are
 trained alone, each with its block of `config.pretraining`, in <workdir>/pose and
@@ -45,18 +46,20 @@ CHOICES = {
   "attention": ("spatiotemporal", "spatial", "none"),
   "embedding": ("euclidean", "kl_fp", "kl_pf", "kl_bi", "contrastive", "none"),
   "frozen": ("True", "False"),
-  "size": ("full", "cpu", "tiny"),
+  "size": ("full", "cpu", "demo", "tiny"),
 }
 
 # frames, pixels
-SIZES = {"full": (64, 224), "cpu": (32, 112), "tiny": (16, 64)}
+SIZES = {"full": (64, 224), "cpu": (32, 112), "demo": (16, 112), "tiny": (16, 64)}
 # (backbone, size): where f is taken, last layer that keeps the published weights
 LAYERS = {
   ("i3d", "full"): ("Mixed_5c", ""),
   ("i3d", "cpu"): ("Mixed_5c", ""),
+  ("i3d", "demo"): ("Mixed_4f", "Mixed_3c"),
   ("i3d", "tiny"): ("Mixed_4f", "Mixed_3c"),
   ("resnext3d", "full"): ("layer4", ""),
   ("resnext3d", "cpu"): ("layer4", ""),
+  ("resnext3d", "demo"): ("layer3", "layer2"),
   ("resnext3d", "tiny"): ("layer3", "layer2"),
 }
 

@@ -18,7 +18,7 @@ SCHEDULES = {
 
 
 def get_config(arg="cs"):
-  arg = common.parse_arg(arg, protocols=("cs", "cv"), size="tiny")
+  arg = common.parse_arg(arg, protocols=("cs", "cv"), size="demo")
   c = common.recipe(arg, SCHEDULES)
   with c.unlocked():
     c.data.seed = 0  # of the generator
@@ -26,5 +26,6 @@ def get_config(arg="cs"):
     c.data.clip_frames = 48
   c.data.update(dataset="synthetic", records="data/synthetic", skeleton="kinect_v2")
   c.data.example.pose_steps = 16  # t_p
-  c.prepare.size = 72
+  # At 64 pixels nothing tells the objects in hand apart; a tight crop enlarges them.
+  c.prepare.update(size=112, slack=0.03)
   return c

@@ -58,6 +58,10 @@ def test_rows():
   tiny = ntu60.get_config("cs,size=tiny")
   assert (tiny.data.example.num_frames, tiny.data.example.frame_size) == (16, 64)
   assert (tiny.model.endpoint, tiny.model.frozen_until) == ("Mixed_4f", "Mixed_3c")
+  demo = synthetic.get_config("cs")
+  assert (demo.data.example.num_frames, demo.data.example.frame_size) == (16, 112)
+  assert (demo.prepare.size, demo.prepare.slack) == (112, 0.03)
+  assert (demo.model.endpoint, demo.model.frozen_until) == ("Mixed_4f", "Mixed_3c")
   assert ntu60.get_config("cs").model.frozen_until == ""
 
 

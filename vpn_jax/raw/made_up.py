@@ -32,9 +32,13 @@ class MadeUp:
       clips.append(Clip(name, int(label), attributes, pose=str(i)))
     return clips, []
 
+  def make(self, clip: Clip) -> synthetic.MadeUpClip:
+    """The clip with its truth."""
+    return synthetic.make_clip(self.seed, int(clip.pose), self.settings)
+
   def read(self, clip: Clip) -> RawClip:
     """See `raw.Dataset`; one person."""
-    made = synthetic.make_clip(self.seed, int(clip.pose), self.settings)
+    made = self.make(clip)
     return RawClip(
       made.pose[:, None],
       made.image_joints[:, None],

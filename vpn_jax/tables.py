@@ -15,7 +15,7 @@ from vpn_jax import paper, provenance
 
 SUMMARY_FILE = "summary.json"
 COLUMNS = (
-  "row", "dataset", "protocol", "paper", "ours", "shuffled", "at rest", "seeds",
+  "row", "dataset", "protocol", "paper", "ours", "shuffled", "at rest", "seeds", "from",
   "parameters", "minutes", "train clips/s", "test clips/s",
 )  # fmt: skip
 # What a line of a table takes from a summary, and from its result.
@@ -218,6 +218,7 @@ def _line(row: str, summaries: list[dict]) -> dict[str, str]:
     "top-1": _spread([r["top1"] for r in results]),
     "mean class": _spread([r["mean_class"] for r in results]),
     "seeds": str(len(results)),
+    "from": started_rows(summaries[0]),
     "parameters": f"{results[0]['parameters'] / 1e6:.2f} M",
     "minutes": f"{statistics.fmean([r['seconds'] for r in results]) / 60:.1f}",
     "train clips/s": _number(
@@ -231,6 +232,16 @@ def _line(row: str, summaries: list[dict]) -> dict[str, str]:
   }
 
 
+def started_rows(summary: dict) -> str:
+  """What a run started from in a few words, such as "I3D, pose alone"."""
+  if "parts" in summary:
+    return ""
+  sources = summary.get("started_from", {}).values()
+  words = [word.strip() for source in sources for word in source.split(", ")]
+  rows = [word.partition(" in ")[0].partition(" (")[0] for word in words]
+  return ", ".join(dict.fromkeys(rows))
+
+
 def _not_run(row: str, dataset: str, protocol: str) -> dict[str, str]:
   """The line of a row that has no run: the paper's number alone."""
   number = _number(paper.published(row, dataset, protocol))
@@ -241,9 +252,10 @@ def _not_run(row: str, dataset: str, protocol: str) -> dict[str, str]:
 def gather(summaries: list[dict]) -> dict[str, list[dict[str, str]]]:
   """Heading -> lines, as text per column, of each table that has a run.
 
-  A row of the paper's table without a run says so. Tables 1 to 4 also take datasets
-  that the paper has not. Fused runs follow, and last the runs that no table has room
-  for.
+  A row of the paper's table without a run says so. Runs on datasets that the paper has
+  not share a table per dataset, in the order of `paper.ROWS`, those with changed
+  settings and fused ones last. Fused runs on the paper's datasets, and runs that no
+  table of the paper has room for, follow.
   """
   groups: dict[tuple, list[dict]] = {}
   for s in summaries:
@@ -255,18 +267,24 @@ def gather(summaries: list[dict]) -> dict[str, list[dict[str, str]]]:
   for number, table in paper.TABLES.items():
     lines = []
     for place in places:
-      if place not in table.columns and not (
-        table.ablation and place[0] not in in_paper
-      ):
-        continue
       found = {row: [k for k in groups if k[:3] == (*place, row)] for row in table.rows}
-      if not any(found.values()):
+      if place not in table.columns or not any(found.values()):
         continue
       for row, keys in found.items():
         lines += [_line(row, groups[key]) for key in keys] or [_not_run(row, *place)]
         shown.update(keys)
     if lines:
       made[f"Table {number}: {table.title}"] = lines
+
+  def order(key: tuple) -> tuple:
+    rows = list(paper.ROWS)
+    place = rows.index(key[2]) if key[2] in rows else len(rows)
+    return (key[1], "parts" in groups[key][0], place, key)
+
+  for dataset in sorted({key[0] for key in groups} - in_paper):
+    keys = sorted((key for key in groups if key[0] == dataset), key=order)
+    made[f"Runs on {dataset}"] = [_line(key[2], groups[key]) for key in keys]
+    shown.update(keys)
   rest = sorted(set(groups) - shown)
   fused = [key for key in rest if "parts" in groups[key][0]]
   others = [key for key in rest if key not in fused]
@@ -277,8 +295,12 @@ def gather(summaries: list[dict]) -> dict[str, list[dict[str, str]]]:
 
 
 def _cells(lines: list[dict[str, str]]) -> tuple[list[list[str]], list[int]]:
-  rows = [list(COLUMNS), *([line.get(c, "") for c in COLUMNS] for line in lines)]
-  return rows, [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
+  """Heading and lines without the columns that say nothing, and the columns' widths."""
+  told = [
+    c for c in COLUMNS if any(line.get(c, "-") not in ("", "-") for line in lines)
+  ]
+  rows = [told, *([line.get(c, "") for c in told] for line in lines)]
+  return rows, [max(len(row[i]) for row in rows) for i in range(len(told))]
 
 
 def text(tables: dict[str, list[dict[str, str]]]) -> str:

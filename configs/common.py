@@ -341,6 +341,7 @@ def recipe(
   c.sweep = dict(
     tables="1,2,3,4",
     rows="",  # their names parted by ";", in place of those of the tables
+    fuse="",  # rows whose scores are summed in the end: "VPN + pose alone; I3D + VPN"
     protocols="",  # such as "cs,cv"; "" for that of --config
     seeds="0,1,2",
     streams=1,  # runs at a time

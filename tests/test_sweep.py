@@ -215,6 +215,23 @@ def test_the_job_writes_its_commands(tmp_path, monkeypatch, capsys):
   ]
 
 
+def test_rows_are_fused_for_each_protocol_and_seed():
+  found = sweep.fusions(
+    "VPN without embedding + pose alone",
+    "configs/synthetic.py:cs,frozen=True",
+    "runs",
+    ("cs", "cv"),
+    (0, 1),
+  )
+  assert found == [
+    [f"runs/synthetic/{p}/{row}/seed{seed}" for row in ("embedding-none", "pose")]
+    for p in ("cs", "cv")
+    for seed in (0, 1)
+  ]
+  with pytest.raises(ValueError, match=r"config.sweep.fuse is 'VPN', expected rows"):
+    sweep.fusions("VPN", "configs/synthetic.py:cs", "runs", (), (0,))
+
+
 def test_messages(tmp_path, monkeypatch):
   with pytest.raises(ValueError, match=r"unknown rows \['VPM'\], expected some of"):
     made(tmp_path, ("VPM",))

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from vpn_jax import interrupt, paper, tables
+from vpn_jax import fuse, interrupt, paper, tables
 
 SCRIPT_FILE = "sweep.sh"
 NTU60_BACKBONE = ("configs/ntu60.py", "cs")  # what N-UCLA starts from, section 4.4
@@ -275,6 +275,34 @@ def work(
   return sorted(queue.failed)
 
 
+def fusions(
+  text: str, config: str, folder: str, protocols: tuple[str, ...], seeds: tuple
+) -> list[list[str]]:
+  """The workdirs to fuse, for each protocol and seed.
+
+  Args:
+    text: rows joined by " + ", groups separated by ";".
+    config, folder, protocols, seeds: as in `plan`.
+  Raises: ValueError for an unknown row, or a single one.
+  """
+  groups = [group.split(fuse.JOIN) for group in _words(text, ";")]
+  for group in groups:
+    unknown = [row for row in group if row not in paper.ROWS]
+    if unknown or len(group) < 2:
+      raise ValueError(
+        f"config.sweep.fuse is {text!r}, expected rows joined by {fuse.JOIN!r}, such "
+        f"as 'VPN + pose alone', of {tuple(paper.ROWS)}."
+      )
+  file, _, arg = config.partition(":")
+  place = pathlib.Path(folder) / pathlib.Path(file).stem
+  return [
+    [str(place / protocol / slug(paper.ROWS[row].arg) / f"seed{seed}") for row in group]
+    for group in groups
+    for protocol in protocols or (arg.split(",")[0],)
+    for seed in seeds
+  ]
+
+
 def _words(text: str, mark: str = ",") -> tuple[str, ...]:
   return tuple(word.strip() for word in str(text).split(mark) if word.strip())
 
@@ -317,6 +345,9 @@ def run(config, workdir: str) -> None:
     stages=config.stages,
     flags=flags,
   )
+  groups = fusions(
+    settings.fuse, chosen, workdir, _words(settings.protocols), tuple(map(int, seeds))
+  )
   folder = pathlib.Path(workdir)
   folder.mkdir(parents=True, exist_ok=True)
   script = "\n".join([f"# {len(runs)} runs, needs first", *(r.command() for r in runs)])
@@ -332,6 +363,9 @@ def run(config, workdir: str) -> None:
   except interrupt.Interrupted as e:
     print(e, file=sys.stderr)
     sys.exit(interrupt.EXIT_CODE)
+  for group in groups:
+    if all((pathlib.Path(part) / tables.SUMMARY_FILE).exists() for part in group):
+      fuse.fuse_runs(group)
   if any(r.done() for r in runs):
     tables.run(None, workdir)
   if failed:

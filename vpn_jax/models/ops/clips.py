@@ -55,5 +55,5 @@ def sum_over_clips(gradient, x, dy):
     return total + gradient(*clip).astype(jnp.float32), None
 
   like = jax.eval_shape(gradient, x[:1], dy[:1])
-  each = x[:, None], dy[:, None]
+  each = tuple(a.reshape(-1, 1, *a.shape[1:]) for a in (x, dy))
   return lax.scan(add, jnp.zeros(like.shape), each)[0].astype(like.dtype)

@@ -8,7 +8,6 @@ python launch.py --config=configs/synthetic.py:cs --workdir=runs/vpn --job=evalu
 import importlib
 import os
 import sys
-import warnings
 
 # job -> where its function is; each takes (config, workdir) and prints its own summary
 JOBS = {
@@ -85,9 +84,6 @@ def main(argv):
     raise app.UsageError("--config is missing, such as configs/synthetic.py:cs.")
   module, function = JOBS[values.job].split(":")
   logging.set_verbosity(logging.WARNING)  # Orbax tells every step of a save
-  # XLA cannot store a program with a call of oneDNN (models/ops/onednn.py).
-  said = "Error writing persistent compilation cache entry.*bad_alloc"
-  warnings.filterwarnings("ignore", said, UserWarning)
   try:
     if values.job in ("train", "evaluate"):  # those that several processes share
       importlib.import_module("vpn_jax.mesh").connect()

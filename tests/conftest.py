@@ -10,6 +10,7 @@ os.environ.setdefault("XLA_FLAGS", quick_xla.flags(devices=4))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
+import machine
 import made_records
 import pytest
 
@@ -22,6 +23,11 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_compilation_cache_dir", str(ROOT / ".jax_cache"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def pytest_report_header():
+  """Not shown with -q."""
+  return machine.header()
 
 
 @pytest.fixture(scope="session")

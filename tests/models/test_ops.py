@@ -1,6 +1,4 @@
-"""The forms for a CPU equal the plain one, in values and in gradients."""
-
-import platform
+"""The form for a CPU equals the plain one, in values and in gradients."""
 
 import flax.linen as nn
 import jax
@@ -9,7 +7,7 @@ import numpy as np
 import pytest
 
 from vpn_jax.models import ops
-from vpn_jax.models.ops import clips, convolution, cook_toom, onednn
+from vpn_jax.models.ops import clips, convolution, cook_toom
 
 
 def normal(*shape, seed=0):
@@ -29,19 +27,17 @@ def value_and_gradients(form, function, *args):
 
 def assert_forms_agree(function, *args, rtol=1e-5):
   """Compares by the largest entry of each result."""
-  plain = jax.tree.leaves(value_and_gradients("plain", function, *args))
-  for form in ("cpu", "onednn") if onednn.available() else ("cpu",):
-    fast = jax.tree.leaves(value_and_gradients(form, function, *args))
-    for want, got in zip(plain, fast, strict=True):
-      assert got.shape == want.shape
-      np.testing.assert_allclose(got, want, atol=rtol * float(jnp.abs(want).max()))
+  plain, fast = (
+    jax.tree.leaves(value_and_gradients(form, function, *args))
+    for form in ("plain", "cpu")
+  )
+  for want, got in zip(plain, fast, strict=True):
+    assert got.shape == want.shape
+    np.testing.assert_allclose(got, want, atol=rtol * float(jnp.abs(want).max()))
 
 
 def test_the_formulation_is_chosen_by_platform_and_can_be_forced():
-  on_cpu = jax.default_backend() == "cpu"
-  several = jax.device_count() > 1  # as in these tests, see conftest.py
-  fastest = "cpu" if several or not onednn.available() else "onednn"
-  assert ops.formulation() == (fastest if on_cpu else "plain")
+  assert ops.formulation() == ("cpu" if jax.default_backend() == "cpu" else "plain")
   with ops.use_formulation("plain"):
     assert ops.formulation() == "plain"
   with (
@@ -49,15 +45,6 @@ def test_the_formulation_is_chosen_by_platform_and_can_be_forced():
     ops.use_formulation("cuda"),
   ):
     pass
-
-
-@pytest.mark.skipif(
-  platform.machine() != "x86_64" or jax.default_backend() != "cpu",
-  reason="jaxlib has oneDNN on x86 alone, and it is tried on a CPU",
-)
-def test_this_jaxlib_has_the_call_of_onednn():
-  """Without it all works, and slower: a jaxlib without is to be noticed here."""
-  assert onednn.available()
 
 
 @pytest.mark.parametrize(("outputs", "taps"), [(2, 3), (3, 3), (4, 3), (4, 4), (3, 2)])
@@ -190,11 +177,7 @@ def test_the_gradient_of_a_kernel_piece_by_piece(
 
 @pytest.mark.parametrize("strides", [(1, 1, 1), (2, 1, 3)])
 @pytest.mark.parametrize(("clips", "frames"), [(1, 7), (1, 8), (3, 5), (8, 2), (9, 3)])
-def test_gradients_in_groups_of_any_number_of_clips(
-  clips, frames, strides, monkeypatch
-):
-  """oneDNN sums over up to eight at once, which may be pieces of clips."""
-  monkeypatch.setattr(onednn, "_LARGE", 2000)  # some in calls of two groups
+def test_gradients_in_groups_of_any_number_of_clips(clips, frames, strides):
   x, kernel = normal(clips, frames, 4, 5, 32), normal(3, 3, 2, 8, 64)
   conv = lambda x, k: ops.conv3d(x, k, strides, groups=4)  # noqa: E731
   assert_forms_agree(conv, x, kernel)
@@ -212,27 +195,9 @@ def test_which_gradients_are_computed_piece_by_piece(monkeypatch):
 
 def test_a_piece_by_piece_sum_is_kept_in_float32():
   x = jnp.ones((300, 1), jnp.bfloat16)
-  total = clips.sum_over_sets(lambda x, dy: (x * dy).sum(0), x, x, 1)
+  total = clips.sum_over_clips(lambda x, dy: (x * dy).sum(0), x, x)
   assert total.dtype == jnp.bfloat16
   assert total == 300  # a sum in bfloat16 ends at 256
-
-
-def test_the_call_of_onednn_in_other_transformations():
-  if not onednn.available():
-    pytest.skip("this jaxlib has no call of oneDNN")
-  x, kernels = normal(1, 3, 4, 5, 8), normal(2, 3, 3, 3, 4, 8)
-
-  def loss(kernel):
-    return jnp.square(ops.conv3d(x, kernel, groups=2)).mean()
-
-  def again(kernel):
-    return jax.checkpoint(loss)(kernel)
-
-  with ops.use_formulation("onednn"):
-    got = jax.jit(jax.vmap(jax.grad(again)))(kernels)
-  with ops.use_formulation("plain"):
-    want = jnp.stack([jax.grad(loss)(kernel) for kernel in kernels])
-  np.testing.assert_allclose(got, want, atol=1e-5 * float(jnp.abs(want).max()))
 
 
 @pytest.mark.parametrize("form", ["plain", "cpu"])

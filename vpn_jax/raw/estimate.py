@@ -316,7 +316,7 @@ class _Landmarker:
     try:
       self._task.close()
     except RuntimeError:
-      self._task._handle = None  # or its __del__ frees it once more
+      self._task.close = lambda: None  # its __del__ would free it once more
       if not error:  # else it says again what `detect` said
         raise
 

@@ -2,9 +2,8 @@
 
 Every operation has a plain form, which is what a GPU or TPU wants, and a form for
 XLA on a CPU, whose three-dimensional convolution, select-and-scatter and gradients
-are slow. Grouped convolution has a third, by oneDNN. All give the same values and
-gradients to float32 rounding; `formulation` chooses, and nobody else knows. Shapes:
-channels last; padding is TF's "SAME" or given.
+are slow. Both give the same values and gradients to float32 rounding; `formulation`
+chooses, and nobody else knows. Shapes: channels last; padding is TF's "SAME" or given.
 """
 
 from vpn_jax.models.ops.choice import formulation, use_formulation

@@ -5,25 +5,20 @@ import contextvars
 
 import jax
 
-from vpn_jax.models.ops import onednn
-
-_FORMS = ("plain", "cpu", "onednn")
+_FORMS = ("plain", "cpu")
 _FORCED = contextvars.ContextVar("vpn_jax_formulation", default=None)
 
 
 def formulation() -> str:
-  """Returns the forced form, else the fastest one here.
+  """Returns the forced form, else the one for `jax.default_backend()`.
 
-  "plain" is what a GPU or TPU wants. "cpu" is made of operations that XLA is fast at on
-  a CPU. "onednn" is the same but for grouped convolutions, see `onednn`; it is chosen
-  for a single CPU device whose jaxlib has the call.
+  "plain" is what a GPU or TPU wants. "cpu" is made of operations that XLA compiles well
+  for a CPU.
   """
   forced = _FORCED.get()
   if forced:
     return forced
-  if jax.default_backend() != "cpu":
-    return "plain"
-  return "onednn" if jax.device_count() == 1 and onednn.available() else "cpu"
+  return "cpu" if jax.default_backend() == "cpu" else "plain"
 
 
 @contextlib.contextmanager
@@ -31,7 +26,7 @@ def use_formulation(name: str):
   """Forces one form inside a `with`; read when a function is traced, not when run.
 
   Args:
-    name: "plain", "cpu" or "onednn".
+    name: "plain" or "cpu".
   Raises: ValueError for another name.
   """
   if name not in _FORMS:

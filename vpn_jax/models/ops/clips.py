@@ -37,27 +37,23 @@ def _frames(x, start, stop):
   return lax.pad(x, jnp.zeros((), x.dtype), ends)
 
 
-def sum_over_sets(gradient, x, dy, count):
-  """Sum of gradient(x, dy) over sets of `count` clips, one after the other.
+def sum_over_clips(gradient, x, dy):
+  """Sum of gradient(x, dy) over clips, one after the other.
 
-  What a set is transformed to is in use while it is in the cache, and takes the memory
-  of one set. Not for several devices, which have the clips shared out.
+  What a clip is transformed to is used while it is in the cache, and takes the memory
+  of one clip. Not for several devices, which have the clips shared out.
 
   Args:
-    gradient: gives the sum over the clips of its arguments, 0 of clips of zeros.
-    x, dy: [B, ...]; clips of zeros are added if count does not divide B.
-    count: the number of clips of a set.
+    gradient: of one clip, [1, ...] and [1, ...].
+    x, dy: [B, ...].
   Returns: what gradient(x, dy) does; the sum is kept in float32.
   """
-  x, dy = (
-    jnp.pad(a, [(0, -len(a) % count)] + [(0, 0)] * (a.ndim - 1)) for a in (x, dy)
-  )
-  if len(x) == count:
+  if len(x) == 1:
     return gradient(x, dy)
 
-  def add(total, clips):
-    return total + gradient(*clips).astype(jnp.float32), None
+  def add(total, clip):
+    return total + gradient(*clip).astype(jnp.float32), None
 
-  like = jax.eval_shape(gradient, x, dy)
-  sets = [a.reshape(-1, count, *a.shape[1:]) for a in (x, dy)]
-  return lax.scan(add, jnp.zeros(like.shape), tuple(sets))[0].astype(like.dtype)
+  like = jax.eval_shape(gradient, x[:1], dy[:1])
+  each = tuple(a.reshape(-1, 1, *a.shape[1:]) for a in (x, dy))
+  return lax.scan(add, jnp.zeros(like.shape), each)[0].astype(like.dtype)

@@ -7,15 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vpn_jax.models.ops import (
-  choice,
-  clips,
-  cook_toom,
-  frames,
-  grouped,
-  onednn,
-  windows,
-)
+from vpn_jax.models.ops import choice, clips, cook_toom, frames, grouped, windows
 
 
 def conv3d(x, kernel, strides=(1, 1, 1), padding="SAME", groups=1):
@@ -43,8 +35,7 @@ def conv3d(x, kernel, strides=(1, 1, 1), padding="SAME", groups=1):
     )
   strides = tuple(strides)
   padding = windows.pairs(padding, x.shape[1:4], kernel.shape[:3], strides)
-  form = choice.formulation()
-  if form == "plain":
+  if choice.formulation() == "plain":
     return lax.conv_general_dilated(
       x,
       kernel,
@@ -61,13 +52,7 @@ def conv3d(x, kernel, strides=(1, 1, 1), padding="SAME", groups=1):
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _conv(x, kernel, strides, padding, groups):
   """`conv3d` on a CPU; all that the gradients need of it is x and the kernel."""
-  if _is_for_onednn(x, groups):
-    return onednn.conv(x, kernel, strides, padding, groups)
   return _conv_of_frames(x, kernel, strides, padding, groups)
-
-
-def _is_for_onednn(x, groups):
-  return groups > 1 and choice.formulation() == "onednn" and x.dtype == jnp.float32
 
 
 def _conv_forward(x, kernel, strides, padding, groups):
@@ -75,15 +60,11 @@ def _conv_forward(x, kernel, strides, padding, groups):
 
 
 def _conv_backward(strides, padding, groups, saved, dy):
-  """For the kernel x is transformed anew, except by oneDNN.
+  """Transforms x once more for the gradient of the kernel.
 
   XLA sees that it is done twice and keeps the first result, but not in a loop.
   """
   x, kernel = saved
-  if _is_for_onednn(x, groups):
-    settings = (strides, padding, groups)
-    dkernel = onednn.kernel_gradient(x, dy, kernel.shape[:3], *settings)
-    return onednn.input_gradient(x, kernel, dy, *settings), dkernel
 
   def kernel_gradient(x, dy, padding=padding):
     conv = lambda k: _conv_of_frames(x, k, strides, padding, groups)  # noqa: E731
@@ -96,7 +77,7 @@ def _conv_backward(strides, padding, groups, saved, dy):
   pieces = dy.shape[1] // max(_PIECE // math.prod(dy.shape[2:-1]), _SHORTEST)
   x, dy, left = clips.cut(x, dy, kernel.shape[:3], strides, padding, max(pieces, 1))
   gradient = functools.partial(kernel_gradient, padding=left)
-  return dx, clips.sum_over_sets(gradient, x, dy, 1)
+  return dx, clips.sum_over_clips(gradient, x, dy)
 
 
 _conv.defvjp(_conv_forward, _conv_backward)

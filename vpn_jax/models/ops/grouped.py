@@ -3,8 +3,7 @@
 Groups are merged into blocks of up to 32 channels with block-diagonal kernels. A few
 blocks are dense convolutions of their own. Many would take too long to compile: for
 them XLA's grouped convolution of frames makes the values and the gradient of x, and
-matrix products over blocks make that of the kernel. `ops.conv3d` chooses, also whether
-`onednn` computes all that in their place.
+matrix products over blocks make that of the kernel. `ops.conv3d` chooses.
 """
 
 import functools

@@ -20,8 +20,8 @@ commas:
   attention=spatial         table 4, also with embedding=none
   model=pose                the pose backbone alone
   pose_backbone=lstm        l6; with coupler=False, l4. Trained alone, then frozen
-  frozen=True               the visual backbone keeps the weights that it starts from;
-                            the rest trains on its features, which are computed once
+  frozen=True               the backbones keep the weights that they start from; all else
+                            trains on features of the frames that are computed once
   size=full|cpu|demo|tiny   64x224x224 as in the paper; 32x112x112; 16x112x112 and
                             16x64x64, both with f from Mixed_4f and the layers up to
                             Mixed_3c not trained
@@ -244,7 +244,8 @@ def recipe(
     skeleton=c.data.get_ref("skeleton"),
     persons=c.data.example.get_ref("persons"),
     kind=arg.pose_backbone,
-    frozen=arg.pose_backbone == "lstm" and arg.model != "pose",  # appendix 2
+    # The LSTM once it was trained alone (appendix 2).
+    frozen=arg.model != "pose" and (arg.pose_backbone == "lstm" or arg.frozen),
     input_norm="batch",  # "none": the pose as it is
     bone_weight=5.0,  # alpha
     other_weight=2.0,  # beta

@@ -15,13 +15,13 @@ import scipy.ndimage
 
 from configs import custom
 from configs import synthetic as synthetic_config
-from vpn_jax import explain, pipeline, prepare, records, trained
+from vpn_jax import controls, explain, pipeline, prepare, records, trained
 from vpn_jax.analysis import activations, judged, truth
 from vpn_jax.models import ops
 from vpn_jax.provenance import Provenance
 
 RUNS = {"i3d": "cs,model=i3d", "vpn": "cs"}
-CAM, ATTENTION, JOINTS = judged.RANDOM
+CAM, ATTENTION, OTHER, JOINTS = judged.RANDOM
 PLACES, ORDER = "random places", "random joints"
 
 
@@ -105,7 +105,7 @@ def cells(line):
 
 
 def test_what_is_said_and_written(explained):
-  *about, head, i3d_cam, vpn_cam, vpn_attention, vpn_joints = explained.said
+  *about, head, i3d_cam, vpn_cam, vpn_attention, _, vpn_joints = explained.said
   assert cells(head)[:4] == ["run", "explanation", "hit, %", "chance"]
   table = [cells(line) for line in (i3d_cam, vpn_attention, vpn_joints)]
   named = ("i3d", CAM), ("vpn", ATTENTION), ("vpn", JOINTS)
@@ -145,7 +145,7 @@ def test_clips_are_one_of_each_class(explained):
   ("run", "orders"),
   [
     ("i3d", (CAM, PLACES)),
-    ("vpn", (CAM, ATTENTION, PLACES, JOINTS, ORDER)),
+    ("vpn", (CAM, ATTENTION, OTHER, PLACES, JOINTS, ORDER)),
   ],
 )
 def test_curves_end_where_the_network_says(explained, looked, run, orders):
@@ -236,6 +236,23 @@ def test_where_attention_points(explained, looked):
     "clips": len(hits),
   })  # fmt: skip
   assert 0.02 < game["chance"] < 0.4
+
+
+def test_the_control_points_where_the_pose_of_another_clip_does(explained, looked):
+  network, index, clips, batch, _ = looked["vpn"][:5]
+  donors = controls.donors([clip.name for clip in clips])
+  assert (donors != np.arange(len(clips))).all()
+  _, out = scores_and_out(network, {**batch, "pose": batch["pose"][donors]})
+  pixels, hits = np.stack(np.mgrid[:32, :32][::-1], axis=-1), []
+  for clip, a_st in zip(clips, out["attention"]):
+    near = distances(pixels, truth.of(clip, index)) <= 8**0.5
+    if near.any():
+      heat = scipy.ndimage.zoom(
+        np.float64(a_st), (2, 4, 4), order=1, mode="nearest", grid_mode=True
+      )
+      hits.append(near[heat > heat.max() * (1 - 1e-9)].mean())
+  game = explained.content("vpn")["methods"][OTHER]["pointing"]
+  assert game["hit"] == pytest.approx(np.mean(hits))
 
 
 def test_where_the_graph_points(explained, looked):

@@ -58,11 +58,15 @@ def judge_clips(
   clips = [source[i] for i in chosen]
   judge = Judge(network, rest_pose(clips, network), config.explain.steps)
   known = not truth.unknown(index)
+  others = [None] * len(clips)
+  if len(clips) > 1:
+    others = [clips[k] for k in controls.donors([clip.name for clip in clips])]
   judged = []
-  for i, clip in zip(tqdm.tqdm(chosen, desc=name, unit="clip"), clips):
+  for i, clip, other in zip(tqdm.tqdm(chosen, desc=name, unit="clip"), clips, others):
     true = truth.of(clip, index) if known else None
     rng = np.random.default_rng([config.seed, i])
-    judged.append(judge.judge(clip, part.clips[i]["label"], true, rng))
+    label = part.clips[i]["label"]
+    judged.append(judge.judge(clip, label, true, rng, other))
   return [clip.name for clip in clips], judged
 
 

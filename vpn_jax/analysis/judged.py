@@ -14,8 +14,14 @@ from vpn_jax.analysis.truth import Truth
 from vpn_jax.models import trunk
 
 CAM, ATTENTION, JOINTS = "Grad-CAM", "A_ST", "joint activations"
+OTHER = "A_ST, pose of another clip"  # the control of A_ST
 # Explanation -> what it is compared with: the same places in an order drawn at random.
-RANDOM = {CAM: "random places", ATTENTION: "random places", JOINTS: "random joints"}
+RANDOM = {
+  CAM: "random places",
+  ATTENTION: "random places",
+  OTHER: "random places",
+  JOINTS: "random joints",
+}
 KEPT = ("features", "attention", "joint_features")
 
 
@@ -103,6 +109,7 @@ class Judge:
     label: int,
     truth: Truth | None,
     rng: np.random.Generator,
+    other: records.Record | None = None,
   ) -> Judged:
     """One clip, as evaluation shows it.
 
@@ -111,6 +118,7 @@ class Judge:
       label: its class, as the network counts.
       truth: of the record, where it is known.
       rng: of the random orders, which also decide between equal relevances.
+      other: a clip whose pose gives the control of A_ST; None for no control.
     Raises: ValueError for hands of a record without image joints.
     """
     network = self.network
@@ -121,18 +129,33 @@ class Judge:
     named = int(np.argmax(scores))
     judged = Judged(named == label, float(scores[named]), {}, {})
     if "features" in out and out["features"].ndim == 5:  # not three parts, as P-I3D
-      self._judge_frames(judged, record, batch, out, (label, named), truth, rng)
+      control = None
+      if other is not None and "attention" in out:
+        control = self._attention_by(other, batch)
+      classes = label, named
+      self._judge_frames(judged, record, batch, out, classes, truth, rng, control)
     if "joint_features" in out:
       self._judge_joints(judged, record, batch, out, named, truth, rng)
     return judged
 
-  def _judge_frames(self, judged, record, batch, out, classes, truth, rng) -> None:
+  def _attention_by(self, other: records.Record, batch: dict):
+    """A_ST [T, M, N] of the frames of a batch of one clip by another clip's pose."""
+    settings = dataclasses.replace(self.network.settings, inputs=("pose",))
+    given = pipeline.example(other, settings, self.network.skeleton, None)
+    _, out = self._look(self.network.variables, {**batch, "pose": given["pose"][None]})
+    return out["attention"][0]
+
+  def _judge_frames(
+    self, judged, record, batch, out, classes, truth, rng, control
+  ) -> None:
     variables, features = self.network.variables, out["features"]
     frames = batch["frames"][0]
     grid, shape = features.shape[1:4], frames.shape[:3]
     maps = {CAM: [self._class_map(variables, batch, features, k) for k in classes]}
     if "attention" in out:
       maps[ATTENTION] = [out["attention"][0]] * 2
+    if control is not None:
+      maps[OTHER] = [control] * 2
     maps = {
       name: [explanations.enlarge(jax.device_get(x), shape) for x in both]
       for name, both in maps.items()

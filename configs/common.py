@@ -20,8 +20,8 @@ commas:
   attention=spatial         table 4, also with embedding=none
   model=pose                the pose backbone alone
   pose_backbone=lstm        l6; with coupler=False, l4. Trained alone, then frozen
-  frozen=True               the backbones keep the weights that they start from; all else
-                            trains on features of the frames that are computed once
+  frozen=True               the backbones keep the weights they start from; the rest of
+                            the network trains on features that are computed once
   size=full|cpu|demo|tiny   64x224x224 as in the paper; 32x112x112; 16x112x112 and
                             16x64x64, both with f from Mixed_4f and the layers up to
                             Mixed_3c not trained

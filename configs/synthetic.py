@@ -9,7 +9,9 @@ from configs import common
 
 # For two CPU cores.
 SCHEDULES = {
-  "pose": dict(epochs=20.0, decay_epochs=(14, 18)),
+  "pose": dict(
+    epochs=30.0, kind="adamw", learning_rate=0.002, schedule="cosine", weight_decay=0.01
+  ),
   "lstm": dict(epochs=20.0),
   "visual": dict(epochs=8.0, batch_size=8, decay_epochs=(5, 7)),
   "whole": dict(epochs=8.0, batch_size=8, decay_epochs=(5, 7)),

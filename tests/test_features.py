@@ -138,6 +138,14 @@ def test_what_features_depend_on_names_their_folder(frozen_config, monkeypatch):
   assert about["network"]["endpoint"] == ENDPOINT
 
 
+def test_code_of_another_backbone_does_not_count(monkeypatch):
+  before = [features.digest_of_code(name) for name in ("i3d", "resnext3d")]
+  assert before[0] != before[1]
+  monkeypatch.setattr(features, "_PIXELS", (*features._PIXELS, pipeline.center_pose))
+  after = [features.digest_of_code(name) for name in ("i3d", "resnext3d")]
+  assert not set(before) & set(after)
+
+
 def test_computing_goes_on_where_it_was_stopped(frozen_config, monkeypatch):
   c = frozen_config
   monkeypatch.setattr(features, "_FILE_BYTES", 1)  # a file a batch

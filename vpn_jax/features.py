@@ -8,11 +8,13 @@ other records, weights, views or code are never read.
 
 import dataclasses
 import hashlib
+import inspect
 import json
 import math
 import os
 import pathlib
 import shutil
+import sys
 from collections.abc import Callable
 
 import grain
@@ -21,12 +23,19 @@ import numpy as np
 import tqdm
 from jax.experimental import multihost_utils
 
-from vpn_jax import inference, mesh, pipeline, records
-from vpn_jax.models import backbones, ops
+from vpn_jax import inference, mesh, pipeline, records, regions
+from vpn_jax.models import backbones, ops, trunk
 
 ABOUT_FILE = "about.json"
 _FILE_BYTES = 64 * 2**20  # about; a file is made at once or not at all
-_CODE = ("inference.py", "pipeline.py", "regions.py", "records.py")  # of the pixels
+# What turns a record into pixels, beside `regions`.
+_PIXELS = (
+  pipeline.window_starts,
+  pipeline.frame_window,
+  pipeline.cuts,
+  pipeline.example,
+  inference.View.part,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,17 +118,15 @@ def digest_of_weights(variables: dict) -> str:
 
 
 def digest_of_code(backbone: str) -> str:
-  """SHA-256 of the source files that turn a record into f."""
-  package = pathlib.Path(__file__).parent
-  module = backbones.get(backbone).module.__module__.rpartition(".")[2]
-  files = [package / name for name in _CODE]
-  files += [
-    package / "models" / f"{name}.py" for name in ("backbones", "trunk", module)
-  ]
+  """SHA-256 of the source that turns a record into f."""
+  module = sys.modules[backbones.get(backbone).module.__module__]
+  files = [module.__file__, backbones.__file__, trunk.__file__, regions.__file__]
   files += sorted(pathlib.Path(ops.__file__).parent.glob("*.py"))
   found = hashlib.sha256()
-  for file in files:
+  for file in map(pathlib.Path, files):
     found.update(file.name.encode() + file.read_bytes())
+  for function in _PIXELS:
+    found.update(inspect.getsource(function).encode())
   return found.hexdigest()
 
 

@@ -62,11 +62,12 @@ def test_attention_of_chosen_clips(drawn):
 
 
 def test_joints_by_equation_1(drawn, outputs):
-  """Each step: ELU(D^-1/2 (E+I) D^-1/2 P_t W_t), written out with numpy."""
+  """Each step: ELU(D^-1/2 (E+I) D^-1/2 P_t W_t), P normalized, with numpy."""
   names, (_, out) = outputs
-  kernel = jax.device_get(drawn.inputs.network(-1).variables)["params"][
-    "pose_backbone"
-  ]["graph"]["graph_kernel"]
+  variables = jax.device_get(drawn.inputs.network(-1).variables)
+  params = variables["params"]["pose_backbone"]
+  kernel, norm = params["graph"]["graph_kernel"], params["input_norm"]
+  stats = variables["batch_stats"]["pose_backbone"]["input_norm"]
   skeleton = skeletons.get("kinect_v2")
   e = np.full((25, 25), 2.0)
   for i, j in skeleton.bone_indices():
@@ -75,7 +76,10 @@ def test_joints_by_equation_1(drawn, outputs):
   degree = np.diag(e.sum(axis=1) ** -0.5)
   clip = rows_of(drawn, "joints")[0]["clip"]
   step = 2
-  x = degree @ e @ degree @ out["pose"][names.index(clip)][step] @ kernel[step]
+  pose = out["pose"][names.index(clip)][step].reshape(-1)
+  pose = (pose - stats["mean"]) / np.sqrt(stats["var"] + 1e-4)
+  pose = (pose * norm["scale"] + norm["bias"]).reshape(25, 3)
+  x = degree @ e @ degree @ pose @ kernel[step]
   f = np.where(x > 0, x, np.expm1(x))
   expected = dict(zip(skeleton.joints, np.sqrt((f**2).mean(axis=1))))
   rows = rows_of(drawn, "joints", clip=clip, step=str(step))

@@ -70,7 +70,7 @@ def test_a_right_command_line_is_read():
     ([f"--config={ROOT / 'README.md'}"], "README.md"),
     ([f"--config={ROOT / 'configs'}"], "configs"),
     ([CONFIG + "x"], "unknown protocol 'csx', expected one of ('cs', 'cv')"),
-    ([CONFIG + ",size=9"], "size is '9', expected one of ('full', 'cpu', 'tiny')"),
+    ([CONFIG + ",size=9"], "size is '9', expected one of ('full', 'cpu', 'demo',"),
     ([CONFIG, "--config.train.nope=1"], "--config.train.nope=1: the config has no fie"),
     ([CONFIG, "--config.nope.x=1"], "--config.nope.x=1: the config has no field nope"),
     ([CONFIG, "--config.train.batch_size=a"], "--config.train.batch_size=a: invalid"),

@@ -50,7 +50,7 @@ def write(root, name, count, seed=0):
   rng = np.random.default_rng(seed)
   video.write_video(root / f"{name}.avi", frames(count), 10)
   image = rng.uniform((15, 10), (50, 40), (count, 25, 2)).astype(np.float32)
-  world = rng.normal(size=(count, 25, 3)).astype(np.float32)
+  world = rng.normal(0.0, 0.2, (count, 25, 3)).astype(np.float32)
   np.savez(root / f"{name}.npz", world=world, image=image)
   return world, image
 

@@ -40,21 +40,23 @@ def tiny(row, records, shrunk):
 
 
 @pytest.fixture(scope="module")
-def lstm(noise_records, shrunk, tmp_path_factory):
-  """Workdir of the LSTM trained alone, which other rows freeze."""
-  folder = tmp_path_factory.mktemp("lstm")
+def alone(noise_records, shrunk, tmp_path_factory):
+  """Workdirs of the pose backbones trained alone, which other rows start from."""
+  folder = tmp_path_factory.mktemp("alone")
+  workdirs = {row: str(folder / row) for row in (paper.POSE_ALONE, paper.LSTM_ALONE)}
   with jax.numpy_dtype_promotion("standard"):  # optax's Adam raises a float to an int
-    train.train(tiny(paper.LSTM_ALONE, noise_records, shrunk), str(folder))
-  return folder
+    for row, workdir in workdirs.items():
+      train.train(tiny(row, noise_records, shrunk), workdir)
+  return workdirs
 
 
 @pytest.mark.parametrize("row", [r for r in paper.ROWS if r != paper.LSTM_ALONE])
 def test_row_trains_and_evaluates(
-  row, noise_records, shrunk, plain_operations, lstm, tmp_path
+  row, noise_records, shrunk, plain_operations, alone, tmp_path
 ):
   c = tiny(row, noise_records, shrunk)
   if paper.ROWS[row].pose_from:
-    c.init.pose_backbone = str(lstm)
+    c.init.pose_backbone = alone[paper.ROWS[row].pose_from]
   result = train.train(c, str(tmp_path))
   assert result["steps"] == 2
   assert math.isfinite(result["loss"])

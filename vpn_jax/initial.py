@@ -67,6 +67,7 @@ def pretrain(
     lines.append(f"{part} from {source} ({told})")
   if "pose_backbone" in variables["params"]:
     if init.pose_backbone != "none":
+      _check_pose_backbone(model, init.pose_backbone)
       weights, told = of_run(init.pose_backbone, ("pose_backbone",))
       variables = pretrained.merge(variables, weights, at=("pose_backbone",))
       lines.append(f"pose backbone from {init.pose_backbone} ({told})")
@@ -77,6 +78,20 @@ def pretrain(
         "first and set config.init.pose_backbone to its workdir."
       )
   return variables, "weights: " + ("; ".join(lines) or "from scratch")
+
+
+def _check_pose_backbone(model, workdir: str) -> None:
+  """ValueError unless a run's pose backbone has the parameters of the network's."""
+  with checkpoint.reading(workdir) as runs:
+    theirs = runs.about(runs.best_step()).config["model"].get("pose") or {}
+  ours = model.pose or {}
+  for name in ("kind", "input_norm", "identity_filter"):
+    if name in ours and name in theirs and ours[name] != theirs[name]:
+      raise ValueError(
+        f"the run in {workdir} has a pose backbone with {name} {theirs[name]!r}, "
+        f"config.model.pose.{name} is {ours[name]!r}: start from a run of model=pose "
+        f"with that setting, or set --config.model.pose.{name}={theirs[name]}."
+      )
 
 
 def _visual(model, part: str, source: str, kinetics, of_run) -> tuple[dict, str]:

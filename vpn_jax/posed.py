@@ -137,7 +137,8 @@ class Viewer:
 
   def _part(self, stretch: windows.Stretch, opened: RawClip) -> windows.Part:
     network, first = self._trained, stretch.first
-    record = recording.make_record(_Opened(opened), self._clip, network.provenance.crop)
+    dataset = _Opened(opened, network.skeleton.name)
+    record = recording.make_record(dataset, self._clip, network.provenance.crop)
     seen = np.isfinite(record.pose[:, 0]).all(axis=-1)
     if network.uses_pose and not seen.any():
       raise BadClip("the main actor is in no frame")
@@ -154,6 +155,7 @@ class _Opened:
   """A clip that is open already, as much of a dataset as `make_record` needs."""
 
   clip: RawClip
+  skeleton: str
 
   def read(self, _: Clip) -> RawClip:
     return self.clip

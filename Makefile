@@ -28,9 +28,8 @@ demo: $(VENV)/ready
 	$(DEMO_RUN) --config=configs/synthetic.py:cs,model=pose --workdir=$(DEMO)/pose
 	$(DEMO_RUN) --config=configs/synthetic.py:cs,model=i3d,frozen=True \
 	  --workdir=$(DEMO)/i3d
-	$(DEMO_RUN) --config=configs/synthetic.py:cs,frozen=True --config.stages=False \
-	  --config.model.attention_norm=none --config.model.pose.input_norm=none \
-	  --config.model.pose.frozen=False --workdir=$(DEMO)/vpn_to_the_letter
+	$(DEMO_RUN) $(DEMO_VPN) --config.init.pose_backbone=$(DEMO)/pose \
+	  --config.model.attention_norm=none --workdir=$(DEMO)/vpn_eq2_to_the_letter
 	$(DEMO_RUN) $(DEMO_VPN) --config.init.pose_backbone=$(DEMO)/pose \
 	  --workdir=$(DEMO)/vpn
 	$(BIN)/python launch.py --job=fuse --workdir=$(DEMO)/vpn,$(DEMO)/pose

@@ -18,7 +18,7 @@ from traitlets.config import Config
 FOLDER = pathlib.Path(__file__).resolve().parent
 OUT = FOLDER.parent / "runs" / "notebooks"
 START_LIMIT, CELL_LIMIT = 180, 600  # seconds, of a kernel and of a cell
-# What a kernel and this program say to each other passes through a local port.
+# A kernel and this program exchange messages through a local port.
 ENCRYPTED = Config({"KernelManager": {"transport_encryption": "auto"}})
 CHECK = "assert _exit_code == 0, f'the command ended with {_exit_code}'"
 
@@ -26,9 +26,9 @@ CHECK = "assert _exit_code == 0, f'the command ended with {_exit_code}'"
 def execute(path: pathlib.Path) -> nbformat.NotebookNode:
   """A notebook with the outputs of its cells.
 
-  Raises: nbformat.ValidationError for a file that is no notebook;
-    nbclient.exceptions.CellExecutionError for a cell or command that fails. What was
-    executed is in `OUT` then, too.
+  Raises: nbformat.ValidationError for a file that is not a notebook;
+    nbclient.exceptions.CellExecutionError for a cell or command that fails. The
+    cells executed until then are in `OUT`, too.
   """
   notebook = nbformat.read(path, as_version=4)
   nbformat.validate(notebook)
@@ -50,8 +50,8 @@ def execute(path: pathlib.Path) -> nbformat.NotebookNode:
   try:
     client.execute()
   except nbclient.exceptions.CellExecutionError:
-    said = [[o.get("text", "") for o in cell.get("outputs", [])] for cell in cells]
-    print("".join([words for words in said if words][-1]))  # of the failed command
+    texts = [[o.get("text", "") for o in cell.get("outputs", [])] for cell in cells]
+    print("".join([text for text in texts if text][-1]))  # of the failed command
     raise
   finally:
     notebook.cells = cells
@@ -66,7 +66,7 @@ def pictures(notebook: nbformat.NotebookNode) -> int:
 
 
 def cpu_seconds() -> float:
-  """Of all kernels and commands so far; says more than the clock on a busy machine."""
+  """CPU time of all kernels and commands so far, for busy machines."""
   used = resource.getrusage(resource.RUSAGE_CHILDREN)
   return used.ru_utime + used.ru_stime
 

@@ -114,6 +114,8 @@ def test_commands_have_fields_and_jobs_that_exist(path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["launch.py", *words])
     assert values(sys.argv) == ["launch.py"]
     assert values.config.data.dataset in ("synthetic", "custom")
+    if values.job == "train":
+      assert values.config.features.cached  # a minute on two cores
 
 
 def test_figures_have_names_that_exist(path):
@@ -132,7 +134,7 @@ def test_the_second_takes_the_run_of_the_first():
 
 
 def install(folder, address, before=""):
-  """Runs the install cell in a folder, after some code; then says where it is."""
+  """Runs the install cell in a folder, after some code, and prints where it ends."""
   cell = sources(PATHS[0])["install"]
   code = f"{before}\n{cell}\nprint(sys.path[0], os.getcwd())\n"
   environment = {**os.environ, "PIP_NO_INDEX": "1", "PIP_NO_INPUT": "1"}

@@ -21,19 +21,19 @@ $(VENV)/ready: requirements.txt requirements-dev.txt
 	touch $@
 
 # Heads on the frozen features of the Kinetics network: each takes a minute.
-DEMO_RUN := $(BIN)/python launch.py --config.data.records=$(DEMO)/records
-DEMO_VPN := --config=configs/synthetic.py:cs,embedding=none,frozen=True
+DEMO_CS := $(BIN)/python launch.py --config=configs/synthetic.py:cs
+DEMO_ARGS := --config.data.records=$(DEMO)/records
+DEMO_VPN := $(DEMO_CS),embedding=none,frozen=True $(DEMO_ARGS)
+DEMO_POSE := --config.init.pose_backbone=$(DEMO)/pose
 demo: $(VENV)/ready
-	$(DEMO_RUN) --config=configs/synthetic.py:cs --job=prepare
-	$(DEMO_RUN) --config=configs/synthetic.py:cs,model=pose --workdir=$(DEMO)/pose
-	$(DEMO_RUN) --config=configs/synthetic.py:cs,model=i3d,frozen=True \
-	  --workdir=$(DEMO)/i3d
-	$(DEMO_RUN) $(DEMO_VPN) --config.init.pose_backbone=$(DEMO)/pose \
-	  --config.model.attention_norm=none --workdir=$(DEMO)/vpn_eq2_to_the_letter
-	$(DEMO_RUN) $(DEMO_VPN) --config.init.pose_backbone=$(DEMO)/pose \
-	  --workdir=$(DEMO)/vpn
+	$(DEMO_CS) --job=prepare $(DEMO_ARGS)
+	$(DEMO_CS),model=pose $(DEMO_ARGS) --workdir=$(DEMO)/pose
+	$(DEMO_CS),model=i3d,frozen=True $(DEMO_ARGS) --workdir=$(DEMO)/i3d
+	$(DEMO_VPN) $(DEMO_POSE) --config.model.attention_norm=none \
+	  --workdir=$(DEMO)/vpn_eq2_to_the_letter
+	$(DEMO_VPN) $(DEMO_POSE) --workdir=$(DEMO)/vpn
 	$(BIN)/python launch.py --job=fuse --workdir=$(DEMO)/vpn,$(DEMO)/pose
-	$(DEMO_RUN) $(DEMO_VPN) --job=figures --workdir=$(DEMO)/i3d,$(DEMO)/vpn
+	$(DEMO_VPN) --job=figures --workdir=$(DEMO)/i3d,$(DEMO)/vpn
 	$(BIN)/python launch.py --job=tables --workdir=$(DEMO)
 
 test: $(VENV)/ready lint

@@ -6,7 +6,8 @@ by MediaPipe (requirements-pose.txt, and the bundle of Google's Pose Landmarker 
   python launch.py --config=configs/custom.py --job=prepare \
       --config.data.raw=my/videos --config.data.pose=mediapipe \
       --config.data.pose_model=pose_landmarker_full.task
-  python launch.py --config=configs/custom.py:split,size=cpu --workdir=runs/my
+  python launch.py --config=configs/custom.py:split,size=cpu,frozen=True \
+      --workdir=runs/my
   python launch.py --config=configs/custom.py --workdir=runs/my --job=figures
 
 Without those two fields each video needs its joints beside it (raw/folders.py).

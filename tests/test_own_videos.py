@@ -13,9 +13,10 @@ LABELS = ("shrug", "yes")
 # A network that compiles in seconds; everything else is as in the README.
 SMALL = """
 --config.model.width=0.125 --config.model.endpoint=Mixed_3b --config.init.backbone=none
---config.model.frozen_until= --config.data.example.num_frames=8
+--config.model.frozen_until=Mixed_3b --config.data.example.num_frames=8
 --config.data.example.frame_size=32 --config.train.steps=2 --config.train.batch_size=4
 --config.train.eval_batch_size=4 --config.train.tensorboard=False
+--config.pretraining.pose.train.steps=2 --config.pretraining.pose.train.batch_size=4
 """.split()
 
 
@@ -53,7 +54,9 @@ def test_three_commands(shared, tmp_path):
     "--config.data.pose=mediapipe", f"--config.data.pose_model={model}",
   )  # fmt: skip
   assert "12 clips, 0 skipped" in printed
-  printed = launch(tmp_path, f"{config}:split,size=tiny", "--workdir=runs/my", *SMALL)
+  printed = launch(
+    tmp_path, f"{config}:split,size=tiny,frozen=True", "--workdir=runs/my", *SMALL
+  )
   assert "top-1" in printed
   printed = launch(tmp_path, config, "--workdir=runs/my", "--job=figures")
   assert list((tmp_path / "runs" / "my" / "figures").glob("*.png"))

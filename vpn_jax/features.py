@@ -7,6 +7,7 @@ other records, weights, views or code are never read.
 """
 
 import dataclasses
+import functools
 import hashlib
 import inspect
 import json
@@ -158,21 +159,15 @@ def _about(
   }
 
 
-def make_apply(fields: dict, variables: dict) -> Callable:
-  """Jitted frames uint8 [B, F, H, W, 3] -> f float32 [B, T, M, N, C] of a backbone.
-
-  Args:
-    fields: `config.model`.
-    variables: {"params", "batch_stats"} of the backbone alone.
-  """
-  chosen = backbones.get(fields["backbone"])
-  module = chosen.module(
-    width=fields["width"], final_endpoint=fields["endpoint"], dtype=fields["dtype"]
-  )
+@functools.cache
+def _backbone(name: str, width: float, endpoint: str, dtype: str) -> Callable:
+  """Jitted (variables, frames uint8 [B, F, H, W, 3]) -> f float32 [B, T, M, N, C]."""
+  chosen = backbones.get(name)
+  module = chosen.module(width=width, final_endpoint=endpoint, dtype=dtype)
 
   @jax.jit
-  def apply(frames):
-    x = chosen.normalize_frames(frames).astype(fields["dtype"])
+  def apply(variables, frames):
+    x = chosen.normalize_frames(frames).astype(dtype)
     return module.apply(variables, x, train=False)[0].astype("float32")
 
   return apply
@@ -204,7 +199,7 @@ def load_or_compute(
     variables: {"params", "batch_stats"} of the visual backbone alone.
     batch_size: clips at a time, a multiple of the devices of this process.
     threads: that decode frames.
-    say: told the size before anything is written.
+    say: receives a line with the size before anything is written.
   Raises: OSError when the disk has too little space.
   """
   about = _about(part, inferred, fields, variables, index_digest)
@@ -214,7 +209,9 @@ def load_or_compute(
   fixed = inferred is None
   views = part.train_views() if fixed else part.eval_views(inferred)
 
-  apply = make_apply(fields, variables)
+  names = ("backbone", "width", "endpoint", "dtype")
+  backbone = _backbone(*(fields[name] for name in names))
+  apply = functools.partial(backbone, jax.device_put(variables))
   some = part.frames_of(*views[0], fixed=fixed)
   shape = jax.eval_shape(apply, some[None]).shape[1:]
   per_file = max(batch_size, _FILE_BYTES // (4 * math.prod(shape)))

@@ -11,7 +11,6 @@ import numpy as np
 from vpn_jax import inference, models, pipeline, records, trained
 from vpn_jax.analysis import activations, explanations
 from vpn_jax.analysis.truth import Truth
-from vpn_jax.models import trunk
 
 CAM, ATTENTION, JOINTS = "Grad-CAM", "A_ST", "joint activations"
 OTHER = "A_ST, pose of another clip"  # the control of A_ST
@@ -26,18 +25,13 @@ KEPT = ("features", "attention", "joint_features")
 
 
 def logits_on(model: nn.Module, variables: dict, batch: dict, features):
-  """Logits [B, K] of a network on features f [B, T, M, N, C] in place of its own.
+  """Logits [B, K] of a network on features f [B, T, M, N, C] in place of its frames.
 
   Its visual backbone is not run; one without (features are None then) is as it is.
   """
-
-  def stand_in(call, args, kwargs, context):
-    if isinstance(context.module, trunk.Trunk) and context.method_name == "__call__":
-      return features, {}
-    return call(*args, **kwargs)
-
-  with nn.intercept_methods(stand_in):
-    logits, _ = model.apply(variables, *models.inputs(model, batch), train=False)
+  if features is not None:
+    model, batch = model.clone(from_features=True), {**batch, "features": features}
+  logits, _ = model.apply(variables, *models.inputs(model, batch), train=False)
   return logits
 
 
@@ -48,6 +42,12 @@ def class_map(model: nn.Module, variables: dict, batch: dict, features, label):
     return logits_on(model, variables, batch, f[None])[0, label]
 
   return explanations.grad_cam(score, features[0])
+
+
+def attention_on(model: nn.Module, variables: dict, batch: dict):
+  """A_ST [T, M, N] of a batch of one clip with `features` and `pose`."""
+  head = model.clone(from_features=True)
+  return trained.look(head, variables, batch)[1]["attention"][0]
 
 
 def pose_scores(model: nn.Module, variables: dict, batch: dict, features, poses):
@@ -100,6 +100,7 @@ class Judge:
     self.network, self.rest_pose, self.steps = network, rest_pose, steps
     look = functools.partial(trained.look, network.model, kept=KEPT)
     self._look = jax.jit(look)
+    self._attention = jax.jit(functools.partial(attention_on, network.model))
     self._class_map = jax.jit(functools.partial(class_map, network.model))
     self._pose_scores = jax.jit(functools.partial(pose_scores, network.model))
 
@@ -131,19 +132,19 @@ class Judge:
     if "features" in out and out["features"].ndim == 5:  # not three parts, as P-I3D
       control = None
       if other is not None and "attention" in out:
-        control = self._attention_by(other, batch)
+        control = self._attention_by(other, out["features"])
       classes = label, named
       self._judge_frames(judged, record, batch, out, classes, truth, rng, control)
     if "joint_features" in out:
       self._judge_joints(judged, record, batch, out, named, truth, rng)
     return judged
 
-  def _attention_by(self, other: records.Record, batch: dict):
-    """A_ST [T, M, N] of the frames of a batch of one clip by another clip's pose."""
+  def _attention_by(self, other: records.Record, features):
+    """A_ST [T, M, N] of features [1, T, M, N, C] by another clip's pose."""
     settings = dataclasses.replace(self.network.settings, inputs=("pose",))
     given = pipeline.example(other, settings, self.network.skeleton, None)
-    _, out = self._look(self.network.variables, {**batch, "pose": given["pose"][None]})
-    return out["attention"][0]
+    batch = {"features": features, "pose": given["pose"][None]}
+    return self._attention(self.network.variables, batch)
 
   def _judge_frames(
     self, judged, record, batch, out, classes, truth, rng, control

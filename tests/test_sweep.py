@@ -61,13 +61,25 @@ def test_a_row_brings_what_it_starts_from():
 
 
 def test_a_graph_is_trained_alone_as_well():
-  flags = ("--config.pretraining.pose.train.epochs=5", "--config.train.epochs=9")
+  flags = ("--config.train.epochs=9", "--config.pretraining.pose.train.epochs=5")
   i3d, pose, vpn = made("runs", ("VPN",), protocols=("cs",), flags=flags)
   assert pose.workdir == "runs/synthetic/cs/pose/seed0"
   assert vpn.needs == (i3d.workdir, pose.workdir)
   assert vpn.words[-2:] == flags
   assert pose.words[-2:] == ("--config.train.epochs=9", "--config.train.epochs=5")
   assert i3d.words[-1] == "--config.train.epochs=9"
+  flags = (
+    "--config.pretraining.pose.dropout=0.1",
+    "--config.pretraining.visual.frozen_until=Mixed_3b",
+  )
+  rows = ("VPN", "I3D+NL", "I3D, continued")
+  i3d, pose, vpn, nl, continued = made("runs", rows, protocols=("cs",), flags=flags)
+  assert pose.words[-1] == "--config.model.dropout=0.1"
+  assert i3d.words[-1] == "--config.model.frozen_until=Mixed_3b"
+  assert vpn.words[-2:] == flags
+  assert not any("pretraining" in word for word in nl.words)  # it has no stages
+  assert continued.words[-1] == flags[1]
+  assert flags[0] not in continued.words
   (vpn,) = made("runs", ("VPN",), protocols=("cs",), stages=False)
   assert not any(".init." in word for word in vpn.words)
 

@@ -177,14 +177,25 @@ def stage_command(command: str, kind: str, words: list[str], workdir: str) -> st
   return shlex.join(made)
 
 
+def own_flag(flag: str, kind: str) -> str:
+  """A flag of `config.pretraining.<kind>` as that of the stage itself; "" for others.
+
+  Such as --config.pretraining.pose.train.epochs=9 -> --config.train.epochs=9.
+  """
+  own = f"--config.pretraining.{kind}."
+  if not flag.startswith(own):
+    return ""
+  name = flag.removeprefix(own)
+  is_block = name.startswith(("train.", "optimizer."))
+  return f"--config.{'' if is_block else 'model.'}{name}"
+
+
 def flags_of_stage(flags: list[str], kind: str) -> list[str]:
   """Of the --config flags of a whole network those that a stage takes."""
-  own, found = f"--config.pretraining.{kind}.", []
+  found = []
   for flag in flags:
-    if flag.startswith(own):
-      name = flag.removeprefix(own)
-      is_block = name.startswith(("train.", "optimizer."))
-      found.append(f"--config.{'' if is_block else 'model.'}{name}")
+    if own := own_flag(flag, kind):
+      found.append(own)
     elif flag.removeprefix("--config.").startswith(_FLAGS[kind]):
       found.append(flag)
   return found

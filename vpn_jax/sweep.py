@@ -19,6 +19,7 @@ import time
 from collections.abc import Sequence
 
 from vpn_jax import fuse, interrupt, paper, tables
+from vpn_jax import stages as pretraining
 
 SCRIPT_FILE = "sweep.sh"
 NTU60_BACKBONE = ("configs/ntu60.py", "cs")  # what N-UCLA starts from, section 4.4
@@ -89,14 +90,19 @@ def plan(
   frozen = "frozen=True" in extra
   runs: dict[str, Run] = {}
 
-  def own_flags(kind: str) -> list[str]:
-    """The flags of a row; one that trains a backbone alone has its own schedule."""
-    own = f"--config.pretraining.{kind}."
-    renamed = [f for f in flags if kind and f.startswith(own)]
-    shared = [f for f in flags if not f.startswith("--config.pretraining.")]
-    if not kind:
-      return list(flags)
-    return shared + [flag.replace(own, "--config.") for flag in renamed]
+  def flags_of(row: paper.Row) -> list[str]:
+    """The flags of a row; of `config.pretraining` those of its own stages."""
+    kind, found = _stage_of(row), []
+    blocks = {"pose": row.pose_from, "visual": row.starts_from and not frozen}
+    taken = [f"--config.pretraining.{name}." for name, has in blocks.items() if has]
+    for flag in flags:
+      if not flag.startswith("--config.pretraining."):
+        found.append(flag)
+      elif kind and (own := pretraining.own_flag(flag, kind)):
+        found.append(own)
+      elif flag.startswith(tuple(taken)):
+        found.append(flag)
+    return found
 
   def add(file: str, protocol: str, row: str, seed: int, more: tuple = ()) -> str:
     """Puts a run behind its needs; returns its workdir."""
@@ -105,8 +111,8 @@ def plan(
     dataset = pathlib.Path(file).stem
     workdir = str(pathlib.Path(folder) / dataset / protocol / name / f"seed{seed}")
     words = ["launch.py", f"--config={file}:"]
-    kind = _stage_of(what)
-    others = [word for word in extra if not (kind == "pose" and word == "frozen=True")]
+    of_pose = _stage_of(what) == "pose"  # which has no frozen form
+    others = [word for word in extra if not (of_pose and word == "frozen=True")]
     words[1] += ",".join(filter(None, [protocol, what.arg, *others]))
     words += [f"--config.seed={seed}", f"--workdir={workdir}", *more]
     needs = []
@@ -120,12 +126,10 @@ def plan(
         region = () if part == "body" else (f"--config.data.example.region={part}",)
         needs.append(add(file, protocol, what.starts_from, seed, region))
       words.append(f"--config.init.backbone={','.join(needs)}")
-    if what.pose_from and (
-      stages or "lstm" in what.arg or what.pose_from == paper.LSTM_ALONE
-    ):
+    if what.pose_from and (stages or what.pose_from == paper.LSTM_ALONE):
       needs.append(add(file, protocol, what.pose_from, seed))
       words.append(f"--config.init.pose_backbone={needs[-1]}")
-    runs.setdefault(workdir, Run(workdir, (*words, *own_flags(kind)), tuple(needs)))
+    runs.setdefault(workdir, Run(workdir, (*words, *flags_of(what)), tuple(needs)))
     return workdir
 
   for seed in seeds:

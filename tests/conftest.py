@@ -14,7 +14,7 @@ import machine
 import made_records
 import pytest
 
-from vpn_jax import records, skeletons
+from vpn_jax import records
 from vpn_jax.models import ops
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -48,14 +48,7 @@ def noise_records(tmp_path_factory):
     made = [made_records.noise_record(i) for i in range(16 * s, 16 * s + 16)]
     name = f"shard-{s:05d}.array_record"
     shards[name] = records.write_shard(folder / name, made)
-  records.Index(
-    dataset="custom",
-    class_names=("a", "b", "c", "d"),
-    skeleton="kinect_v2",
-    skeleton_digest=skeletons.get("kinect_v2").digest(),
-    crop={"kind": "full", "size": 40},
-    shards=shards,
-  ).save(folder)
+  made_records.save_index(folder, shards)
   return folder
 
 

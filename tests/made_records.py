@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vpn_jax import records
+from vpn_jax import records, skeletons
 
 
 def noise_record(i: int, *, frames=12, size=40, joints=25, classes=4, persons=2):
@@ -27,3 +27,15 @@ def noise_record(i: int, *, frames=12, size=40, joints=25, classes=4, persons=2)
     image_joints=rng.uniform(0, size, (frames, persons, joints, 2)).astype(np.float32),
     visibility=rng.uniform(0, 1, (frames, persons, joints)).astype(np.float32),
   )
+
+
+def save_index(folder, shards):
+  """Writes the index of shards of `noise_record`s: four classes, whole frames."""
+  records.Index(
+    dataset="custom",
+    class_names=("a", "b", "c", "d"),
+    skeleton="kinect_v2",
+    skeleton_digest=skeletons.get("kinect_v2").digest(),
+    crop={"kind": "full", "size": 40},
+    shards=shards,
+  ).save(folder)

@@ -24,7 +24,6 @@ from vpn_jax import (
   protocols,
   records,
   regions,
-  skeletons,
   tables,
   train,
 )
@@ -91,14 +90,7 @@ def write(folder, clips):
   """A part of these clips, which all test."""
   folder.mkdir()
   name = "shard-00000.array_record"
-  records.Index(
-    dataset="custom",
-    class_names=("a", "b", "c", "d"),
-    skeleton="kinect_v2",
-    skeleton_digest=skeletons.get("kinect_v2").digest(),
-    crop={"kind": "full", "size": 40},
-    shards={name: records.write_shard(folder / name, clips)},
-  ).save(folder)
+  made_records.save_index(folder, {name: records.write_shard(folder / name, clips)})
   rule = protocols.custom("subject:9", "subject:1,2,3,4")
   index = records.read_index(folder)
   return pipeline.Part(folder, index, rule, "test", SMALL)

@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 import pytest
+from made_run import RESULT
 
 import launch
 from configs import ntu120
@@ -26,14 +27,6 @@ SECOND = Predictions(
   scores=np.float32([[0.5, 1.0, 0.5], [0.25, 0.5, 0.25]]),
   class_names=("sit", "walk", "eat"),
 )
-RESULT = {
-  "top1": 50.0,
-  "mean_class": 40.0,
-  "train_clips_per_second": 10.0,
-  "eval_clips_per_second": 30.0,
-  "seconds": 120.0,
-  "parameters": 2_500_000,
-}
 
 
 @pytest.mark.parametrize(

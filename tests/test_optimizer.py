@@ -258,7 +258,7 @@ ZERO = {"visual_backbone": 0.0, "pose_backbone": 0.0, "new": 0.0}
 
 
 @pytest.mark.parametrize(
-  ("changed", "told"),
+  ("changed", "message"),
   [
     ({"kind": "rmsprop"}, r"optimizer.kind is 'rmsprop', expected one of \('sgd', 'ad"),
     ({"schedule": "linear"}, "schedule is 'linear', expected one of .*'cosine'.: choo"),
@@ -272,9 +272,9 @@ ZERO = {"visual_backbone": 0.0, "pose_backbone": 0.0, "new": 0.0}
     ({"rates": ZERO}, "rates are all 0, expected a positive one of .*: raise the rate"),
   ],
 )
-def test_wrong_settings(changed, told):
+def test_wrong_settings(changed, message):
   settings = settings_with(**changed)
-  with pytest.raises(ValueError, match=told):
+  with pytest.raises(ValueError, match=message):
     optimizer_lib.make_optimizer(settings, 10.0, 90)
 
 
@@ -283,6 +283,8 @@ def test_unknown_part():
   with settings.unlocked():
     del settings.rates.pose_backbone
     settings.rates.backbone = 1.0
-  told = r"rates names \['backbone', 'new', 'visual_backbone'\], expected .*: give each"
-  with pytest.raises(ValueError, match=told):
+  message = (
+    r"rates names \['backbone', 'new', 'visual_backbone'\], expected .*: give each"
+  )
+  with pytest.raises(ValueError, match=message):
     optimizer_lib.make_optimizer(settings, 10.0, 90)

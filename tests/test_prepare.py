@@ -616,17 +616,17 @@ def test_custom_clips_with_gaps(tmp_path):
 
 
 @pytest.mark.parametrize(
-  ("factor", "told"),
+  ("factor", "message"),
   [(0.1, "multiply the joints by 10$"), (1000.0, "multiply the joints by 0.001$")],
 )
-def test_poses_in_another_unit_are_refused(factor, told):
+def test_poses_in_another_unit_are_refused(factor, message):
   skeleton = skeletons.get("kinect_v2")
   pose = synthetic.make_clip(0, 0, synthetic.Settings(num_frames=2)).pose[:, None]
   recording.check_unit(pose, skeleton)
   recording.check_unit(2.0 * pose, skeleton)  # a giant, no other unit
   with pytest.raises(BadClip, match=r"longest bone measures .* m, expected 0.1 to"):
     recording.check_unit(factor * pose, skeleton)
-  with pytest.raises(BadClip, match=told):
+  with pytest.raises(BadClip, match=message):
     recording.check_unit(factor * pose, skeleton)
   seen_at_one_place = np.zeros_like(pose)
   recording.check_unit(seen_at_one_place, skeleton)

@@ -246,17 +246,17 @@ def test_former_layout_goes_on_and_another_optimizer_is_refused(small_config, tm
   )
 
   c.optimizer.rates.new = 2.0
-  told = (
+  message = (
     r"rates, step 1: the state of the optimizer is of another version or config.*no "
     r"opt_state/inner_states/.*: go on with .* or start in a new workdir .*init"
   )
-  with pytest.raises(ValueError, match=told):
+  with pytest.raises(ValueError, match=message):
     train.train(c, str(tmp_path / "rates"))
   c.optimizer.rates.new = 1.0
   c.model.frozen_until = ""
   c.train.steps = 4
-  told = "no opt_state/0/trace/backbone/Conv3d_1a_7x7/.*: go on with"
-  with pytest.raises(ValueError, match=told):
+  message = "no opt_state/0/trace/backbone/Conv3d_1a_7x7/.*: go on with"
+  with pytest.raises(ValueError, match=message):
     train.train(c, str(tmp_path / "now"))
 
 

@@ -75,18 +75,20 @@ def _matched(
   remedy = "evaluate both on the same records and protocol."
   if other.class_names != first.class_names:
     differ = sorted({*first.class_names} ^ {*other.class_names})
-    told = f"{', '.join(differ[:3])} are not in both" if differ else "in another order"
+    difference = (
+      f"{', '.join(differ[:3])} are not in both" if differ else "in another order"
+    )
     raise ValueError(
       f"{source} has {len(other.class_names)} classes, expected the "
-      f"{len(first.class_names)} of {first_source} ({told}): {remedy}"
+      f"{len(first.class_names)} of {first_source} ({difference}): {remedy}"
     )
   place = {name: i for i, name in enumerate(other.names)}
   differ = sorted({*first.names} ^ set(place))
   if differ or len(other.names) != len(first.names):
-    told = f"{', '.join(differ[:3])} are not in both" if differ else "some twice"
+    difference = f"{', '.join(differ[:3])} are not in both" if differ else "some twice"
     raise ValueError(
       f"{source} has {len(other.names)} clips, expected the {len(first.names)} of "
-      f"{first_source} ({told}): {remedy}"
+      f"{first_source} ({difference}): {remedy}"
     )
   places = np.array([place[name] for name in first.names])
   wrong = np.flatnonzero(other.labels[places] != first.labels)

@@ -142,9 +142,9 @@ def page(workdir: str | pathlib.Path) -> str:
     "mean class": f"{result['mean_class']:.1f} %",
     "test clips": f"{result['clips']:,}",
   }
-  for name, told in (("shuffled", "poses of other clips"), ("rest", "joints at rest")):
+  for name, poses in (("shuffled", "poses of other clips"), ("rest", "joints at rest")):
     if f"{name}_top1" in result:
-      headline[f"top-1, {told}"] = f"{result[f'{name}_top1']:.1f} %"
+      headline[f"top-1, {poses}"] = f"{result[f'{name}_top1']:.1f} %"
   parts = [
     f"<h1>{html.escape(title)}</h1>",
     f"<p>{html.escape(folder.name)}, seed {summary['seed']}</p>",

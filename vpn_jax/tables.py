@@ -296,11 +296,11 @@ def gather(summaries: list[dict]) -> dict[str, list[dict[str, str]]]:
 
 def _cells(lines: list[dict[str, str]]) -> tuple[list[list[str]], list[int]]:
   """Heading and lines without the columns that say nothing, and the columns' widths."""
-  told = [
+  shown = [
     c for c in COLUMNS if any(line.get(c, "-") not in ("", "-") for line in lines)
   ]
-  rows = [told, *([line.get(c, "") for c in told] for line in lines)]
-  return rows, [max(len(row[i]) for row in rows) for i in range(len(told))]
+  rows = [shown, *([line.get(c, "") for c in shown] for line in lines)]
+  return rows, [max(len(row[i]) for row in rows) for i in range(len(shown))]
 
 
 def text(tables: dict[str, list[dict[str, str]]]) -> str:

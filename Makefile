@@ -46,7 +46,7 @@ $(POSE_VENV)/ready: requirements.txt requirements-dev.txt requirements-pose.txt
 	touch $@
 
 test-pose: $(POSE_VENV)/ready
-	$(POSE_VENV)/bin/python -m pytest -rs tests/raw/test_estimate.py tests/test_own_videos.py
+	$(POSE_VENV)/bin/python -m pytest -rs tests/datasets/test_pose_estimation.py tests/inference/test_own_videos.py
 
 $(NOTEBOOK_VENV)/ready: requirements.txt requirements-notebooks.txt
 	$(PYTHON) -m venv $(NOTEBOOK_VENV)

@@ -10,7 +10,7 @@ import math
 import jax
 from jax.extend import core
 
-from vpn_jax.models import ops
+from vpn_jax import ops
 
 
 def count(function, *args) -> int:

@@ -21,9 +21,11 @@ import time
 import ml_collections
 import numpy as np
 
-import launch
 from configs import common
-from vpn_jax import pipeline, prepare, records, report
+from vpn_jax.inputs import pipeline
+from vpn_jax.jobs import command_line, settings
+from vpn_jax.records import prepare, store
+from vpn_jax.training import metrics_writer
 
 
 def made_up(folder: pathlib.Path, clips: int, size: int) -> ml_collections.ConfigDict:
@@ -40,9 +42,7 @@ def made_up(folder: pathlib.Path, clips: int, size: int) -> ml_collections.Confi
       "records": str(folder),
     }
   )
-  config = ml_collections.ConfigDict(
-    {"data": data, "prepare": prepare.default_config()}
-  )
+  config = ml_collections.ConfigDict({"data": data, "prepare": settings.prepare()})
   config.prepare.size = size
   prepare.prepare(config)
   return data
@@ -67,13 +67,13 @@ def measure(part: pipeline.Part, batch_size: int, batches: int, threads: int) ->
 
 def decoding(part: pipeline.Part, folder: str) -> str:
   """JPEG alone, the bound of all else; a line."""
-  source = records.Source(folder, part.clips[:4])
+  source = store.Source(folder, part.clips[:4])
   blobs = [blob for i in range(len(source)) for blob in source[i].frames]
   cpu = time.process_time()
   for blob in blobs:
-    records.decode_frame(blob)
+    store.decode_frame(blob)
   cpu = time.process_time() - cpu
-  side = records.decode_frame(blobs[0]).shape[0]
+  side = store.decode_frame(blobs[0]).shape[0]
   return (
     f"JPEG alone, {side} pixels, {np.mean([len(b) for b in blobs]) / 1e3:.1f} kB a "
     f"frame: {len(blobs) / cpu:7,.0f} frames/s per core"
@@ -102,27 +102,29 @@ def training(data, size: str, batch_size: int, steps: int, threads: int) -> str:
   import jax
 
   from benchmarks import step
-  from vpn_jax import initial, mesh, models, update
-  from vpn_jax import optimizer as optimizer_lib
+  from vpn_jax import device_mesh
+  from vpn_jax.models import networks
+  from vpn_jax.training import initialization, train_step
+  from vpn_jax.training import optimizer as optimizer_lib
 
   config = step.configuration("vpn", size, "float32")
   data.example = config.data.example.to_dict()
   _, parts = pipeline.open_parts(data, ("train",))
   part = parts["train"]
   config.model.num_classes = len(part.class_names)
-  model = models.build(config.network, config.model.to_dict())
+  model = networks.build(config.network, config.model.to_dict())
   key = jax.random.key(0)
   optimizer = optimizer_lib.make_optimizer(config.optimizer, 1000.0, 30_000)
-  variables = initial.fresh(model, part.settings, key, part.skeleton.num_joints)
-  devices = mesh.make_mesh()
-  place = mesh.make_placer(devices)
+  variables = initialization.fresh(model, part.settings, key, part.skeleton.num_joints)
+  devices = device_mesh.make_mesh()
+  place = device_mesh.make_placer(devices)
   trainable = optimizer_lib.trainable(
     model, variables["params"], config.optimizer.rates.to_dict()
   )
-  state = update.TrainState.start(variables, optimizer, trainable)
-  state = jax.device_put(state, mesh.whole(devices))
-  train_step = update.compile_step(
-    update.make_train_step(
+  state = train_step.TrainState.start(variables, optimizer, trainable)
+  state = jax.device_put(state, device_mesh.whole(devices))
+  step_function = train_step.compile_step(
+    train_step.make_train_step(
       model, optimizer, config.loss.to_dict(), trainable=trainable
     ),
     devices,
@@ -131,7 +133,7 @@ def training(data, size: str, batch_size: int, steps: int, threads: int) -> str:
   def train(batch):
     nonlocal state
     fields = {name: x for name, x in batch.items() if name != "index"}
-    state, metrics = train_step(state, place(fields), key)
+    state, metrics = step_function(state, place(fields), key)
     jax.block_until_ready(metrics)
 
   stream = part.train_batches(batch_size, 0, threads=threads)
@@ -185,9 +187,9 @@ def main() -> None:
     print(decoding(parts["train"], data.records))
     for threads in (1, 2, 4):
       print(measure(parts["train"], flags.batch, flags.batches, threads))
-  print(f"peak memory {report.peak_memory_gib():.2f} GiB")
+  print(f"peak memory {metrics_writer.peak_memory_gib():.2f} GiB")
 
 
 if __name__ == "__main__":
-  launch.keep_buffers()
+  command_line.keep_buffers()
   main()

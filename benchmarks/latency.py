@@ -20,20 +20,15 @@ import jax
 import jax.export
 import numpy as np
 
-import launch
 from configs import ntu60
-from vpn_jax import (
-  checkpoint,
-  export,
-  initial,
-  models,
-  paper,
-  pipeline,
-  serve,
-  skeletons,
-  trained,
-)
-from vpn_jax.provenance import Provenance
+from vpn_jax.datasets import skeletons
+from vpn_jax.inference import export, serve, trained_network
+from vpn_jax.inputs import pipeline
+from vpn_jax.jobs import command_line
+from vpn_jax.models import networks
+from vpn_jax.results import paper
+from vpn_jax.training import checkpoint, initialization
+from vpn_jax.training.provenance import Provenance
 
 CLASSES = 60
 
@@ -44,7 +39,7 @@ def random_run(folder: str, row: str, size: str) -> None:
   config = ntu60.get_config(arg)
   config.model.num_classes = CLASSES
   skeleton = skeletons.get(config.data.skeleton)
-  model = models.build(config.network, config.model.to_dict())
+  model = networks.build(config.network, config.model.to_dict())
   settings = pipeline.Settings(**config.data.example)
   joints = settings.persons * skeleton.num_joints
   provenance = Provenance(
@@ -60,7 +55,7 @@ def random_run(folder: str, row: str, size: str) -> None:
   runs = checkpoint.Checkpoints(folder)
   runs.save(
     1,
-    initial.fresh(model, settings, jax.random.key(0), joints),
+    initialization.fresh(model, settings, jax.random.key(0), joints),
     config=config.to_dict(),
     provenance=provenance,
   )
@@ -75,11 +70,11 @@ def noise(shape, dtype) -> np.ndarray:
   return rng.normal(size=shape).astype(dtype)
 
 
-def networks(row: str, size: str, batch: int) -> dict:
+def programs(row: str, size: str, batch: int) -> dict:
   """The three ways, by name: functions without arguments that return arrays."""
   with tempfile.TemporaryDirectory() as folder:
     random_run(folder, row, size)
-    network = trained.load(folder)
+    network = trained_network.load(folder)
     with checkpoint.reading(folder) as runs:
       unfolded = jax.device_put(runs.restore_variables())
     file = f"{folder}/network.zip"
@@ -105,7 +100,7 @@ def main() -> None:
   parser.add_argument("--batch", type=int, default=1)
   parser.add_argument("--repeats", type=int, default=30)
   flags = parser.parse_args()
-  runs, first = networks(flags.row, flags.size, flags.batch), {}
+  runs, first = programs(flags.row, flags.size, flags.batch), {}
   for name, run in runs.items():
     start = time.perf_counter()
     jax.block_until_ready(run())
@@ -127,5 +122,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  launch.keep_buffers()
+  command_line.keep_buffers()
   main()

@@ -19,8 +19,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 import jax
 import jax.numpy as jnp
 
-import launch
-from vpn_jax.models import i3d, ops
+from vpn_jax import ops
+from vpn_jax.jobs import command_line
+from vpn_jax.models import i3d
 
 
 def layers(batch, frames, size, width):
@@ -95,5 +96,5 @@ def main():
 
 
 if __name__ == "__main__":
-  launch.keep_buffers()
+  command_line.keep_buffers()
   main()

@@ -4,7 +4,7 @@ python -m benchmarks.oracle --config=configs/synthetic.py:cs \
     --config.data.num_clips=7000
 python -m benchmarks.oracle --config=configs/synthetic.py:cs --probe  # frozen I3D too
 
-Two actions of such a pair differ in the object in hand alone (`synthetic.LOOK_ALIKES`).
+Two actions of such a pair differ in the object in hand alone (`generator.LOOK_ALIKES`).
 The oracle is a small network that is shown where the object is: a patch around its true
 position. It is an upper bound of what any attention can find. Poses alone, on the
 same split, must stay at chance. The probes are linear classifiers on frozen features of
@@ -35,19 +35,14 @@ import sklearn.svm
 from absl import app, flags
 from ml_collections import config_flags
 
-from vpn_jax import (
-  crop,
-  pipeline,
-  protocols,
-  raw,
-  recording,
-  skeletons,
-  synthetic,
-)
-from vpn_jax.models import i3d, pretrained
-from vpn_jax.raw import made_up
+from vpn_jax.datasets import base, protocols, registry, skeletons
+from vpn_jax.datasets.synthetic import generator, synthetic_dataset
+from vpn_jax.inputs import pipeline
+from vpn_jax.models import i3d
+from vpn_jax.records import crop, make_record
+from vpn_jax.weights import pretrained
 
-PAIRS = synthetic.LOOK_ALIKES["same motion, other object"]
+PAIRS = generator.LOOK_ALIKES["same motion, other object"]
 PATCH = 32  # pixels
 ENDPOINTS = ("Mixed_3c", "Mixed_4f", "Mixed_5c")
 
@@ -57,7 +52,7 @@ class Example:
   """A clip of a pair as the network sees it, and where its object is.
 
   Attributes:
-    label: index into `synthetic.CLASSES`.
+    label: index into `generator.CLASSES`.
     trains: whether it belongs to the training part of the protocol.
     frames: uint8 [F, H, W, 3].
     pose: float32 [S, J, 3], metres.
@@ -74,26 +69,26 @@ class Example:
 # ---- clips
 
 
-class Remembering(made_up.MadeUp):
+class Remembering(synthetic_dataset.MadeUp):
   """Keeps the clip that it read last, for its truth."""
 
-  last: synthetic.MadeUpClip
+  last: generator.MadeUpClip
 
-  def make(self, clip: raw.Clip) -> synthetic.MadeUpClip:
-    """See `made_up.MadeUp`."""
+  def make(self, clip: base.Clip) -> generator.MadeUpClip:
+    """See `synthetic_dataset.MadeUp`."""
     self.last = super().make(clip)
     return self.last
 
 
 def make_example(
-  clip: raw.Clip,
+  clip: base.Clip,
   dataset: Remembering,
   recipe: dict,
   settings: pipeline.Settings,
   protocol: protocols.Protocol,
 ) -> Example:
   """Makes, crops, compresses and samples one clip, with the truth beside it."""
-  record = recording.make_record(dataset, clip, recipe)
+  record = make_record.make_record(dataset, clip, recipe)
   made = pipeline.example(record, settings, skeletons.get(dataset.skeleton), None)
   window = pipeline.frame_window(len(record.frames), settings.num_frames, None)
   position = crop.to_crop(
@@ -112,9 +107,9 @@ def examples(config, workers: int = 2) -> Iterator[Example]:
     config: of `configs/synthetic.py`.
     workers: processes; 0 makes them in this one.
   """
-  dataset = raw.open_dataset(config.data)
+  dataset = registry.open_dataset(config.data)
   dataset = Remembering(dataset.seed, dataset.num_clips, dataset.settings)
-  labels = [synthetic.CLASSES.index(name) for pair in PAIRS for name in pair]
+  labels = [generator.CLASSES.index(name) for pair in PAIRS for name in pair]
   clips = [clip for clip in dataset.clips()[0] if clip.label in labels]
   settings = config.prepare
   about = {name: settings[name] for name in ("size", "slack", "head_room", "moving")}
@@ -305,7 +300,7 @@ def measure(config, *, probe: bool, workers: int, seeds: int, steps: int = 400) 
           data[f"{endpoint}, {name}"].append(x)
   data = {name: np.stack(x) for name, x in data.items()}
   label, trains = data.pop("label"), data.pop("trains")
-  of_pair = [np.isin(label, [synthetic.CLASSES.index(c) for c in p]) for p in PAIRS]
+  of_pair = [np.isin(label, [generator.CLASSES.index(c) for c in p]) for p in PAIRS]
   tested = np.array([np.sum(mine & ~trains) for mine in of_pair])
   print(
     f"{len(label)} clips in {time.perf_counter() - start:.0f} s, "

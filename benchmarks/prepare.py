@@ -20,27 +20,20 @@ import cv2
 import ml_collections
 import numpy as np
 
-import launch
-from vpn_jax import (
-  crop,
-  prepare,
-  raw,
-  recording,
-  records,
-  skeletons,
-  synthetic,
-  video,
-)
+from vpn_jax.datasets import registry, skeletons, video
+from vpn_jax.datasets.synthetic import generator
+from vpn_jax.jobs import command_line, settings
+from vpn_jax.records import crop, make_record, store
 
 STAGES = ("reading", "decoding", "resizing", "encoding", "the rest")
 
 
 def made_up(folder: pathlib.Path, clips: int, frames: int) -> ml_collections.ConfigDict:
   """Writes made-up clips, enlarged to 1920x1080, with their joints beside them."""
-  settings = synthetic.Settings(num_frames=min(frames, 90), height=270, width=480)
+  settings = generator.Settings(num_frames=min(frames, 90), height=270, width=480)
   (folder / "class").mkdir(parents=True)
   for i in range(clips):
-    made = synthetic.make_clip(0, i, settings)
+    made = generator.make_clip(0, i, settings)
     order = np.arange(frames) % settings.num_frames
     path = folder / "class" / f"clip{i}.mp4"
     large = (cv2.resize(made.frames[t], (1920, 1080)) for t in order)
@@ -54,9 +47,9 @@ def made_up(folder: pathlib.Path, clips: int, frames: int) -> ml_collections.Con
 
 @contextlib.contextmanager
 def stopwatch():
-  """Times the stages of `recording.make_record`; yields {stage: seconds of CPU}."""
+  """Times the stages of `make_record.make_record`; yields {stage: seconds of CPU}."""
   seconds = collections.Counter()
-  kept = crop.crop_and_resize, records.encode_frame, video.read_frames
+  kept = crop.crop_and_resize, store.encode_frame, video.read_frames
 
   def timed(function, stage):
     def call(*args, **kwargs):
@@ -75,20 +68,20 @@ def stopwatch():
         yield step()
 
   crop.crop_and_resize = timed(kept[0], "resizing")
-  records.encode_frame = timed(kept[1], "encoding")
+  store.encode_frame = timed(kept[1], "encoding")
   video.read_frames = read_frames
   try:
     yield seconds
   finally:
-    crop.crop_and_resize, records.encode_frame, video.read_frames = kept
+    crop.crop_and_resize, store.encode_frame, video.read_frames = kept
 
 
 def measure(data: ml_collections.ConfigDict, most: int, folder: str) -> None:
   """Prepares up to `most` clips without keeping them; prints what that took."""
   cv2.setNumThreads(1)
-  dataset = raw.open_dataset(data)
+  dataset = registry.open_dataset(data)
   clips = dataset.clips()[0][:most]
-  recipe = {**crop.recipe(), "jpeg_quality": prepare.default_config().jpeg_quality}
+  recipe = {**crop.recipe(), "jpeg_quality": settings.prepare()["jpeg_quality"]}
   before, frames = peak(), 0
   with stopwatch() as seconds:
     start = time.process_time()
@@ -97,7 +90,7 @@ def measure(data: ml_collections.ConfigDict, most: int, folder: str) -> None:
       dataset.read(clip)
       seconds["reading"] += time.process_time() - began
       seconds["decoding"] = decoding  # a dataset may look at a frame
-      frames += len(recording.make_record(dataset, clip, recipe, folder).frames)
+      frames += len(make_record.make_record(dataset, clip, recipe, folder).frames)
     total = time.process_time() - start - seconds["reading"]  # it was read twice
   seconds["the rest"] = total - sum(seconds.values())
   print(
@@ -139,5 +132,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  launch.keep_buffers()
+  command_line.keep_buffers()
   main()

@@ -17,7 +17,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
-import launch
+from vpn_jax.jobs import command_line
 
 
 def measure(row: str, size: str, batch_size: int, remat: bool) -> dict:
@@ -27,25 +27,30 @@ def measure(row: str, size: str, batch_size: int, remat: bool) -> dict:
 
   from benchmarks import step as step_benchmark
   from configs import ntu60
-  from vpn_jax import initial, models, paper, pipeline, provenance, report, update
-  from vpn_jax import optimizer as optimizer_lib
+  from vpn_jax.inputs import pipeline
+  from vpn_jax.models import networks
+  from vpn_jax.results import paper
+  from vpn_jax.training import initialization, metrics_writer, provenance, train_step
+  from vpn_jax.training import optimizer as optimizer_lib
 
   arg = ",".join(filter(None, ["cs", paper.ROWS[row].arg, f"size={size}"]))
   config = ntu60.get_config(arg)
   config.model.num_classes = step_benchmark.CLASSES
   if config.network != "pose":
     config.model.remat = remat
-  model = models.build(config.network, config.model.to_dict())
+  model = networks.build(config.network, config.model.to_dict())
   settings = pipeline.Settings(**config.data.example)
-  variables = initial.fresh(model, settings, jax.random.key(0), step_benchmark.JOINTS)
+  variables = initialization.fresh(
+    model, settings, jax.random.key(0), step_benchmark.JOINTS
+  )
   optimizer = optimizer_lib.make_optimizer(config.optimizer, 1000.0, 30_000)
   trainable = optimizer_lib.trainable(
     model, variables["params"], config.optimizer.rates.to_dict()
   )
-  state = update.TrainState.start(variables, optimizer, trainable)
+  state = train_step.TrainState.start(variables, optimizer, trainable)
   batch = jax.device_put(step_benchmark.noise_batch(config, batch_size))
   step = jax.jit(
-    update.make_train_step(
+    train_step.make_train_step(
       model, optimizer, config.loss.to_dict(), trainable=trainable
     ),
     donate_argnums=0,
@@ -67,13 +72,13 @@ def measure(row: str, size: str, batch_size: int, remat: bool) -> dict:
     "first_seconds": seconds[0],
     "step_seconds": seconds[1],
     "loss": loss,
-    "peak_gib": report.peak_memory_gib(),
+    "peak_gib": metrics_writer.peak_memory_gib(),
     "commit": provenance.code_commit(),
   }
 
 
 def main():
-  from vpn_jax import paper
+  from vpn_jax.results import paper
 
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument("--rows", default=";".join(paper.ROWS), help='parted by ";"')
@@ -116,5 +121,5 @@ def main():
 
 
 if __name__ == "__main__":
-  launch.keep_buffers()
+  command_line.keep_buffers()
   main()

@@ -27,7 +27,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
-import launch
+from vpn_jax.jobs import command_line
 
 MODELS = {"i3d": "model=i3d", "vpn": "model=vpn", "vpn_rnx": "backbone=resnext3d"}
 CLASSES, JOINTS = 60, 25
@@ -47,7 +47,7 @@ def noise_batch(config, batch_size: int) -> dict:
   """A batch of a configuration's shapes: label, frames and pose, NumPy arrays."""
   import numpy as np
 
-  from vpn_jax import pipeline
+  from vpn_jax.inputs import pipeline
 
   rng = np.random.default_rng(0)
   settings = pipeline.Settings(**config.data.example)
@@ -64,13 +64,13 @@ def forward_program(config, variables: dict, batch: dict):
   """Our network in inference mode, as a `timing.Program`."""
   import jax
 
-  from vpn_jax import models
+  from vpn_jax.models import networks
 
-  model = models.build(config.network, config.model.to_dict())
+  model = networks.build(config.network, config.model.to_dict())
   args = jax.device_put((variables, batch))
 
   def forward(variables, batch):
-    return model.apply(variables, *models.inputs(model, batch), train=False)
+    return model.apply(variables, *networks.inputs(model, batch), train=False)
 
   compiled, program = _compile(jax.jit(forward), args)
   program.run = lambda: jax.block_until_ready(compiled(*args))
@@ -82,10 +82,11 @@ def train_program(config, variables: dict, batch: dict):
   import jax
   import jax.numpy as jnp
 
-  from vpn_jax import models, update
-  from vpn_jax import optimizer as optimizer_lib
+  from vpn_jax.models import networks
+  from vpn_jax.training import optimizer as optimizer_lib
+  from vpn_jax.training import train_step
 
-  model = models.build(config.network, config.model.to_dict())
+  model = networks.build(config.network, config.model.to_dict())
   optimizer = optimizer_lib.make_optimizer(config.optimizer, 1000.0, 30_000)
   variables, batch = jax.device_put((variables, batch))
   # A copy: the step takes the memory of its state.
@@ -93,8 +94,8 @@ def train_program(config, variables: dict, batch: dict):
     model, variables["params"], config.optimizer.rates.to_dict()
   )
   copied = jax.tree.map(jnp.copy, variables)
-  state = update.TrainState.start(copied, optimizer, trainable)
-  step = update.make_train_step(
+  state = train_step.TrainState.start(copied, optimizer, trainable)
+  step = train_step.make_train_step(
     model, optimizer, config.loss.to_dict(), trainable=trainable
   )
   key = jax.random.key(1)
@@ -126,12 +127,12 @@ def _seen(program):
   """Runs a program of ours once, and notes the peak of the memory so far."""
   import jax
 
-  from vpn_jax import report
+  from vpn_jax.training import metrics_writer
 
   program.run()
   stats = jax.local_devices()[0].memory_stats()
   device = stats["peak_bytes_in_use"] / 2**30 if stats else None
-  program.peak = report.peak_memory_gib() if device is None else device
+  program.peak = metrics_writer.peak_memory_gib() if device is None else device
   return program
 
 
@@ -150,11 +151,13 @@ def measure(
   import jax
 
   from benchmarks import apart, timing
-  from vpn_jax import initial, models, pipeline
+  from vpn_jax.inputs import pipeline
+  from vpn_jax.models import networks
+  from vpn_jax.training import initialization
 
   settings = pipeline.Settings(**config.data.example)
-  model = models.build(config.network, config.model.to_dict())
-  variables = initial.fresh(model, settings, jax.random.key(0), JOINTS)
+  model = networks.build(config.network, config.model.to_dict())
+  variables = initialization.fresh(model, settings, jax.random.key(0), JOINTS)
   batch = noise_batch(config, batch_size)
   ours = {
     "forward": forward_program(config, variables, batch),
@@ -230,5 +233,5 @@ def one(args):
 
 
 if __name__ == "__main__":
-  launch.keep_buffers()
+  command_line.keep_buffers()
   main()

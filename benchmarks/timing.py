@@ -14,8 +14,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-import launch
-from vpn_jax import provenance
+from vpn_jax.jobs import command_line
+from vpn_jax.training import provenance
 
 # Side of the matrices of the peak: large enough to reach it, quick beside a step.
 _SIDE_CPU, _SIDE = 2048, 8192
@@ -181,7 +181,7 @@ def about(versus: str = "", torch_threads: int = 0) -> str:
     packages.append("torch")
     threads += f", {torch_threads or 'as many'} threads of PyTorch"
   versions = ", ".join(f"{p} {importlib.metadata.version(p)}" for p in packages)
-  kept = all(os.environ.get(k) == v for k, v in launch.ALLOCATOR.items())
+  kept = all(os.environ.get(k) == v for k, v in command_line.ALLOCATOR.items())
   return (
     f"{name}, {threads}, load {os.getloadavg()[0]:.1f}, Python "
     f"{platform.python_version()}, {versions}, commit "

@@ -36,7 +36,8 @@ import dataclasses
 
 import ml_collections
 
-from vpn_jax import prepare
+from vpn_jax.jobs import settings
+from vpn_jax.results import paper
 
 CHOICES = {
   "model": ("vpn", "i3d", "i3d_continued", "i3d_nl", "separable_sta", "p_i3d", "pose"),
@@ -188,6 +189,11 @@ def schedule(kind: str, changes: dict) -> dict:
   return made
 
 
+def row_of(arg: Arg, **changes) -> str:
+  """The name of a row, after changes of its words."""
+  return paper.row_name({**dataclasses.asdict(arg), **changes})
+
+
 def recipe(
   arg: Arg, schedules: dict[str, dict] | None = None
 ) -> ml_collections.ConfigDict:
@@ -204,7 +210,7 @@ def recipe(
   num_frames, frame_size = SIZES[arg.size]
   endpoint, frozen_until = LAYERS[arg.backbone, arg.size]
   c = ml_collections.ConfigDict()
-  c.row = dataclasses.asdict(arg)
+  c.row = row_of(arg)
   c.seed = 0
   # Of data that a checkpoint was not made for: "warn" goes on all the same.
   c.on_mismatch = "refuse"
@@ -238,7 +244,6 @@ def recipe(
     region="body",  # "left_hand", "right_hand": what the frames show
     hand_size=0.4,  # side of the square around a hand, of the record's frame
   )
-  c.prepare = prepare.default_config()
 
   pose = dict(
     skeleton=c.data.get_ref("skeleton"),
@@ -309,9 +314,17 @@ def recipe(
   c.pretraining = ml_collections.ConfigDict()
   attends = arg.model in ("vpn", "separable_sta", "p_i3d") and arg.attention != "none"
   if attends:
-    c.pretraining.pose = blocks["lstm" if arg.pose_backbone == "lstm" else "pose"]
+    alone = dict(model="pose", pose_backbone=arg.pose_backbone)
+    c.pretraining.pose = {
+      **blocks["lstm" if arg.pose_backbone == "lstm" else "pose"],
+      "row": row_of(arg, **alone),
+    }
   if (attends or arg.model == "i3d_continued") and not arg.frozen:
-    c.pretraining.visual = {**blocks["visual"], "frozen_until": frozen_until}
+    c.pretraining.visual = {
+      **blocks["visual"],
+      "frozen_until": frozen_until,
+      "row": row_of(arg, model="i3d", pose_backbone="gcn"),
+    }
   # Of a visual backbone that does not train: its features, computed once.
   c.features = dict(
     cached=arg.frozen and arg.model not in ("pose", "p_i3d"),
@@ -327,10 +340,6 @@ def recipe(
     shuffle_pose=False,  # True: poses of other test clips
     rest_pose=False,  # True: all joints where they are on average
   )
-  c.fuse = dict(
-    weights="",  # such as "2,1", one for each run; "" for equal ones
-    output="",  # folder of the fused run; "" for a sibling of the first one
-  )
   c.init = dict(
     backbone="kinetics",  # "none", the workdir of stage 1, or published weights
     kinetics=dict(  # files or folders; see docs/backbones.md
@@ -339,48 +348,8 @@ def recipe(
     ),
     pose_backbone="none",  # or the workdir of a row model=pose
   )
-  c.sweep = dict(
-    tables="1,2,3,4",
-    rows="",  # their names parted by ";", in place of those of the tables
-    fuse="",  # rows whose scores are summed in the end: "VPN + pose alone; I3D + VPN"
-    protocols="",  # such as "cs,cv"; "" for that of --config
-    seeds="0,1,2",
-    streams=1,  # runs at a time
-    dry_run=False,
-  )
-  c.predict = dict(
-    video="",  # a file, the number of a webcam, or a stream: rtsp://..., http://...
-    pose="",  # skeleton file, npz with `world` and `image`, or "mediapipe"
-    pose_model="",  # pose_landmarker_full.task, for "mediapipe"
-    boxes="",  # detections, for a network trained on such crops
-    image_units="fraction",  # of `image`, or "pixel"
-    top=5,
-    window_stride=0,  # frames; 0: no overlap
-    max_windows=0,  # 0: the whole video
-    short_side=256,  # pixels; without a workdir
-    json="",
-    timeline="",  # .png: the classes over time
-    overlay="",  # .mp4
-  )
-  c.figures = dict(  # docs/figures.md says which figure takes which
-    only="",  # names of figures parted by commas; "" for all
-    classes="",  # look-alikes, parted by ";"; "" for those that the runs mix up most
-    pairs="",  # of radar, such as "hop|jump;cup|can"; "" for those mixed up most
-    clips="",  # names of test clips, parted by ";"; "" for one of each look-alike
-    times=(0.1, 0.35, 0.6, 0.85),  # of heatmaps, fractions of the clip
-    top=5,  # classes of top_gains
-    clips_per_class=40,  # at most, of tsne and dynamicity
-    zoom="",  # the first class of the block; "" for the block mixed up most
-    zoom_size=10,  # classes of the block
-  )
-  c.explain = dict(
-    clips_per_class=5,  # at most, of the test part, spread evenly over it
-    steps=10,  # of the curves over frames; those over joints go joint by joint
-  )
-  c.export = dict(
-    file="",  # what --job=export writes, such as vpn.zip
-    batch=0,  # clips at a time; 0: any number
-    platforms="cpu,cuda",  # that it runs on; also "tpu" and "rocm"
-  )
+  # Of the other jobs, which a reader of section 4.1 can leave aside.
+  for job, fields in settings.all_jobs().items():
+    c[job] = fields
   c.lock()
   return c

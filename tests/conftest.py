@@ -14,8 +14,8 @@ import machine
 import made_records
 import pytest
 
-from vpn_jax import records
-from vpn_jax.models import ops
+from vpn_jax import ops
+from vpn_jax.records import store
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -47,7 +47,7 @@ def noise_records(tmp_path_factory):
   for s in range(2):
     made = [made_records.noise_record(i) for i in range(16 * s, 16 * s + 16)]
     name = f"shard-{s:05d}.array_record"
-    shards[name] = records.write_shard(folder / name, made)
+    shards[name] = store.write_shard(folder / name, made)
   made_records.save_index(folder, shards)
   return folder
 

@@ -6,8 +6,9 @@ import made_run
 import numpy as np
 
 from configs import custom
-from vpn_jax import prepare, protocols, video
-from vpn_jax.provenance import Provenance
+from vpn_jax.datasets import protocols, video
+from vpn_jax.records import prepare
+from vpn_jax.training.provenance import Provenance
 
 LENGTHS = {"nod": 20, "wave": 13}  # frames; the network takes 8
 

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 
-from vpn_jax.raw import Clip, RawClip
+from vpn_jax.datasets.base import Clip, RawClip
 
 
 @dataclasses.dataclass(frozen=True)

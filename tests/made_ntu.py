@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vpn_jax import video
+from vpn_jax.datasets import video
 
 
 def body(num_frames, *, center=(0.0, 0.0, 3.0), motion=0.1, first=0, last=None, seed=0):

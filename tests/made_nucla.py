@@ -6,7 +6,7 @@ import re
 import cv2
 import numpy as np
 
-from vpn_jax import video
+from vpn_jax.datasets import video
 
 
 def skeleton(num_frames, *, motion=0.1):

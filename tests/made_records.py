@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from vpn_jax import records, skeletons
+from vpn_jax.datasets import skeletons
+from vpn_jax.records import store
 
 
 def noise_record(i: int, *, frames=12, size=40, joints=25, classes=4, persons=2):
@@ -13,10 +14,10 @@ def noise_record(i: int, *, frames=12, size=40, joints=25, classes=4, persons=2)
   for t, frame in enumerate(pixels):
     frame = frame.repeat(size // 8, 0).repeat(size // 8, 1)
     frame[: size // 4] = t * 10  # the top tells which frame this is
-    blobs.append(records.encode_frame(frame, quality=95))
+    blobs.append(store.encode_frame(frame, quality=95))
   pose = rng.normal(size=(frames, persons, joints, 3)).astype(np.float32)
   pose[:, 1:] = np.nan
-  return records.Record(
+  return store.Record(
     name=f"clip{i:03d}",
     label=i % classes,
     attributes={"subject": i // classes % 4 + 1, "camera": i % 3 + 1},
@@ -31,7 +32,7 @@ def noise_record(i: int, *, frames=12, size=40, joints=25, classes=4, persons=2)
 
 def save_index(folder, shards):
   """Writes the index of shards of `noise_record`s: four classes, whole frames."""
-  records.Index(
+  store.Index(
     dataset="custom",
     class_names=("a", "b", "c", "d"),
     skeleton="kinect_v2",

@@ -3,7 +3,9 @@
 import jax
 import numpy as np
 
-from vpn_jax import checkpoint, initial, models, pipeline
+from vpn_jax.inputs import pipeline
+from vpn_jax.models import networks
+from vpn_jax.training import checkpoint, initialization
 
 # What the summary of a run says of its test, as a table reads it.
 RESULT = {
@@ -18,9 +20,11 @@ RESULT = {
 
 def save_network(config, folder, provenance):
   """Writes a checkpoint of random weights, all of them, to `folder`."""
-  model = models.build(config.network, config.model.to_dict())
+  model = networks.build(config.network, config.model.to_dict())
   settings = pipeline.Settings(**config.data.example)
-  variables = initial.fresh(model, settings, jax.random.key(0), 25 * settings.persons)
+  variables = initialization.fresh(
+    model, settings, jax.random.key(0), 25 * settings.persons
+  )
   rng = np.random.default_rng(0)  # attention starts at zero, which would say nothing
   noise = jax.tree.map(
     lambda x: np.float32(0.3) * rng.normal(size=x.shape).astype(np.float32),

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from vpn_jax import video
+from vpn_jax.datasets import video
 
 SIZE = (640, 480)  # that pose2d is pixels of
 

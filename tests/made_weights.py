@@ -11,7 +11,7 @@ import zipfile
 import numpy as np
 from jax import dtypes
 
-from vpn_jax.models import sstable
+from vpn_jax.weights import sstable
 
 # torch.save, as far as state dicts need it
 

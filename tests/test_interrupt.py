@@ -8,8 +8,9 @@ import jax
 import numpy as np
 import pytest
 
-from vpn_jax import checkpoint, interrupt, report, train
-from vpn_jax.models import ops
+from vpn_jax import interrupt, ops
+from vpn_jax.jobs import train
+from vpn_jax.training import checkpoint, loop, metrics_writer
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def config(small_config):
 def undisturbed(make_config, tmp_path_factory):
   workdir = tmp_path_factory.mktemp("undisturbed")
   with ops.use_formulation("plain"):
-    train.train(validated(make_config()), str(workdir))
+    loop.train(validated(make_config()), str(workdir))
   return workdir
 
 
@@ -84,7 +85,7 @@ def interrupted(config, workdir, monkeypatch, owner, name, call, number):
   with monkeypatch.context() as patched:
     patched.setattr(owner, name, called)
     with pytest.raises(interrupt.Interrupted) as told:
-      train.train(config, str(workdir))
+      loop.train(config, str(workdir))
   return str(told.value)
 
 
@@ -94,12 +95,12 @@ def test_stopped_anywhere_it_ends_the_same(
   """In a step, with the save before a validation, and in the test at the end."""
   workdir = tmp_path / "stopped"
   stop = [config, workdir, monkeypatch]
-  told = interrupted(*stop, report.Report, "progress", 1, signal.SIGTERM)
+  told = interrupted(*stop, metrics_writer.Report, "progress", 1, signal.SIGTERM)
   assert f"{workdir} was asked to stop: step 1 of 5 is saved, the same comm" in told
   told = interrupted(*stop, checkpoint.Checkpoints, "save", 1, signal.SIGINT)
   assert "step 2 of 5 is saved" in told
   assert not (workdir / "evaluated.json").exists()
-  told = interrupted(*stop, report.Report, "progress", 1, signal.SIGINT)
+  told = interrupted(*stop, metrics_writer.Report, "progress", 1, signal.SIGINT)
   assert "step 3 of 5 is saved" in told
   told = interrupted(*stop, checkpoint.Checkpoints, "set_evaluated", 2, signal.SIGTERM)
   assert "step 5 of 5 is saved" in told
@@ -134,8 +135,8 @@ def test_a_validation_that_was_written_but_not_noted_comes_once(
   with monkeypatch.context() as patched:
     patched.setattr(checkpoint.Checkpoints, "set_evaluated", killed)
     with pytest.raises(SystemError):
-      train.train(config, str(tmp_path / "killed"))
-  train.train(config, str(tmp_path / "killed"))
+      loop.train(config, str(tmp_path / "killed"))
+  loop.train(config, str(tmp_path / "killed"))
   assert lines(tmp_path / "killed") == lines(undisturbed)
 
 

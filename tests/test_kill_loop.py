@@ -12,20 +12,20 @@ import numpy as np
 import pytest
 import quick_xla
 
-from vpn_jax import checkpoint
+from vpn_jax.training import checkpoint
 
 KILLS = 20
 STEPS = 96
 # A server that has imported everything and started no JAX forks the runs: else each of
 # them would spend most of its short life on imports.
 FORKED = multiprocessing.get_context("forkserver")
-FORKED.set_forkserver_preload(["vpn_jax.train", "configs.custom"])
+FORKED.set_forkserver_preload(["vpn_jax.training.loop", "configs.custom"])
 
 
 def train_small(records, workdir, cache, save_every):
   """A run of the pose backbone alone, whose steps take little longer than a save."""
   from configs import custom
-  from vpn_jax import train
+  from vpn_jax.training import loop
 
   # One device, and code that is compiled fast: what counts here is between the steps.
   os.environ["XLA_FLAGS"] = quick_xla.flags(devices=1)
@@ -37,7 +37,7 @@ def train_small(records, workdir, cache, save_every):
   c.data.example.update(num_frames=4, pose_steps=4)
   c.train.update(steps=STEPS, batch_size=4, eval_batch_size=8, tensorboard=False)
   c.train.update(log_every=1, save_every=save_every, eval_every_epochs=4.0)
-  train.train(c, workdir)
+  loop.train(c, workdir)
 
 
 def latest(workdir):

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 
 from configs import custom, ntu60, ntu120, nucla, smarthome
-from vpn_jax import pipeline, prepare, records, skeletons, train, video
-from vpn_jax.raw import estimate
+from vpn_jax.datasets import pose_estimation, skeletons, video
+from vpn_jax.inputs import pipeline
+from vpn_jax.jobs import prepare as prepare_job
+from vpn_jax.records import store
+from vpn_jax.training import loop
 
 FRAMES = 8
 # clip -> words of the reason why it is skipped
@@ -281,25 +284,25 @@ def open_folders(root, tmp_path):
 def test_raw_to_train_step(
   open_layout, skeleton, tmp_path, shrunk, plain_operations, monkeypatch, capfd
 ):
-  monkeypatch.setattr(estimate, "open_landmarker", made_landmarker.Landmarker)
+  monkeypatch.setattr(pose_estimation, "open_landmarker", made_landmarker.Landmarker)
   root = tmp_path / "raw"
   root.mkdir()
   c, damage, good = open_layout(root, tmp_path)
   c.data.records = str(tmp_path / "records")
   c.prepare.update(workers=0, clips_per_shard=4, size=40, max_skipped=0.9)
-  prepare.run(c)
+  prepare_job.run(c)
   lines = (tmp_path / "records" / "skipped.tsv").read_text().splitlines()
   skipped = dict(line.split("\t") for line in lines)
   assert skipped.keys() == damage.keys()
   for name, words in damage.items():
     assert words in skipped[name], (name, skipped[name])
     assert str(tmp_path) not in skipped[name]
-  index = records.read_index(c.data.records)
+  index = store.read_index(c.data.records)
   assert len(index.clips()) == good
   assert index.skeleton == skeleton
 
   c.prepare.verify = True
-  prepare.run(c)
+  prepare_job.run(c)
   printed = capfd.readouterr().out
   assert "problems: none" in printed
   assert (tmp_path / "records" / "contact_sheet.png").exists()
@@ -313,5 +316,5 @@ def test_raw_to_train_step(
   assert batch["frames"].shape == (4, 8, 32, 32, 3)
   assert batch["pose"].shape == (4, 4, joints, 3)
   assert np.isfinite(batch["pose"]).all()
-  result = train.train(c, str(tmp_path / "run"))
+  result = loop.train(c, str(tmp_path / "run"))
   assert np.isfinite(result["loss"])

@@ -14,11 +14,11 @@ import sys
 import numpy
 import pytest
 from absl import flags
-from ml_collections import config_flags
 
-import launch
+from vpn_jax.figures import catalogue
+from vpn_jax.jobs import command_line
 
-ROOT = pathlib.Path(launch.__file__).parent
+ROOT = pathlib.Path(__file__).parents[1]
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 OURS = ("vpn_jax", "configs")
 
@@ -108,9 +108,7 @@ def test_commands_have_fields_and_jobs_that_exist(path, monkeypatch):
   assert commands(path)
   for words in commands(path):
     values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", flag_values=values)
-    flags.DEFINE_enum("job", "train", list(launch.JOBS), "", flag_values=values)
-    flags.DEFINE_string("workdir", "", "", flag_values=values)
+    command_line.define_flags(values)
     monkeypatch.setattr(sys, "argv", ["launch.py", *words])
     assert values(sys.argv) == ["launch.py"]
     assert values.config.data.dataset in ("synthetic", "custom")
@@ -119,10 +117,9 @@ def test_commands_have_fields_and_jobs_that_exist(path, monkeypatch):
 
 
 def test_figures_have_names_that_exist(path):
-  from vpn_jax import figures
 
   asked = re.findall(r'figures\.FIGURES\["(\w+)"\]', program(path))
-  assert set(asked) <= figures.FIGURES.keys()
+  assert set(asked) <= catalogue.FIGURES.keys()
 
 
 def test_the_second_takes_the_run_of_the_first():

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from vpn_jax.models import ops
+from vpn_jax import ops
 
 _LEAVES = {
   "kernel": "weight",

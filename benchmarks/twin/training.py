@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.twin import vpn
-from vpn_jax import report
+from vpn_jax.training import metrics_writer
 
 
 def total_loss(logits: torch.Tensor, out: dict, labels: torch.Tensor, settings: dict):
@@ -92,7 +92,7 @@ def peak_memory_gib(run: Callable) -> float:
   """
   if device().type == "cpu":
     run()
-    return report.peak_memory_gib()
+    return metrics_writer.peak_memory_gib()
   torch.cuda.reset_peak_memory_stats()
   run()
   return torch.cuda.max_memory_allocated() / 2**30
@@ -117,7 +117,7 @@ def train_step(config, variables: dict, batch: dict, *, compiled: bool) -> Calla
   """Returns a function that makes one update of the network on `batch`.
 
   Loss, gradients and SGD with momentum (`torch.optim.SGD`, fused), as
-  `update.make_train_step`; the first rate of the schedule.
+  `train_step.make_train_step`; the first rate of the schedule.
   """
   model = network(config, variables).train()
   settings = config.loss.to_dict()

@@ -7,7 +7,8 @@ from flax import traverse_util
 from torch import nn
 
 from benchmarks.twin import layers, trunks
-from vpn_jax import skeletons
+from vpn_jax.datasets import skeletons
+from vpn_jax.models import graph as graph_lib
 from vpn_jax.models import vpn
 
 # Settings of the network for which a twin is written, and their values.
@@ -28,14 +29,14 @@ class GraphPoseBackbone(nn.Module):
 
   def __init__(self, tree: dict, settings: dict):
     super().__init__()
-    e = skeletons.adjacency(
+    e = graph_lib.adjacency(
       skeletons.get(settings["skeleton"]),
       bone_weight=settings["bone_weight"],
       other_weight=settings["other_weight"],
       other_pairs=settings["other_pairs"],
       persons=settings["persons"],
     )
-    graph = np.float32(skeletons.normalized_adjacency(e))
+    graph = np.float32(graph_lib.normalized_adjacency(e))
     self.register_buffer("graph", torch.from_numpy(graph), persistent=False)
     self.graph_kernel = nn.Parameter(torch.zeros(tree["graph_kernel"].shape))
     self.dropout = nn.Dropout(settings["dropout"])

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from vpn_jax import skeletons
 from vpn_jax.analysis import activations
+from vpn_jax.datasets import skeletons
 
 
 def test_body_order_of_the_kinect():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vpn_jax.analysis import classes as classes_lib
-from vpn_jax.evaluate import Predictions
+from vpn_jax.evaluation.predictions import Predictions
 
 
 def predictions(labels, predicted, classes=("a", "b", "c", "d")):

@@ -9,10 +9,12 @@ import made_run
 import numpy as np
 import pytest
 
-from vpn_jax import evaluate, figures, pipeline
-from vpn_jax.figures.inputs import Inputs
-from vpn_jax.models import ops
-from vpn_jax.provenance import Provenance
+from vpn_jax import ops
+from vpn_jax.evaluation import predictions as predictions_lib
+from vpn_jax.figures.runs import Inputs
+from vpn_jax.inputs import pipeline
+from vpn_jax.jobs import figures as figures_job
+from vpn_jax.training.provenance import Provenance
 
 # What the runs say of the two test clips of each class, a to d.
 SAID = {"base": "bb ba cd dd", "vpn": "ab bb cc cd"}
@@ -37,9 +39,9 @@ def write_predictions(folder, part, said):
     counts[label] += 1
     top = 0.6 + 0.02 * i
     rows.append(np.where(np.arange(4) == named, top, (1 - top) / 3))
-  evaluate.write(
+  predictions_lib.write(
     folder / "test",
-    evaluate.Predictions(
+    predictions_lib.Predictions(
       names=tuple(clip["name"] for clip in part.clips),
       labels=np.array([clip["label"] for clip in part.clips]),
       scores=np.array(rows, np.float32),
@@ -67,8 +69,8 @@ def drawn(make_config, tmp_path_factory):
       write_predictions(folder / name, parts["test"], said)
     workdirs = str(folder / "base"), str(folder / "vpn")
     with contextlib.redirect_stdout(io.StringIO()) as printed:
-      figures.run(c, ",".join(workdirs))
-  predictions = tuple(evaluate.read(pathlib.Path(w) / "test") for w in workdirs)
+      figures_job.run(c, ",".join(workdirs))
+  predictions = tuple(predictions_lib.read(pathlib.Path(w) / "test") for w in workdirs)
   inputs = Inputs(c, workdirs, tuple(SAID), predictions)
   return Drawn(folder / "vpn" / "figures", printed.getvalue().splitlines(), inputs)
 

@@ -8,9 +8,9 @@ import scipy.spatial
 from look_at import table, with_settings, words
 from matplotlib.patches import Rectangle
 
-from vpn_jax import pipeline
 from vpn_jax.figures import gains, matrices, pairs
-from vpn_jax.figures.inputs import NotAvailableError
+from vpn_jax.figures.runs import NotAvailableError
+from vpn_jax.inputs import pipeline
 
 # conftest.SAID: accuracy of a, b, c, d is 0, 50, 50, 100 and then 50, 100, 100, 50.
 

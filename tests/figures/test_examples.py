@@ -7,7 +7,7 @@ import pytest
 from look_at import table, words
 
 from vpn_jax.figures import examples
-from vpn_jax.figures.inputs import NotAvailableError
+from vpn_jax.figures.runs import NotAvailableError
 
 HEAD = ["clip", "true", "run", "predicted", "score", "score of the true class"]
 

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from look_at import picture, shows, table
 
-from vpn_jax import evaluate, figures, pipeline
-from vpn_jax.evaluate import Predictions
-from vpn_jax.figures import style
-from vpn_jax.provenance import Provenance
+from vpn_jax.evaluation import predictions as predictions_lib
+from vpn_jax.evaluation.predictions import Predictions
+from vpn_jax.figures import catalogue, style
+from vpn_jax.inputs import pipeline
+from vpn_jax.jobs import figures as figures_job
+from vpn_jax.training.provenance import Provenance
 
 CLASSES = ("read a book", "drink from cup", "wave with one hand")
 NUMBERS = "curves,confusion,gains"
@@ -24,7 +26,9 @@ def write_run(folder, right, classes=CLASSES):
                        (labels + 1) % count)  # fmt: skip
   scores = np.eye(count, dtype=np.float32)[predicted]
   names = tuple(f"clip{i}" for i in range(len(labels)))
-  evaluate.write(folder / "test", Predictions(names, labels, scores, tuple(classes)))
+  predictions_lib.write(
+    folder / "test", Predictions(names, labels, scores, tuple(classes))
+  )
   with (folder / "metrics.jsonl").open("w") as file:
     for step in range(1, 41):
       values = {"train/classification_loss": 3 / step, "train/accuracy": 2.0 * step}
@@ -46,9 +50,9 @@ def left_out(said):
 
 def test_every_figure_of_two_runs(drawn):
   assert drawn.said == [
-    f"wrote {drawn.folder / name}.png and {name}.csv" for name in figures.FIGURES
+    f"wrote {drawn.folder / name}.png and {name}.csv" for name in catalogue.FIGURES
   ]
-  for name in figures.FIGURES:
+  for name in catalogue.FIGURES:
     picture(drawn.folder / f"{name}.png")
     assert len(table(drawn.folder / f"{name}.csv")) > 1
   assert not (drawn.folder.parents[1] / "base" / "figures").exists()
@@ -56,7 +60,7 @@ def test_every_figure_of_two_runs(drawn):
 
 def test_numbers_of_two_runs(two_runs, small_config):
   small_config.figures.only = NUMBERS
-  figures.run(small_config, f"{two_runs / 'i3d'}, {two_runs / 'vpn'}")
+  figures_job.run(small_config, f"{two_runs / 'i3d'}, {two_runs / 'vpn'}")
   folder = two_runs / "vpn" / "figures"
 
   image = picture(folder / "curves.png")
@@ -88,7 +92,7 @@ def test_numbers_of_two_runs(two_runs, small_config):
 
 
 def test_one_run_without_weights(two_runs, small_config, capsys):
-  figures.run(small_config, str(two_runs / "vpn"))
+  figures_job.run(small_config, str(two_runs / "vpn"))
   folder = two_runs / "vpn" / "figures"
   reasons = left_out(capsys.readouterr().out.splitlines())
   alone = "it compares two runs: --workdir=<baseline>,<run>"
@@ -98,7 +102,7 @@ def test_one_run_without_weights(two_runs, small_config, capsys):
   assert "have no test clip 'clip" in reasons["best"]
   drawn = {path.stem for path in folder.glob("*.png")}
   assert drawn == {"curves", "confusion", "radar"}
-  assert drawn | set(reasons) == set(figures.FIGURES)
+  assert drawn | set(reasons) == set(catalogue.FIGURES)
   image = picture(folder / "curves.png")
   assert shows(image, style.COLORS[1]) > 200
   assert shows(image, style.COLORS[0]) < 50  # the colour of a baseline
@@ -111,7 +115,7 @@ def test_many_classes(tmp_path, small_config):
   for name in ("a/run", "b/run"):
     write_run(tmp_path / name, rng.integers(0, 5, 120), classes)
   small_config.figures.only = "confusion,zoom,gains,top_gains,radar"
-  figures.run(small_config, f"{tmp_path}/a/run,{tmp_path}/b/run")
+  figures_job.run(small_config, f"{tmp_path}/a/run,{tmp_path}/b/run")
   folder = tmp_path / "b" / "run" / "figures"
   for name in small_config.figures.only.split(","):
     picture(folder / f"{name}.png")
@@ -125,24 +129,24 @@ def test_many_classes(tmp_path, small_config):
 @pytest.mark.parametrize("workdir", ["", ",", "a,b,c"])
 def test_other_numbers_of_runs(workdir, small_config):
   with pytest.raises(ValueError, match="expected a finished run, or two parted by"):
-    figures.run(small_config, workdir)
+    figures_job.run(small_config, workdir)
 
 
 def test_an_unknown_figure(two_runs, small_config):
   small_config.figures.only = "curves, curve"
   with pytest.raises(ValueError, match=r"only names \['curve'\], expected some of cur"):
-    figures.run(small_config, str(two_runs / "vpn"))
+    figures_job.run(small_config, str(two_runs / "vpn"))
 
 
 def test_a_run_that_was_not_evaluated(tmp_path, small_config):
   with pytest.raises(FileNotFoundError, match="run --job=evaluate on that workdir"):
-    figures.run(small_config, str(tmp_path))
+    figures_job.run(small_config, str(tmp_path))
 
 
 def test_runs_of_other_classes(two_runs, small_config):
   write_run(two_runs / "other", (1, 2), CLASSES[:2])
   with pytest.raises(ValueError, match="compare runs of one dataset and protocol"):
-    figures.run(small_config, f"{two_runs / 'other'},{two_runs / 'vpn'}")
+    figures_job.run(small_config, f"{two_runs / 'other'},{two_runs / 'vpn'}")
 
 
 # Networks that lack what a figure shows.
@@ -164,7 +168,7 @@ def test_poses_alone_by_an_lstm(tmp_path, small_config, capsys):
   pose.data.skeleton = "kinect_v2"
   save_run(pose, tmp_path)
   pose.figures.only = "attention,joints,heatmaps,tsne"
-  figures.run(pose, str(tmp_path))
+  figures_job.run(pose, str(tmp_path))
   said = capsys.readouterr().out.splitlines()
   assert left_out(said) == {
     "attention": "the network has no attention",
@@ -185,7 +189,7 @@ def shrunk_pose(config):
 def test_without_records(tmp_path, small_config, capsys):
   save_run(small_config, tmp_path / "run")
   small_config.data.records = str(tmp_path / "empty")
-  figures.run(small_config, str(tmp_path / "run"))
+  figures_job.run(small_config, str(tmp_path / "run"))
   reasons = left_out(capsys.readouterr().out.splitlines())
   for name in ("best", "worst", "attention", "joints", "heatmaps", "tsne"):
     assert reasons[name].startswith("no prepared custom records")

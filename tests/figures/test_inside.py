@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from look_at import picture, shows, table, with_settings, words
 
-from vpn_jax import pipeline, skeletons, trained
+from vpn_jax import ops
+from vpn_jax.datasets import skeletons
 from vpn_jax.figures import attention, features, heatmaps, joints, pictures, style
-from vpn_jax.figures.inputs import NotAvailableError
-from vpn_jax.models import ops
+from vpn_jax.figures.runs import NotAvailableError
+from vpn_jax.inference import trained_network
+from vpn_jax.inputs import pipeline
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +25,7 @@ def outputs(drawn):
   found = []
   with ops.use_formulation("plain"):
     for workdir in drawn.inputs.workdirs:
-      network = trained.load(workdir)
+      network = trained_network.load(workdir)
       _, out = network.model.apply(network.variables, **batch, train=False)
       found.append({**jax.device_get(out), "pose": batch["pose"]})
   names = [clip["name"] for clip in parts["test"].clips]

@@ -3,8 +3,9 @@
 import look_at
 import numpy as np
 
-from vpn_jax import predict
 from vpn_jax.figures import style, timeline
+from vpn_jax.inference import predict
+from vpn_jax.jobs import predict as predict_job
 
 
 def test_rows_are_those_ever_among_the_best_in_the_order_of_their_peaks():
@@ -43,7 +44,7 @@ def result(scores, parts, left_out=0):
 
 
 def drawn(tmp_path, made):
-  predict.write_timeline(str(tmp_path / "made" / "x.png"), made)
+  predict_job.write_timeline(str(tmp_path / "made" / "x.png"), made)
   return look_at.picture(tmp_path / "made" / "x.png")
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from vpn_jax import checkpoint, checksums
-from vpn_jax.provenance import Provenance
+from vpn_jax.training import checkpoint, checksums
+from vpn_jax.training.provenance import Provenance
 
 STATE = {
   "params": {"a": {"kernel": np.arange(1200, dtype=np.float32).reshape(40, 30) / 7}},

@@ -2,43 +2,28 @@
 
 import pathlib
 import sys
-import types
 
 import made_damage
 import ml_collections
 import pytest
-from absl import app, flags, logging
+from absl import flags
 from hypothesis import strategies as st
-from ml_collections import config_flags
 
-import launch
 from configs import common, ntu60
+from vpn_jax.jobs import command_line
 
 # ml_collections loads config files by a function that Python will drop
 pytestmark = pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")
-ROOT = pathlib.Path(launch.__file__).parent
-
-
-@pytest.fixture(scope="module", autouse=True)
-def in_launch():
-  """What launch.py imports when it is the program."""
-  launch.app, launch.logging = app, logging
-  yield
-  for name in ("app", "logging", "flags"):
-    launch.__dict__.pop(name, None)
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 def parse(*words):
   """The flags of a command line, by the program's own parser in this process."""
   values = flags.FlagValues()
-  config_flags.DEFINE_config_file("config", flag_values=values)
-  flags.DEFINE_enum("job", "train", list(launch.JOBS), "", flag_values=values)
-  flags.DEFINE_string("workdir", "", "", flag_values=values)
-  flags.DEFINE_bool("traceback", False, "", flag_values=values)
-  launch.flags = types.SimpleNamespace(FLAGS=values)
+  command_line.define_flags(values)
   before, sys.argv = sys.argv, ["launch.py", *words]  # ml_collections looks there
   try:
-    return values, launch.parse(sys.argv)
+    return values, command_line.parse(sys.argv, values)
   finally:
     sys.argv = before
 
@@ -103,7 +88,7 @@ def test_any_damage_to_a_command_line(steps):
   if values.config is not None:
     assert isinstance(values.config, ml_collections.ConfigDict)
     assert type(values.config.train.batch_size) is int
-    assert values.job in launch.JOBS
+    assert values.job in command_line.JOBS
 
 
 @made_damage.fuzz(2.0, steps=made_damage.damages, words=st.sampled_from(
@@ -127,9 +112,9 @@ def test_any_damage_to_an_argument(steps, words):
   ],
 )  # fmt: skip
 def test_jobs_end_with_one_line(words, told):
-  _, left = parse(*words)
+  values, left = parse(*words)
   with pytest.raises(SystemExit) as caught:
-    launch.main(left)
+    command_line.run(left, values)
   assert str(caught.value.code).startswith("error: ")
   assert told in str(caught.value.code)
   assert "\n" not in str(caught.value.code)

@@ -7,7 +7,8 @@ import made_damage
 import pytest
 
 from configs import custom
-from vpn_jax import prepare, raw, records, verify
+from vpn_jax.datasets import registry
+from vpn_jax.records import prepare, store, verify
 
 
 def config(folder, **settings):
@@ -23,7 +24,7 @@ def six(monkeypatch):
 
   def use(**fields):
     dataset = made_crash.Crashing(6, **fields)
-    monkeypatch.setattr(raw, "open_dataset", lambda data: dataset)
+    monkeypatch.setattr(registry, "open_dataset", lambda data: dataset)
 
   use()
   return use
@@ -95,7 +96,7 @@ def test_a_clip_that_kills_or_holds_its_process_is_skipped(harm, six, tmp_path, 
   text = (tmp_path / "made" / prepare.SKIPPED_FILE).read_text()
   assert text.startswith("clip2\tthe process that read it died: a crash of the decoder")
   assert not list((tmp_path / "made").glob("*partial*"))
-  assert records.read_index(tmp_path / "made").digest() == index.digest()
+  assert store.read_index(tmp_path / "made").digest() == index.digest()
   assert verify.inspect(c, 1, 0).problems == ()
 
 
@@ -109,4 +110,4 @@ def test_a_process_killed_from_outside_is_an_error_that_names_its_clip(
   with pytest.raises(OSError, match=words):
     prepare.prepare(c)
   prepare.prepare(config(tmp_path / "made"))  # goes on
-  assert len(records.read_index(tmp_path / "made").clips()) == 6
+  assert len(store.read_index(tmp_path / "made").clips()) == 6

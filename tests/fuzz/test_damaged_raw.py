@@ -14,18 +14,21 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from vpn_jax import crop, protocols, skeletons, video
-from vpn_jax.raw import (
-  BadClip,
+from vpn_jax.datasets import (
   custom,
   detections,
-  files,
   folders,
-  joints,
+  joint_files,
   ntu,
   nucla,
+  paired_files,
+  protocols,
+  skeletons,
   smarthome,
+  video,
 )
+from vpn_jax.datasets.base import BadClip
+from vpn_jax.records import crop
 
 KINECT = skeletons.get("kinect_v2")
 
@@ -171,7 +174,7 @@ def test_npz_gives_its_joints_or_an_error(kind, npz):
   path, data, _ = npz
 
   def read():
-    return joints.read_pair(path, KINECT, units="fraction", width=64, height=48)
+    return joint_files.read_pair(path, KINECT, units="fraction", width=64, height=48)
 
   path.write_bytes(data[kind])
   want = read()
@@ -196,9 +199,9 @@ def test_a_header_that_asks_for_less_of_an_array_is_noticed(npz):
   with np.load(path) as file:
     assert file["world"].shape == (20, 25, 4)
   with pytest.raises(ValueError, match=r"array 'world' cannot be read .*Bad CRC-32"):
-    joints.Arrays(path)["world"]
+    joint_files.Arrays(path)["world"]
   path.write_bytes(data["plain"])
-  np.testing.assert_array_equal(joints.Arrays(path)["world"], arrays["world"])
+  np.testing.assert_array_equal(joint_files.Arrays(path)["world"], arrays["world"])
 
 
 @pytest.fixture(scope="module")
@@ -323,7 +326,7 @@ def test_links_in_a_circle_come_to_an_end(tmp_path):
   for name in ("one", "two", "three"):
     (tmp_path / "data" / name).symlink_to(tmp_path / "data")
   (tmp_path / "data" / "videos" / "up").symlink_to(tmp_path)
-  walked = list(files.walk(tmp_path / "data"))
+  walked = list(paired_files.walk(tmp_path / "data"))
   assert len(walked) < 20
   clips, left_out = nucla.NUCLA(tmp_path / "data").clips()
   assert ([clip.name for clip in clips], left_out) == (["a01_s02_e03_v01"], [])

@@ -8,14 +8,14 @@ import made_records
 import numpy as np
 import pytest
 
-from vpn_jax import records
+from vpn_jax.records import store
 
 SHARD = "clips-00000-of-00001.array_record"
 MADE = [made_records.noise_record(i, frames=3, size=16, joints=2) for i in range(3)]
 
 
 def make_index(clips):
-  return records.Index(
+  return store.Index(
     dataset="custom",
     class_names=("a", "b", "c", "d"),
     skeleton="kinect_v2",
@@ -28,22 +28,22 @@ def make_index(clips):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
   folder = tmp_path_factory.mktemp("records")
-  make_index(records.write_shard(folder / SHARD, MADE)).save(folder)
+  make_index(store.write_shard(folder / SHARD, MADE)).save(folder)
   return folder
 
 
 @pytest.fixture(scope="module")
 def clean(folder):
   """Bytes of the shard and of the index, both undamaged."""
-  return (folder / SHARD).read_bytes(), (folder / records.INDEX_FILE).read_bytes()
+  return (folder / SHARD).read_bytes(), (folder / store.INDEX_FILE).read_bytes()
 
 
 def read_all(folder):
-  source = records.Source(folder, records.read_index(folder).clips())
-  return [list(records.encode(source[i])) for i in range(len(source))]
+  source = store.Source(folder, store.read_index(folder).clips())
+  return [list(store.encode(source[i])) for i in range(len(source))]
 
 
-WANT = [list(records.encode(record)) for record in MADE]
+WANT = [list(store.encode(record)) for record in MADE]
 
 
 def used(data):
@@ -54,12 +54,12 @@ def used(data):
 @made_damage.fuzz(2.0)
 def test_a_shard_gives_its_records_or_an_error(steps, folder, clean):
   shard, index = clean
-  (folder / records.INDEX_FILE).write_bytes(index)
+  (folder / store.INDEX_FILE).write_bytes(index)
   places = used(shard)
   steps = [(kind, int(places[at % len(places)]), size) for kind, at, size in steps]
   (folder / SHARD).write_bytes(made_damage.apply(shard, steps))
   got = made_damage.value_or_none(
-    lambda: read_all(folder), SHARD, errors=records.RecordError
+    lambda: read_all(folder), SHARD, errors=store.RecordError
   )
   assert got in (None, WANT)
 
@@ -68,9 +68,9 @@ def test_a_shard_gives_its_records_or_an_error(steps, folder, clean):
 def test_an_index_gives_its_clips_or_an_error(steps, folder, clean):
   shard, index = clean
   (folder / SHARD).write_bytes(shard)
-  (folder / records.INDEX_FILE).write_bytes(made_damage.apply(index, steps))
+  (folder / store.INDEX_FILE).write_bytes(made_damage.apply(index, steps))
   got = made_damage.value_or_none(
-    lambda: records.read_index(folder), records.INDEX_FILE, errors=records.RecordError
+    lambda: store.read_index(folder), store.INDEX_FILE, errors=store.RecordError
   )
   assert (
     got is None or got.clips() == make_index(json.loads(index)["shards"][SHARD]).clips()
@@ -85,10 +85,10 @@ def test_payloads_without_a_checksum_have_the_right_types_or_an_error(steps):
     payloads[place] = made_damage.apply(payloads[place], steps) or b"\0"
 
     def read(payloads=payloads):
-      record = records.decode(payloads, "shard 7")
+      record = store.decode(payloads, "shard 7")
       return record, list(record.frames[:100])
 
-    got = made_damage.value_or_none(read, "shard 7", errors=records.RecordError)
+    got = made_damage.value_or_none(read, "shard 7", errors=store.RecordError)
     if got:
       record, _ = got
       for name in ("boxes", "pose", "image_joints", "visibility"):
@@ -101,11 +101,11 @@ def test_payloads_without_a_checksum_have_the_right_types_or_an_error(steps):
 def test_shards_in_other_folders_are_refused(shard, tmp_path):
   made = make_index([])
   dataclasses.replace(made, shards={shard: []}).save(tmp_path)
-  with pytest.raises(records.RecordError, match=r"names the shard .* beside it: run"):
-    records.read_index(tmp_path)
+  with pytest.raises(store.RecordError, match=r"names the shard .* beside it: run"):
+    store.read_index(tmp_path)
 
 
 def test_an_index_nested_without_end(tmp_path):
-  (tmp_path / records.INDEX_FILE).write_text("[" * 100_000)
-  with pytest.raises(records.RecordError, match=r"index\.json is damaged"):
-    records.read_index(tmp_path)
+  (tmp_path / store.INDEX_FILE).write_text("[" * 100_000)
+  with pytest.raises(store.RecordError, match=r"index\.json is damaged"):
+    store.read_index(tmp_path)

@@ -7,8 +7,11 @@ import made_damage
 import numpy as np
 import pytest
 
-from vpn_jax import evaluate, serve, tables
 from vpn_jax.analysis import curves
+from vpn_jax.evaluation import predictions as predictions_lib
+from vpn_jax.inference import serve
+from vpn_jax.results import tables
+from vpn_jax.training import run_summary
 
 ABOUT = {"format": serve.FORMAT, "version": serve.VERSION, "classes": ["a", "b"]}
 NETWORK = bytes(range(256)) * 8
@@ -62,13 +65,17 @@ def test_an_about_that_is_something_else(about, tmp_path):
 
 def test_a_summary(tmp_path_factory):
   folder = tmp_path_factory.mktemp("runs")
-  path, whole = folder / tables.SUMMARY_FILE, json.dumps(SUMMARY, indent=1).encode()
+  path, whole = (
+    folder / run_summary.SUMMARY_FILE,
+    json.dumps(SUMMARY, indent=1).encode(),
+  )
 
   @made_damage.fuzz(2.0)
   def damaged(steps):
     path.write_bytes(made_damage.apply(whole, steps))
     made = made_damage.value_or_none(
-      lambda: tables.gather(tables.read_summaries(folder)), tables.SUMMARY_FILE
+      lambda: tables.gather(run_summary.read_summaries(folder)),
+      run_summary.SUMMARY_FILE,
     )
     if made is not None:
       lines = [line for lines in made.values() for line in lines]
@@ -93,7 +100,7 @@ def test_metrics(tmp_path_factory):
   damaged()
 
 
-PREDICTIONS = evaluate.Predictions(
+PREDICTIONS = predictions_lib.Predictions(
   names=("first", "second", "third"),
   labels=np.array([0, 1, 1]),
   scores=np.array([[0.75, 0.25], [0.5, 0.5], [0.25, 0.75]], np.float32),
@@ -103,14 +110,14 @@ PREDICTIONS = evaluate.Predictions(
 
 def test_predictions(tmp_path_factory):
   folder = tmp_path_factory.mktemp("test")
-  evaluate.write(folder, PREDICTIONS)
+  predictions_lib.write(folder, PREDICTIONS)
   path = folder / "scores.npz"
   whole = path.read_bytes()
 
   @made_damage.fuzz(2.0)
   def damaged(steps):
     path.write_bytes(made_damage.apply(whole, steps))
-    got = made_damage.value_or_none(lambda: evaluate.read(folder), "scores.npz")
+    got = made_damage.value_or_none(lambda: predictions_lib.read(folder), "scores.npz")
     if got is not None:  # every member has a checksum
       assert (got.names, got.class_names) == (
         PREDICTIONS.names,
@@ -132,10 +139,10 @@ def test_predictions(tmp_path_factory):
   ],
 )
 def test_predictions_that_do_not_fit_together(changed, told, tmp_path):
-  evaluate.write(tmp_path, PREDICTIONS)
+  predictions_lib.write(tmp_path, PREDICTIONS)
   with np.load(tmp_path / "scores.npz") as data:
     members = {**data, **changed}
   members = {name: x for name, x in members.items() if x is not None}
   np.savez(tmp_path / "scores.npz", **members)
   with pytest.raises(ValueError, match=rf"scores\.npz is damaged \(.*{told}"):
-    evaluate.read(tmp_path)
+    predictions_lib.read(tmp_path)

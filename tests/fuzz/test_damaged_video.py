@@ -8,8 +8,8 @@ import made_damage
 import numpy as np
 import pytest
 
-from vpn_jax import video
-from vpn_jax.raw import BadClip
+from vpn_jax.datasets import video
+from vpn_jax.datasets.base import BadClip
 
 
 @pytest.fixture(scope="module")

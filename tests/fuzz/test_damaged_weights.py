@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from vpn_jax.models import pretrained, weight_file
+from vpn_jax.weights import pretrained, weight_file
 
 ARRAYS = {
   "a": np.arange(30, dtype=np.float32).reshape(2, 3, 5),

@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vpn_jax import models
-from vpn_jax.models import backbones, trunk
+from vpn_jax.models import backbones, networks, trunk
 
 # A short trunk of each: two layers with weights, the first to be frozen.
 SHORT = {
@@ -29,7 +28,7 @@ def frames_and_pose():
 def network(name, **fields):
   fields = {"endpoint": SHORT[name][0], "width": 0.125, "dropout": 0.0, **fields}
   fields["pose"] = {"dropout": 0.0}
-  return models.build("vpn", {"num_classes": 3, "backbone": name, **fields})
+  return networks.build("vpn", {"num_classes": 3, "backbone": name, **fields})
 
 
 def gradients(model, variables):

@@ -5,13 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vpn_jax import skeletons
+from vpn_jax.datasets import skeletons
+from vpn_jax.models import graph as graph_lib
 from vpn_jax.models import pose_backbone
 
 
 def graph(name="kinect_v2", **options):
-  return skeletons.normalized_adjacency(
-    skeletons.adjacency(skeletons.get(name), **options)
+  return graph_lib.normalized_adjacency(
+    graph_lib.adjacency(skeletons.get(name), **options)
   )
 
 
@@ -19,8 +20,8 @@ def test_graph_convolution_is_eq_1():
   rng = np.random.default_rng(0)
   pose = rng.normal(size=(2, 3, 13, 3))
   kernel = rng.normal(size=(3, 3, 4))
-  e = skeletons.adjacency(skeletons.get("lcrnet_13")).astype(np.float64)
-  got = pose_backbone.graph_convolution(
+  e = graph_lib.adjacency(skeletons.get("lcrnet_13")).astype(np.float64)
+  got = graph_lib.graph_convolution(
     jnp.asarray(pose, jnp.float32),
     jnp.asarray(graph("lcrnet_13")),
     jnp.asarray(kernel, jnp.float32),
@@ -41,9 +42,9 @@ def test_two_joints_by_hand():
   # E = [[0, 5], [5, 0]]; E + I has row sums 6, so the normalised graph is
   # [[1, 5], [5, 1]] / 6. Joints at x = 0 and x = 6 become 5 and 1.
   e = np.array([[0.0, 5.0], [5.0, 0.0]])
-  a = skeletons.normalized_adjacency(e)
+  a = graph_lib.normalized_adjacency(e)
   pose = jnp.array([[[[0.0], [6.0]]]])
-  got = pose_backbone.graph_convolution(pose, jnp.asarray(a), jnp.ones((1, 1, 1)))
+  got = graph_lib.graph_convolution(pose, jnp.asarray(a), jnp.ones((1, 1, 1)))
   np.testing.assert_allclose(got[0, 0, :, 0], [5.0, 1.0], rtol=1e-6)
 
 
@@ -53,8 +54,8 @@ def test_relabelled_joints_permute_the_graph_output():
   pose = jnp.asarray(rng.normal(size=(2, 4, 25, 3)), jnp.float32)
   kernel = jnp.asarray(rng.normal(size=(4, 3, 8)), jnp.float32)
   a = graph()
-  plain = pose_backbone.graph_convolution(pose, jnp.asarray(a), kernel)
-  moved = pose_backbone.graph_convolution(
+  plain = graph_lib.graph_convolution(pose, jnp.asarray(a), kernel)
+  moved = graph_lib.graph_convolution(
     pose[:, :, order], jnp.asarray(a[order][:, order]), kernel
   )
   np.testing.assert_allclose(moved, plain[:, :, order], rtol=1e-4, atol=1e-5)
@@ -97,9 +98,9 @@ def test_two_people_do_not_mix_in_the_graph():
   a = graph(persons=2)
   pose = np.random.default_rng(0).normal(size=(1, 4, 50, 3)).astype(np.float32)
   kernel = jnp.ones((4, 3, 2))
-  before = pose_backbone.graph_convolution(jnp.asarray(pose), jnp.asarray(a), kernel)
+  before = graph_lib.graph_convolution(jnp.asarray(pose), jnp.asarray(a), kernel)
   pose[:, :, 25:] += 1.0
-  after = pose_backbone.graph_convolution(jnp.asarray(pose), jnp.asarray(a), kernel)
+  after = graph_lib.graph_convolution(jnp.asarray(pose), jnp.asarray(a), kernel)
   np.testing.assert_allclose(before[:, :, :25], after[:, :, :25])
   assert np.abs(before[:, :, 25:] - after[:, :, 25:]).min() > 0
 

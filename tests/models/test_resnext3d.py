@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vpn_jax.models import ops, resnext3d
+from vpn_jax import ops
+from vpn_jax.models import resnext3d
 
 TINY = {"width": 0.25, "blocks": (2, 1, 1, 1)}
 

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from configs import common
-from vpn_jax import losses, models, paper, pipeline
-from vpn_jax.models import attention
+from vpn_jax.inputs import pipeline
+from vpn_jax.models import attention, networks
+from vpn_jax.results import paper
+from vpn_jax.training import losses
 
 # Parameters by part at 64x224x224, 60 classes, 20 poses of 25 joints, by hand:
 TRUNK = 12_272_704 + 7_280  # convolutions and betas of Inception-v1 inflated
@@ -81,7 +83,7 @@ def build(row, **fields):
   c = common.recipe(arg)
   c.model.num_classes = 60
   c.model.update(fields)
-  return models.build(c.network, c.model.to_dict())
+  return networks.build(c.network, c.model.to_dict())
 
 
 def shapes(model, frames=64, size=224, steps=20, joints=25, batch=2):
@@ -91,7 +93,7 @@ def shapes(model, frames=64, size=224, steps=20, joints=25, batch=2):
     name: jax.ShapeDtypeStruct((batch, *x.shape), x.dtype) for name, x in made.items()
   }
   return jax.eval_shape(
-    model.init_with_output, jax.random.key(0), *models.inputs(model, made)
+    model.init_with_output, jax.random.key(0), *networks.inputs(model, made)
   )
 
 
@@ -357,15 +359,15 @@ def test_settings_that_a_checkpoint_lacks_are_those_of_its_time():
   fields = build("").__dict__
   pose = {k: v for k, v in fields["pose"].items() if k != "input_norm"}
   old = {"num_classes": 60, "pose": pose}
-  found, added = models.with_missing_settings("vpn", old)
+  found, added = networks.with_missing_settings("vpn", old)
   assert added == {"attention_norm": "none", "pose.input_norm": "none"}
   assert found["pose"] == {**pose, "input_norm": "none"}
-  network = models.build("vpn", found)
+  network = networks.build("vpn", found)
   (_, _), variables = shapes(network)
   assert "spatial_norm" not in variables["params"]["attention"]
   assert "input_norm" not in variables["params"]["pose_backbone"]
-  assert models.with_missing_settings("vpn", found) == (found, {})
-  _, added = models.with_missing_settings("pose", old)
+  assert networks.with_missing_settings("vpn", found) == (found, {})
+  _, added = networks.with_missing_settings("pose", old)
   assert added == {"pose.input_norm": "none"}
 
 
@@ -390,9 +392,9 @@ def test_messages():
   with pytest.raises(ValueError, match=r"got poses of 20 joints, expected 25"):
     shapes(build(""), joints=20)
   with pytest.raises(ValueError, match=r"config.network is 'c3d', expected one of"):
-    models.build("c3d", {})
+    networks.build("c3d", {})
   with pytest.raises(ValueError, match=r"unknown settings \['widht'\], expected"):
-    models.build("vpn", {"widht": 1.0})
+    networks.build("vpn", {"widht": 1.0})
 
 
 def test_frozen_layers_keep_weights_and_statistics():

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vpn_jax import skeletons
+from vpn_jax.datasets import skeletons
 
 _ARM = {"shoulder", "elbow", "wrist", "hand", "thumb", "tip", "pinky", "index"}
 _LEG = {"hip", "knee", "ankle", "foot", "heel"}

@@ -5,13 +5,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vpn_jax import evaluate
+from vpn_jax.evaluation import metrics as metrics_lib
+from vpn_jax.evaluation import predictions as predictions_lib
 
 
-def confusion(predictions: evaluate.Predictions) -> np.ndarray:
+def confusion(predictions: predictions_lib.Predictions) -> np.ndarray:
   """Counts, int [K, K]: row = true class, column = predicted one."""
   predicted = np.argmax(predictions.scores, axis=1)
-  return evaluate.confusion(predictions.labels, predicted, len(predictions.class_names))
+  return metrics_lib.confusion(
+    predictions.labels, predicted, len(predictions.class_names)
+  )
 
 
 def row_percent(matrix: np.ndarray) -> np.ndarray:
@@ -37,7 +40,7 @@ class Gain:
 
 
 def class_gain(
-  baseline: evaluate.Predictions, predictions: evaluate.Predictions
+  baseline: predictions_lib.Predictions, predictions: predictions_lib.Predictions
 ) -> list[Gain]:
   """Accuracy per class of one network over another, largest gain first.
 
@@ -57,7 +60,7 @@ def class_gain(
 
 
 def check_comparable(
-  baseline: evaluate.Predictions, predictions: evaluate.Predictions
+  baseline: predictions_lib.Predictions, predictions: predictions_lib.Predictions
 ) -> None:
   """ValueError unless both saw the same clips with the same labels and classes."""
   if baseline.class_names != predictions.class_names:
@@ -107,7 +110,7 @@ def mixed_up(percent: np.ndarray) -> np.ndarray:
 
 
 def confused_pairs(
-  runs: Sequence[evaluate.Predictions],
+  runs: Sequence[predictions_lib.Predictions],
 ) -> dict[tuple[int, int], float]:
   """All pairs of classes with clips and their score, the most mixed up first.
 
@@ -122,7 +125,7 @@ def confused_pairs(
   return {(int(first[i]), int(second[i])): float(values[i]) for i in order}
 
 
-def look_alikes(runs: Sequence[evaluate.Predictions], number: int) -> list[int]:
+def look_alikes(runs: Sequence[predictions_lib.Predictions], number: int) -> list[int]:
   """Up to `number` classes, those of the most mixed up pairs, pair by pair.
 
   Where nothing is mixed up, the first two classes with clips.
@@ -151,7 +154,7 @@ def worst_block(percent: np.ndarray, size: int) -> int:
 # Clips that say most about a run.
 
 
-def solved(runs: Sequence[evaluate.Predictions], number: int) -> list[str]:
+def solved(runs: Sequence[predictions_lib.Predictions], number: int) -> list[str]:
   """Names of clips that the last run has right, one a class, best first.
 
   With a baseline before it, those that the baseline has wrong, by how much higher the
@@ -166,7 +169,7 @@ def solved(runs: Sequence[evaluate.Predictions], number: int) -> list[str]:
   return _one_a_class(found, number)
 
 
-def failed(runs: Sequence[evaluate.Predictions], number: int) -> list[str]:
+def failed(runs: Sequence[predictions_lib.Predictions], number: int) -> list[str]:
   """Names of clips that the last run has wrong, one a class, worst first.
 
   The worst is where the class it names leads the true one by most.
@@ -180,7 +183,7 @@ def failed(runs: Sequence[evaluate.Predictions], number: int) -> list[str]:
   return _one_a_class(found, number)
 
 
-def _true_scores(p: evaluate.Predictions) -> dict[str, tuple[float, int, bool]]:
+def _true_scores(p: predictions_lib.Predictions) -> dict[str, tuple[float, int, bool]]:
   """By clip: score of its true class, that class, whether it was named."""
   scores = p.scores[np.arange(len(p.labels)), p.labels]
   right = np.argmax(p.scores, axis=1) == p.labels

@@ -5,7 +5,7 @@ import pathlib
 
 import numpy as np
 
-from vpn_jax import report
+from vpn_jax.training import metrics_writer
 
 Curves = dict[str, tuple[np.ndarray, np.ndarray]]
 
@@ -18,7 +18,7 @@ def read_curves(workdir: str | pathlib.Path) -> Curves:
 
   Raises: FileNotFoundError without metrics.jsonl, ValueError for a line that is none.
   """
-  path = pathlib.Path(workdir) / report.METRICS_FILE
+  path = pathlib.Path(workdir) / metrics_writer.METRICS_FILE
   if not path.exists():
     raise FileNotFoundError(f"no {path}: train first with --workdir={workdir}.")
   lines = path.read_text(errors="replace").splitlines()

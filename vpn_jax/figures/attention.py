@@ -6,10 +6,11 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from vpn_jax import overlay, pipeline
+from vpn_jax import drawing
 from vpn_jax.analysis import classes
 from vpn_jax.figures import pictures, style
-from vpn_jax.figures.inputs import Inputs, NotAvailableError
+from vpn_jax.figures.runs import Inputs, NotAvailableError
+from vpn_jax.inputs import pipeline
 
 CLIPS, COLUMNS = 4, 8
 MARGIN, TITLE, BARS, GAP = 0.5, 0.3, 0.3, 0.05  # inches
@@ -47,7 +48,7 @@ def _block(figure: Figure, top: float, inputs: Inputs, name: str) -> list[list]:
   best = int(np.argmax(scores))
   predicted = inputs.class_names[best]
   heat = jax.device_get(out["attention"])  # [T, M, N]
-  steps, span = len(heat), overlay.heat_range(heat)
+  steps, span = len(heat), drawing.heat_range(heat)
 
   window = pipeline.frame_window(len(record.frames), network.settings.num_frames, None)
   moments = pictures.moments(COLUMNS)

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from vpn_jax.analysis import classes
 from vpn_jax.figures import pictures, style
-from vpn_jax.figures.inputs import Inputs, NotAvailableError
+from vpn_jax.figures.runs import Inputs, NotAvailableError
 
 CLIPS, COLUMNS = 4, 6
 MARGIN, TITLE, GAP = 0.1, 0.32, 0.16  # inches

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 from matplotlib.figure import Figure
 
-from vpn_jax.analysis.judged import RANDOM
+from vpn_jax.analysis.judgement import RANDOM
 from vpn_jax.figures import style
 
 PANELS = ("deletion", "insertion")  # in the order of the curves

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from vpn_jax.analysis import projection
 from vpn_jax.figures import style
-from vpn_jax.figures.inputs import Inputs, NotAvailableError
+from vpn_jax.figures.runs import Inputs, NotAvailableError
 
 LOOK_ALIKES = 4
 

@@ -7,10 +7,12 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from vpn_jax import overlay, pipeline, records
+from vpn_jax import drawing
 from vpn_jax.analysis import activations
 from vpn_jax.figures import pictures, style
-from vpn_jax.figures.inputs import Inputs, NotAvailableError
+from vpn_jax.figures.runs import Inputs, NotAvailableError
+from vpn_jax.inputs import pipeline
+from vpn_jax.records import store
 
 CLIPS, CHANNELS = 2, 8
 MARGIN, LABEL, TITLE, GAP, AXIS = 0.1, 1.2, 0.5, 0.06, 0.45  # inches
@@ -43,7 +45,7 @@ class Map:
     return self.heat[step]
 
 
-def feature_maps(inputs: Inputs, record: records.Record) -> list[Map]:
+def feature_maps(inputs: Inputs, record: store.Record) -> list[Map]:
   """f of every run, and f' of those with attention, as far as their maps allow."""
   maps = []
   for run, name in enumerate(inputs.names):
@@ -112,7 +114,7 @@ def _rows(start: list[str], one: Map) -> list[list]:
 
 def _span(maps: list[Map], run: str, moment: float) -> tuple[float, float]:
   """Cold and hot of a run's maps at a moment."""
-  return overlay.heat_range(np.stack([m.at(moment) for m in maps if m.run == run]))
+  return drawing.heat_range(np.stack([m.at(moment) for m in maps if m.run == run]))
 
 
 def _draw(figure: Figure, top: float, side: float, label: str, record, maps, times):

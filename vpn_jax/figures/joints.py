@@ -9,7 +9,7 @@ from matplotlib.patches import Rectangle
 
 from vpn_jax.analysis import activations
 from vpn_jax.figures import style
-from vpn_jax.figures.inputs import Inputs, NotAvailableError
+from vpn_jax.figures.runs import Inputs, NotAvailableError
 
 PANELS, POSES = 4, 5  # clips, and poses drawn above each
 # Inches.

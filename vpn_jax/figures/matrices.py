@@ -6,10 +6,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from vpn_jax import evaluate
 from vpn_jax.analysis import classes
+from vpn_jax.evaluation import predictions as predictions_lib
 from vpn_jax.figures import style
-from vpn_jax.figures.inputs import Inputs, NotAvailableError
+from vpn_jax.figures.runs import Inputs, NotAvailableError
 
 MAX_NAMES = 40  # classes; above, axes have numbers instead of names
 MAX_VALUES = 20  # classes; above, cells have no numbers
@@ -53,7 +53,7 @@ def confusion(inputs: Inputs) -> tuple[Figure, Iterable[list]]:
   for axes, name, predictions in zip(panels, inputs.names, inputs.predictions):
     percent = classes.row_percent(classes.confusion(predictions))
     image = _draw(axes, percent, names if named else None, font=font)
-    top1 = evaluate.metrics(predictions)["top1"]
+    top1 = predictions_lib.metrics(predictions)["top1"]
     style.title(axes, f"{name}: top-1 {top1:.1f} %")
     axes.set_xlabel("predicted", color=style.INK)
     rows += [[name, names[i], *np.round(row, 2)] for i, row in enumerate(percent)]

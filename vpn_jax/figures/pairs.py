@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from vpn_jax.analysis import classes
 from vpn_jax.figures import style
-from vpn_jax.figures.inputs import Inputs, NotAvailableError
+from vpn_jax.figures.runs import Inputs, NotAvailableError
 
 MAX_PAIRS = 8
 SHORTEST_AXIS = 10.0  # percent

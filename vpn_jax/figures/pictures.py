@@ -3,29 +3,30 @@
 import cv2
 import numpy as np
 
-from vpn_jax import overlay, records
+from vpn_jax import drawing
+from vpn_jax.records import store
 
 PIXELS = 280  # side
 
 
 def frame_picture(
-  record: records.Record, frame: int, *, heat=None, span=None, skeleton=None
+  record: store.Record, frame: int, *, heat=None, span=None, skeleton=None
 ) -> np.ndarray:
   """A frame with a map on it, and with the poses, where they are given.
 
   Args:
     heat: float [M, N], over what the record shows.
-    span: cold and hot, as `overlay.heat_range` gives them.
+    span: cold and hot, as `drawing.heat_range` gives them.
     skeleton: of the poses. Joints that are not known in the image are left out.
   Returns: uint8 [PIXELS, PIXELS, 3].
   """
-  picture = records.decode_frame(record.frames[frame])
+  picture = store.decode_frame(record.frames[frame])
   joints = record.image_joints[frame] * PIXELS / len(picture)
   picture = cv2.resize(picture, (PIXELS, PIXELS), interpolation=cv2.INTER_CUBIC)
   if heat is not None:
-    picture = overlay.draw_heat(picture, heat, span)
+    picture = drawing.draw_heat(picture, heat, span)
   if skeleton is not None:
-    picture = overlay.draw_skeleton(picture, joints, skeleton)
+    picture = drawing.draw_skeleton(picture, joints, skeleton)
   return picture
 
 

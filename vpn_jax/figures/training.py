@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from vpn_jax.analysis import curves as curves_lib
 from vpn_jax.figures import style
-from vpn_jax.figures.inputs import Inputs
+from vpn_jax.figures.runs import Inputs
 
 
 def curves(inputs: Inputs) -> tuple[Figure, Iterable[list]]:

@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from vpn_jax.models import ops
+from vpn_jax import ops
 
 NORMS = ("batch", "none")
 

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vpn_jax.models import ops, trunk
+from vpn_jax import ops
+from vpn_jax.models import trunk
 
 # Convolutions outside the blocks: width, kernel, stride. Pools: window, stride.
 _CONVS = {

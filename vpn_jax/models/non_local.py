@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from vpn_jax.models import ops
+from vpn_jax import ops
 
 
 class NonLocalBlock(nn.Module):

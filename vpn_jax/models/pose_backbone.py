@@ -8,23 +8,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from vpn_jax.models import ops
-
-
-def graph_convolution(
-  pose: jax.Array, normalized_adjacency: jax.Array, kernel: jax.Array
-) -> jax.Array:
-  """Mixes joints along the graph, then channels, each pose step with its own weights.
-
-  Args:
-    pose: P, float [B, S, J, X].
-    normalized_adjacency: D^-1/2 (E+I) D^-1/2, float [J, J].
-    kernel: W_t for every step, float [S, X, Y].
-  Returns: f_t^+ before the activation, float [B, S, J, Y].
-  Source: eq. 1.
-  """
-  mixed = jnp.einsum("ij,bsjx->bsix", normalized_adjacency, pose)
-  return jnp.einsum("bsix,sxy->bsiy", mixed, kernel)
+from vpn_jax import ops
+from vpn_jax.models import graph as graph_lib
 
 
 class GraphPoseBackbone(nn.Module):
@@ -64,7 +49,7 @@ class GraphPoseBackbone(nn.Module):
     graph = jnp.asarray(self.normalized_adjacency, pose.dtype)
     init = nn.initializers.glorot_uniform(batch_axis=0)
     kernel = self.param("graph_kernel", init, (s, x, self.graph_features))
-    y = graph_convolution(pose, graph, kernel)
+    y = graph_lib.graph_convolution(pose, graph, kernel)
     if self.identity_filter:
       own = self.param("identity_kernel", init, (s, x, self.graph_features))
       y = y + jnp.einsum("bsjx,sxy->bsjy", pose, own)

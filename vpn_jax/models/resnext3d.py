@@ -9,7 +9,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from vpn_jax.models import ops, trunk
+from vpn_jax import ops
+from vpn_jax.models import trunk
 
 GROUPS = 32
 EXPANSION = 2  # a stage's output channels over those of its grouped convolutions

@@ -8,10 +8,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from vpn_jax import skeletons
+from vpn_jax import ops
+from vpn_jax.datasets import skeletons
 from vpn_jax.models import attention as attention_lib
-from vpn_jax.models import backbones, non_local, ops, pose_backbone
+from vpn_jax.models import backbones, non_local, pose_backbone
 from vpn_jax.models import embedding as embedding_lib
+from vpn_jax.models import graph as graph_lib
 
 ATTENTIONS = ("spatiotemporal", "spatial", "none")
 POSE_BACKBONES = ("gcn", "lstm")
@@ -92,7 +94,7 @@ class PoseBranch(nn.Module):
     return jax.lax.stop_gradient(result) if self.frozen else result
 
   def _graph(self, skeleton: skeletons.Skeleton) -> nn.Module:
-    e = skeletons.adjacency(
+    e = graph_lib.adjacency(
       skeleton,
       bone_weight=self.bone_weight,
       other_weight=self.other_weight,
@@ -100,7 +102,7 @@ class PoseBranch(nn.Module):
       persons=self.persons,
     )
     return pose_backbone.GraphPoseBackbone(
-      normalized_adjacency=skeletons.normalized_adjacency(e),
+      normalized_adjacency=graph_lib.normalized_adjacency(e),
       identity_filter=self.identity_filter,
       dropout=self.dropout,
       bn_momentum=self.bn_momentum,

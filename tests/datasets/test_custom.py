@@ -1,0 +1,280 @@
+"""A dataset of one's own: csv, npz and videos written here, and every refusal."""
+
+import pickle
+
+import ml_collections
+import numpy as np
+import pytest
+
+from vpn_jax.datasets import custom, registry, video
+from vpn_jax.datasets.base import BadClip
+from vpn_jax.datasets.synthetic import generator, synthetic_dataset
+
+J = 33
+
+
+@pytest.fixture
+def folder(tmp_path):
+  """Three clips of 6 frames, 64x48 pixels."""
+  (tmp_path / "videos").mkdir()
+  rng = np.random.default_rng(0)
+  world, image = {}, {}
+  for name in ("a", "b", "c"):
+    frames = rng.integers(0, 255, (6, 48, 64, 3), np.uint8)
+    video.write_video(tmp_path / "videos" / f"{name}.mp4", frames, 10)
+    world[name] = rng.normal(size=(6, J, 4)).astype(np.float32)
+    image[name] = rng.uniform(size=(6, J, 4))
+  world["b"][2:4] = np.nan
+  np.savez(tmp_path / "world.npz", **world)
+  np.savez(tmp_path / "image.npz", **image)
+  write(
+    tmp_path, "a,videos/a.mp4,wave,1", "b,videos/b.mp4,nod,x", "c,videos/c.mp4,nod,-2"
+  )
+  return tmp_path
+
+
+def write(folder, *rows, header="clip,video,label,subject"):
+  (folder / "index.csv").write_text("\n".join((header, *rows)) + "\n")
+
+
+def open_it(folder, **options):
+  files = {"world_joints": "world.npz", "image_joints": "image.npz", **options}
+  return custom.Custom(folder / "index.csv", "mediapipe_33", **files)
+
+
+def test_clips(folder):
+  dataset = open_it(folder)
+  clips, left_out = dataset.clips()
+  assert left_out == []
+  assert dataset.class_names == ("nod", "wave")
+  assert [(c.name, c.label) for c in clips] == [("a", 1), ("b", 0), ("c", 0)]
+  assert [c.attributes for c in clips] == [
+    {"subject": 1},
+    {"subject": "x"},
+    {"subject": -2},
+  ]
+
+
+def test_read(folder):
+  dataset = open_it(folder)
+  clips = dataset.clips()[0]
+  opened = dataset.read(clips[0])
+  stored = np.load(folder / "image.npz")["a"]
+  assert opened.pose.shape == (6, 1, J, 3)
+  assert opened.pose.dtype == opened.image_joints.dtype == np.float32
+  np.testing.assert_array_equal(
+    opened.pose[:, 0], np.load(folder / "world.npz")["a"][..., :3]
+  )
+  np.testing.assert_allclose(
+    opened.image_joints[:, 0], stored[..., :2] * [64, 48], rtol=1e-5
+  )
+  assert opened.fps == 10
+  assert len(list(opened.frames())) == 6
+  gap = np.isnan(dataset.read(clips[1]).pose).all(axis=(1, 2, 3))
+  np.testing.assert_array_equal(gap, [0, 0, 1, 1, 0, 0])
+
+
+def test_pixels_and_no_image_joints(folder):
+  clip = open_it(folder).clips()[0][0]
+  pixels = open_it(folder, image_units="pixel").read(clip).image_joints
+  np.testing.assert_allclose(
+    pixels[:, 0], np.load(folder / "image.npz")["a"][..., :2], rtol=1e-6
+  )
+  assert np.isnan(open_it(folder, image_joints=None).read(clip).image_joints).all()
+
+
+def test_several_people(folder):
+  pose = np.random.default_rng(0).normal(size=(6, 2, J, 3))
+  np.savez(folder / "world.npz", a=pose)
+  np.savez(folder / "image.npz", a=pose[..., :2])
+  dataset = open_it(folder)
+  assert dataset.read(dataset.clips()[0][0]).pose.shape == (6, 2, J, 3)
+
+
+def test_travels_to_other_processes(folder):
+  dataset = open_it(folder)
+  clip = dataset.clips()[0][0]
+  dataset.read(clip)  # opens the npz files
+  copy = pickle.loads(pickle.dumps(dataset))
+  np.testing.assert_array_equal(copy.read(clip).pose, dataset.read(clip).pose)
+
+
+def test_column_names(folder):
+  write(folder, "a,videos/a.mp4,wave,7", header="clip_id,video,label,age")
+  assert open_it(folder).clips()[0][0].attributes == {"age": 7}
+  write(folder, "a,videos/a.mp4,wave", header="id,file,action")
+  columns = {"clip": "id", "video": "file", "label": "action"}
+  assert open_it(folder, columns=columns).class_names == ("wave",)
+
+
+def test_label_ids(folder):
+  header = "clip,video,label,label_id"
+  write(folder, "a,videos/a.mp4,wave,0", "b,videos/b.mp4,nod,1", header=header)
+  dataset = open_it(folder)
+  assert dataset.class_names == ("wave", "nod")
+  assert [c.label for c in dataset.clips()[0]] == [0, 1]
+  assert dataset.clips()[0][0].attributes == {}
+  sorted_labels = open_it(folder, columns={"label_id": ""})
+  assert sorted_labels.class_names == ("nod", "wave")
+  for ids in (("1", "2"), ("0", "0"), ("0", "x"), ("0", "")):
+    rows = (f"a,videos/a.mp4,wave,{ids[0]}", f"b,videos/b.mp4,nod,{ids[1]}")
+    write(folder, *rows, header=header)
+    with pytest.raises(ValueError, match="expected one id per label, 0 to 1"):
+      open_it(folder)
+
+
+def test_rows_that_cannot_be_used(folder):
+  (folder.parent / "out.mp4").write_bytes((folder / "videos" / "a.mp4").read_bytes())
+  outside = folder.parent / "out.mp4"
+  write(
+    folder,
+    "a,videos/a.mp4,wave,1",
+    "gone,videos/gone.mp4,wave,1",
+    "up,../out.mp4,wave,1",
+    "round,videos/../../out.mp4,wave,1",
+    f"far,{outside},wave,1",
+    "no label,videos/b.mp4,,1",
+    ",videos/b.mp4,wave,1",
+    "short,videos/b.mp4",
+    "long,videos/b.mp4,wave,1,2",
+  )
+  clips, left_out = open_it(folder).clips()
+  assert [c.name for c in clips] == ["a"]
+  reasons = dict(left_out)
+  assert len(reasons) == 8
+  assert reasons["gone"] == "line 3 of index.csv: no video videos/gone.mp4"
+  for name in ("up", "round", "far"):
+    assert "leaves the folder of the csv" in reasons[name]
+  assert reasons["no label"].endswith("no label")
+  assert reasons["line 8 of index.csv"].endswith("no clip")
+  assert "number of fields" in reasons["short"]
+  assert "number of fields" in reasons["long"]
+  clips, _ = open_it(folder, allow_absolute=True).clips()
+  assert {"up", "round", "far"} <= {c.name for c in clips}
+
+
+@pytest.mark.parametrize(
+  ("world", "words"),
+  [
+    ({}, "world.npz has no array 'a'"),
+    ({"a": np.zeros((6, 25, 3))}, r"float64 \[6, 25, 3\], expected float \[F, 33, 3"),
+    ({"a": np.zeros((6, J, 2))}, r"\[6, 33, 2\], expected float"),
+    ({"a": np.zeros((0, J, 3))}, r"\[0, 33, 3\], expected float"),
+    ({"a": np.zeros((6, J))}, r"\[6, 33\], expected float"),
+    ({"a": np.zeros((6, J, 3), int)}, "int64"),
+    ({"a": np.full((6, J, 3), np.nan)}, "has nobody in any frame"),
+    ({"a": np.full((6, J, 3), np.inf)}, "infinite numbers"),
+    ({"a": np.zeros((5, J, 3))}, "differ in frames, persons or joints"),
+    ({"a": np.array([None, {}])}, r"cannot be read as npz \(ValueError: Object arrays"),
+  ],
+)
+def test_bad_joints(world, words, folder):
+  np.savez(folder / "world.npz", **world)
+  dataset = open_it(folder)
+  with pytest.raises(BadClip, match=words):
+    dataset.read(dataset.clips()[0][0])
+
+
+def test_damaged_npz(folder):
+  dataset = open_it(folder)
+  whole = bytearray((folder / "world.npz").read_bytes())
+  whole[200:1200] = bytes(1000)
+  (folder / "world.npz").write_bytes(whole)
+  with pytest.raises(BadClip, match=r"world\.npz, array 'a' cannot be read"):
+    dataset.read(dataset.clips()[0][0])
+  (folder / "world.npz").write_bytes(b"PK")
+  with pytest.raises(ValueError, match=r"cannot be read as npz .* numpy\.savez"):
+    open_it(folder)
+
+
+def test_source_follows_the_joints(folder):
+  before = open_it(folder).source
+  assert open_it(folder).source == before
+  assert open_it(folder, image_units="pixel").source != before
+  np.savez(folder / "world.npz", a=np.zeros((6, J, 3)))
+  assert open_it(folder).source != before
+
+
+def test_refusals(folder):
+  with pytest.raises(ValueError, match="image_units is 'percent', expected"):
+    open_it(folder, image_units="percent")
+  with pytest.raises(ValueError, match=r"columns names \['name'\], expected among"):
+    open_it(folder, columns={"name": "x"})
+  with pytest.raises(FileNotFoundError, match=r"set config\.data\.world_joints"):
+    open_it(folder, world_joints="nowhere.npz")
+  with pytest.raises(ValueError, match="unknown skeleton 'coco'"):
+    custom.Custom(folder / "index.csv", "coco", "world.npz")
+  write(folder, "a,videos/a.mp4,wave,1", "a,videos/b.mp4,wave,1")
+  with pytest.raises(
+    ValueError, match=r"line 3 .* names 'a' again \(first on line 2\)"
+  ):
+    open_it(folder)
+  write(folder, "a,b", header="name,film")
+  with pytest.raises(ValueError, match=r"has the columns \['name', 'film'\], expected"):
+    open_it(folder)
+  (folder / "index.csv").write_text("")
+  with pytest.raises(ValueError, match=r"has the columns \[\]"):
+    open_it(folder)
+  (folder / "index.csv").unlink()
+  with pytest.raises(FileNotFoundError, match=r"set config\.data\.index to a csv"):
+    open_it(folder)
+
+
+def config(**fields):
+  return ml_collections.ConfigDict({"raw": "", **fields})
+
+
+def test_open_dataset(folder):
+  data = config(
+    dataset="custom",
+    index=str(folder / "index.csv"),
+    skeleton="mediapipe_33",
+    world_joints="world.npz",
+    image_joints="image.npz",
+    image_units="pixel",
+  )
+  assert (
+    registry.open_dataset(data).source == open_it(folder, image_units="pixel").source
+  )
+  data.index = ""
+  with pytest.raises(FileNotFoundError, match=r"config\.data\.index is not set"):
+    registry.open_dataset(data)
+  with pytest.raises(
+    FileNotFoundError, match=r"config\.data\.raw is not set\. Request"
+  ):
+    registry.open_dataset(config(dataset="ntu60"))
+  with pytest.raises(ValueError, match="'imagenet', expected one of"):
+    registry.open_dataset(config(dataset="imagenet"))
+
+
+def test_made_up():
+  data = config(dataset="synthetic", seed=3, num_clips=5, clip_frames=7)
+  dataset = pickle.loads(pickle.dumps(registry.open_dataset(data)))
+  assert dataset.class_names == generator.CLASSES
+  clips, left_out = dataset.clips()
+  assert (len(clips), left_out) == (5, [])
+  assert [c.label for c in clips] == [0, 1, 2, 3, 4]
+  opened = dataset.read(clips[2])
+  assert opened.pose.shape == (7, 1, 25, 3)
+  assert opened.image_joints.shape == (7, 1, 25, 2)
+  frames = np.stack(list(opened.frames()))
+  np.testing.assert_array_equal(
+    frames, generator.make_clip(3, 2, dataset.settings).frames
+  )
+  with pytest.raises(ValueError, match="num_clips is 0"):
+    synthetic_dataset.MadeUp(0, 0, generator.Settings())
+
+
+def test_genuine_set(shared):
+  index = shared / "body_gestures" / "index.csv"
+  if not index.exists():
+    pytest.skip("needs the real set of ../shared/data/body_gestures")
+  files = {"world_joints": "world_joints.npz", "image_joints": "image_joints.npz"}
+  dataset = custom.Custom(index, "mediapipe_33", **files)
+  clips, left_out = dataset.clips()
+  assert (len(clips), left_out, len(dataset.class_names)) == (225, [], 15)
+  assert {c.attributes["subject"] for c in clips} == {1, 3, 5, 6, 8}
+  opened = dataset.read(clips[0])
+  assert opened.pose.shape == (80, 1, J, 3)
+  # Lies within the image but for what the pose network extrapolates.
+  assert 0 < np.nanmedian(opened.image_joints[..., 0]) < 640

@@ -1,0 +1,106 @@
+"""Videos in class folders: names, splits and joints beside them."""
+
+import numpy as np
+import pytest
+
+from vpn_jax.datasets import folders, video
+from vpn_jax.datasets.base import BadClip
+
+
+def touch(root, *names):
+  for name in names:
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"")
+  return root
+
+
+def attributes(root, **kwargs):
+  clips, left_out = folders.Folders(root, "mediapipe_33", poses=False, **kwargs).clips()
+  return {c.name: (c.label, c.attributes) for c in clips}, dict(left_out)
+
+
+def test_classes_and_names(tmp_path):
+  touch(
+    tmp_path, "wave/a.mp4", "wave/home/a.AVI", "aufräumen/b ü.mkv", "wave/.hidden.mp4",
+    "wave/notes.txt", ".git/x.mp4", "loose.mp4", "wave/a.mov",
+  )  # fmt: skip
+  dataset = folders.Folders(tmp_path, "mediapipe_33", poses=False)
+  clips, left_out = dataset.clips()
+  assert dataset.class_names == ("aufräumen", "wave")
+  assert [(c.name, c.label) for c in clips] == [
+    ("aufräumen/b ü", 0), ("wave/a", 1), ("wave/home/a", 1),
+  ]  # fmt: skip
+  assert clips[1].video == str(tmp_path / "wave/a.mov")
+  assert sorted(left_out) == [
+    ("loose", "it lies in no class folder"),
+    ("wave/a.mp4", "a.mov has the same name"),
+  ]
+
+
+def test_one_in_five_of_each_class_tests(tmp_path):
+  touch(tmp_path, *(f"a/{i}.mp4" for i in range(20)), "b/1.mp4", "b/2.mp4", "c/1.mp4")
+  made, _ = attributes(tmp_path)
+  tests = [name for name, (_, a) in made.items() if a["split"] == "test"]
+  assert sum(name.startswith("a/") for name in tests) == 4
+  assert sum(name.startswith("b/") for name in tests) == 1
+  assert not any(name.startswith("c/") for name in tests)
+  assert {a["split"] for _, a in made.values()} == {"train", "test"}
+  assert made == attributes(tmp_path)[0]
+
+
+def test_given_splits(tmp_path):
+  touch(tmp_path, "train/a/1.mp4", "test/a/1.mp4", "validation/b/x/1.mp4", "test/2.mp4")
+  made, left_out = attributes(tmp_path)
+  assert made == {
+    "train/a/1": (0, {"split": "train"}),
+    "test/a/1": (0, {"split": "test"}),
+    "validation/b/x/1": (1, {"split": "validation"}),
+  }
+  assert left_out == {"test/2": "it lies in test, but in no class folder there"}
+
+
+def test_a_class_called_test_is_a_class(tmp_path):
+  touch(tmp_path, "test/1.mp4", "wave/1.mp4")
+  assert [label for label, _ in attributes(tmp_path)[0].values()] == [0, 1]
+
+
+def test_pattern(tmp_path):
+  touch(tmp_path, "a/p07_x.mp4", "a/anna_x.mp4", "a/7x.mp4")
+  made, left_out = attributes(tmp_path, pattern=r"(?P<subject>p?[a-z0-9]+)_(x)")
+  assert made["a/anna_x"][1]["subject"] == "anna"
+  assert made["a/p07_x"][1]["subject"] == "p07"
+  assert left_out == {"a/7x": "its file name does not match config.data.pattern"}
+  with pytest.raises(ValueError, match="which is no regular expression: missing"):
+    attributes(tmp_path, pattern="(")
+
+
+def test_nothing_there(tmp_path):
+  with pytest.raises(FileNotFoundError, match=r"no folder .*configs/custom\.py"):
+    folders.Folders(tmp_path / "none", "mediapipe_33")
+  touch(tmp_path, "a/notes.txt", "loose.mp4")
+  with pytest.raises(FileNotFoundError, match=r"no video .* expected <class>/<clip>"):
+    folders.Folders(tmp_path, "mediapipe_33")
+
+
+def test_joints_beside_the_video(tmp_path):
+  frames = np.zeros((6, 48, 64, 3), np.uint8)
+  for name in ("good", "bad"):
+    (tmp_path / "a").mkdir(exist_ok=True)
+    video.write_video(tmp_path / "a" / f"{name}.mp4", frames, 20)
+  touch(tmp_path, "a/lone.mp4", "a/bad.npz")
+  world = np.random.default_rng(0).normal(size=(6, 33, 4)).astype(np.float32)
+  image = np.full((6, 33, 2), 0.5, np.float32)
+  np.savez(tmp_path / "a" / "good.npz", world=world, image=image)
+  dataset = folders.Folders(tmp_path, "mediapipe_33")
+  clips, left_out = dataset.clips()
+  assert [c.name for c in clips] == ["a/bad", "a/good"]
+  assert left_out[0][0] == "a/lone"
+  assert "config.data.pose=mediapipe makes some" in left_out[0][1]
+  opened = dataset.read(clips[1])
+  np.testing.assert_array_equal(opened.pose[:, 0], world[..., :3])
+  np.testing.assert_array_equal(opened.visibility[:, 0], world[..., 3].clip(0, 1))
+  np.testing.assert_array_equal(opened.image_joints[:, 0, 0], [[32, 24]] * 6)
+  assert len(list(opened.frames())) == 6
+  with pytest.raises(BadClip, match=r"bad\.npz cannot be read as npz"):
+    dataset.read(clips[0])

@@ -1,0 +1,89 @@
+"""How a stream is cut into windows, and how little of it is kept."""
+
+import numpy as np
+import pytest
+
+from vpn_jax.inference import windows
+
+
+def places(stretches):
+  """First item and number of items of each; the items are checked on the way."""
+  made = []
+  for stretch in stretches:
+    end = stretch.first + len(stretch.items)
+    assert stretch.items == list(range(stretch.first, end))
+    made.append((stretch.first, len(stretch.items)))
+  return made
+
+
+@pytest.mark.parametrize(
+  ("count", "stride", "expected"),
+  [
+    (64, 32, [(0, 32), (32, 32)]),
+    (70, 32, [(0, 32), (32, 32), (38, 32)]),  # the last one ends with the stream
+    (70, 16, [(0, 32), (16, 32), (32, 32), (38, 32)]),
+    (20, 32, [(0, 20)]),
+    (0, 32, []),
+  ],
+)
+def test_slide(count, stride, expected):
+  assert places(windows.slide(range(count), 32, stride)) == expected
+
+
+@pytest.mark.parametrize(
+  ("count", "stride", "expected"),
+  [
+    (5, 16, [(0, 5)]),
+    (31, 16, [(0, 31)]),  # less than two windows: whole
+    (32, 16, [(0, 16), (16, 16)]),
+    (35, 16, [(0, 16), (16, 16), (19, 16)]),
+    (23, 8, [(0, 23)]),
+    (33, 8, [(0, 16), (8, 16), (16, 16), (17, 16)]),
+    (0, 16, []),
+  ],
+)
+def test_divide(count, stride, expected):
+  made = list(windows.divide(range(count), 16, stride))
+  assert places(made) == expected
+  assert [s.alone for s in made] == [len(expected) == 1] * len(expected)
+
+
+@pytest.mark.parametrize(("cut", "ahead"), [(windows.slide, 0), (windows.divide, 8)])
+def test_a_window_comes_as_soon_as_it_can(cut, ahead):
+  pulled = -1
+
+  def numbers():
+    nonlocal pulled
+    while True:
+      pulled += 1
+      yield pulled
+
+  stretches = cut(numbers(), 32, 8)
+  assert next(stretches).first == 0
+  assert pulled == 31 + ahead
+  for first in (8, 16, 24):
+    assert next(stretches).first == first
+    assert pulled == first + 31
+
+
+def frame(i):
+  return np.full((4, 6, 3), i, np.uint8)
+
+
+@pytest.mark.parametrize("memory", [10**6, 100])  # bytes: in memory, in a file
+def test_held_keeps_the_latest(memory):
+  with windows.Held(5, memory=memory) as held:
+    for i in range(12):
+      held.append(frame(i))
+      for j in range(max(0, i - 4), i + 1):
+        np.testing.assert_array_equal(held[j], frame(j))
+    for i in (6, 12, -1):
+      with pytest.raises(IndexError, match="not among the latest 5 of 12"):
+        held[i]
+
+
+def test_held_in_a_file_takes_no_memory():
+  with windows.Held(5, memory=100) as held:
+    held.append(frame(0))
+    held.append(frame(1))
+    assert held._file._rolled

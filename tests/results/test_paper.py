@@ -1,0 +1,56 @@
+"""The rows of the tables: their arguments make what their names say."""
+
+import re
+
+import pytest
+
+from configs import ntu120
+from vpn_jax.results import paper
+
+
+@pytest.mark.parametrize("row", paper.ROWS)
+def test_a_row_is_named_after_its_own_argument(row):
+  arg = ",".join(filter(None, ["cs1", paper.ROWS[row].arg]))
+  assert ntu120.get_config(arg).row == row
+
+
+def test_settings_that_change_no_part_change_no_row():
+  config = ntu120.get_config("cs1,size=cpu,coupler=False")
+  config.optimizer.learning_rate = 1.0
+  assert config.row == "VPN without coupler"
+  both = ntu120.get_config("cs1,backbone=resnext3d,attention=spatial,embedding=none")
+  assert both.row == "VPN, spatial attention, RNX3D101, without embedding"
+
+
+def test_every_row_starts_from_one_that_exists():
+  for row, what in paper.ROWS.items():
+    for other in (what.starts_from, what.pose_from):
+      assert not other or other in paper.ROWS, row
+    config = ntu120.get_config(",".join(filter(None, ["cs1", what.arg])))
+    assert config.model.pose.frozen == (what.pose_from == paper.LSTM_ALONE), row
+    stages = {"visual": what.starts_from, "pose": what.pose_from}
+    assert set(config.pretraining) == {name for name, row in stages.items() if row}, row
+
+
+def test_numbers_have_a_column_each():
+  for table in paper.TABLES.values():
+    for row, numbers in table.rows.items():
+      assert row in paper.ROWS
+      assert len(numbers) == len(table.columns)
+  assert paper.published("VPN", "ntu120", "cs2") == 87.8
+  assert paper.published("P-I3D", "ntu120", "cs1") is None
+  assert paper.published("VPN", "synthetic", "cs") is None
+
+
+def test_numbers_are_those_of_the_paper(shared):
+  printed = []
+  for line in (shared.parent / "reference" / "paper.txt").read_text().splitlines():
+    cells = line.split("\t")
+    numbers = [float(c) for c in cells if re.fullmatch(r"\d+(\.\d)?", c.strip())]
+    printed.append((len(cells), tuple(numbers)))
+  lines = {numbers for _, numbers in printed if numbers}
+  for number, table in paper.TABLES.items():
+    for row, numbers in table.rows.items():
+      halves = (numbers[:2], numbers[2:]) if number == 5 else (numbers,)
+      for half in halves:
+        assert None in half or half in lines, (number, row)

@@ -1,0 +1,167 @@
+"""What a network belongs to: every pair of unlike data is refused, alike accepted."""
+
+import dataclasses
+import itertools
+
+import pytest
+from absl import logging
+
+from vpn_jax.datasets import protocols, skeletons
+from vpn_jax.jobs import evaluate
+from vpn_jax.records import store
+from vpn_jax.training import loop, provenance
+from vpn_jax.training.provenance import TO_RESUME, Provenance
+
+
+def index(**fields):
+  values = {
+    "dataset": "ntu60",
+    "class_names": ("drink", "eat", "sit"),
+    "skeleton": "kinect_v2",
+    "crop": {"kind": "joints", "size": 256},
+    "shards": {},
+    **fields,
+  }
+  digest = skeletons.get(values["skeleton"]).digest()
+  return store.Index(skeleton_digest=digest, **values)
+
+
+CS, CV = (protocols.get("ntu60", name) for name in ("cs", "cv"))
+# What one side may be, each unlike all the others in one respect or more.
+SIDES = {
+  "as it is": (index(), CS),
+  "another dataset": (index(dataset="nucla"), CS),
+  "classes in another order": (index(class_names=("eat", "drink", "sit")), CS),
+  "a class more": (index(class_names=("drink", "eat", "sit", "walk")), CS),
+  "another skeleton": (index(skeleton="kinect_v1"), CS),
+  "another crop": (index(crop={"kind": "full", "size": 256}), CS),
+  "a larger crop": (index(crop={"kind": "joints", "size": 224}), CS),
+  "another protocol": (index(), CV),
+  "a class less": (index(), dataclasses.replace(CS, classes=("drink", "eat"))),
+}
+
+
+def of(name):
+  return Provenance.of(*SIDES[name])
+
+
+@pytest.mark.parametrize(("a", "b"), list(itertools.product(SIDES, SIDES)))
+def test_the_matrix(a, b):
+  """Trained on a, tested on b; and gone on training."""
+  if a == b:
+    of(a).check(of(b))
+    of(a).check(of(b), TO_RESUME)
+    return
+  for names in (provenance.TO_TEST, TO_RESUME):
+    with pytest.raises(ValueError, match=r": the checkpoint has .*, the data .*: pre"):
+      of(a).check(of(b), names)
+
+
+@pytest.mark.parametrize(
+  ("name", "told"),
+  [
+    ("another crop", "crop: the checkpoint has {'kind': 'joints'}, the data {'kind': "),
+    ("another skeleton", "skeleton: the checkpoint has 'kinect_v2', the data 'kinect_"),
+    ("another protocol", "'subject', 'not_test': [1, 2, 4, 5, 8, 9, 13, 14, 15, 16, "),
+    ("a class more", "class_names: the checkpoint has ('drink', 'eat', 'sit'), the d"),
+  ],
+)
+def test_both_sides_are_named(name, told):
+  with pytest.raises(ValueError) as raised:
+    of("as it is").check(of(name))
+  assert told in str(raised.value)
+
+
+@pytest.mark.parametrize("name", [*SIDES][1:])
+def test_a_warning_in_place_of_a_refusal(name, monkeypatch):
+  warned = []
+  monkeypatch.setattr(
+    logging, "warning", lambda text, *args: warned.append(text % args)
+  )
+  cannot = {"a class more", "a class less", "another skeleton"}
+  if name in cannot:  # whatever the flag, shapes differ
+    with pytest.raises(ValueError, match=r"or use the run that belongs to them\.$"):
+      of("as it is").check(of(name), on_mismatch="warn")
+    assert not warned
+    return
+  with pytest.raises(
+    ValueError, match=r"; --config\.on_mismatch=warn goes on all the s"
+  ):
+    of("as it is").check(of(name))
+  of("as it is").check(of(name), on_mismatch="warn")
+  assert warned
+  assert all("the checkpoint has" in line for line in warned)
+
+
+def test_validation_and_records_matter_for_going_on_alone():
+  ours = of("as it is")
+  carved = Provenance.of(index(), protocols.carve(CS, "subject:1,2"))
+  other_records = Provenance.of(index(shards={"a": [{"name": "x"}]}), CS)
+  for data, told in ((carved, "validation: "), (other_records, "index_digest: ")):
+    ours.check(data)  # the clips that test are the same
+    with pytest.raises(ValueError, match=f"^{told}"):
+      ours.check(data, TO_RESUME)
+
+
+def test_a_part_may_start_on_another_dataset_but_not_from_clips_that_test():
+  ours = of("as it is")
+  ours.check_start(of("as it is"))
+  ours.check_start(of("another dataset"))
+  ours.check_start(of("a class more"))
+  for name in ("another protocol", "another crop"):
+    with pytest.raises(ValueError, match="the checkpoint has"):
+      ours.check_start(of(name))
+    ours.check_start(of(name), on_mismatch="warn")
+  # Of one's own datasets all are called custom.
+  mine = [
+    dataclasses.replace(ours, dataset="custom", index_digest=digest)
+    for digest in ("a", "b")
+  ]
+  unlike = dataclasses.replace(of("another protocol"), dataset="custom")
+  mine[0].check_start(dataclasses.replace(unlike, index_digest="b"))
+  with pytest.raises(ValueError, match="protocol: "):
+    mine[0].check_start(dataclasses.replace(unlike, index_digest="a"))
+
+
+def test_json_keeps_it():
+  ours = of("a class less")
+  assert Provenance.from_dict(ours.to_dict()) == ours
+  with pytest.raises(
+    ValueError, match=r"config\.on_mismatch is 'no', expected 'refuse'"
+  ):
+    ours.check(ours, on_mismatch="no")
+
+
+def test_changed_settings_are_said():
+  before = {"seed": 0, "train": {"batch_size": 8, "steps": 4}, "decay": (1, 2)}
+  now = {"seed": 0, "train": {"batch_size": 8, "steps": 6}, "decay": [1, 2], "new": 1}
+  found = provenance.changed_settings(before, now)
+  assert found == ["train.steps: 4 -> 6", "new: None -> 1"]
+  now["train"] = {"batch_size": 16, "steps": 4}
+  with pytest.raises(ValueError, match=r"config\.train\.batch_size is 16, .* with 8: "):
+    provenance.changed_settings(before, now)
+
+
+def test_the_code_is_named():
+  code = provenance.code()
+  assert {"commit", "python", "jax", "flax", "grain"} < code.keys()
+  assert all(isinstance(value, str) for value in code.values())
+
+
+def test_commands_refuse(small_config, tmp_path):
+  """Evaluating, going on and starting stage 2 on another protocol."""
+  c = small_config
+  c.train.steps = 1
+  loop.train(c, str(tmp_path))
+  before = evaluate.evaluate(c, str(tmp_path))
+  c.data.update(train="subject:1,2", test="subject:3,4")
+  refused = r"protocol: the checkpoint has {'not_test': \[1, 2, 3\], 'test': \[4\]}, "
+  with pytest.raises(ValueError, match=refused):
+    evaluate.evaluate(c, str(tmp_path))
+  with pytest.raises(ValueError, match=refused):
+    loop.train(c, str(tmp_path))
+  c.init.backbone = str(tmp_path)
+  with pytest.raises(ValueError, match=f"the run in {tmp_path} cannot be started from"):
+    loop.train(c, str(tmp_path / "stage2"))
+  c.on_mismatch = "warn"
+  assert evaluate.evaluate(c, str(tmp_path))["clips"] == 2 * before["clips"]

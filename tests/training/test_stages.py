@@ -1,0 +1,202 @@
+"""The stages of a row: which there are, each trained once, and what starts whence."""
+
+import json
+import pathlib
+import shlex
+
+import jax
+import numpy as np
+import pytest
+
+from configs import common, nucla, synthetic
+from vpn_jax.jobs import train
+from vpn_jax.training import checkpoint, run_summary, stages
+
+COMMAND = (
+  "python launch.py --config=configs/synthetic.py:cs,embedding=none,size=tiny "
+  "--workdir=runs/vpn --config.seed=3 --config.model.pose.identity_filter=True "
+  "--config.model.attention_norm=none --config.train.epochs=1 "
+  "--config.pretraining.pose.train.epochs=2 --config.pretraining.pose.dropout=0.1 "
+  "--config.data.records=some/records"
+)
+
+
+def config_of(arg, **data):
+  c = synthetic.get_config(arg)
+  c.data.update(data)
+  return c
+
+
+def planned(arg, **settings):
+  c = config_of(arg)
+  c.update(settings)
+  return [pathlib.Path(s.workdir).name for s in stages.plan(c, "runs/vpn")]
+
+
+def test_rows_that_attend_have_both_backbones_trained_alone():
+  assert planned("cs") == ["pose", "visual"]
+  assert planned("cs,pose_backbone=lstm,coupler=False") == ["pose", "visual"]
+  assert planned("cs,model=separable_sta") == ["pose", "visual"]
+  assert planned("cs,model=p_i3d") == [
+    *("pose", "visual", "visual_left_hand", "visual_right_hand"),
+  ]
+  assert planned("cs,model=i3d_continued") == ["visual"]
+  assert planned("cs,frozen=True") == ["pose"]  # the published weights stay
+  for row in ("model=i3d", "model=i3d_nl", "model=pose", "model=i3d,frozen=True"):
+    assert planned(f"cs,{row}") == []
+  assert planned("cs", stages=False) == []
+
+
+def test_finished_runs_take_the_place_of_stages(tmp_path):
+  for name in ("a", "b"):
+    (tmp_path / name / checkpoint.FOLDER).mkdir(parents=True)
+  c = config_of("cs")
+  c.init.pose_backbone = str(tmp_path / "a")
+  assert [s.kind for s in stages.plan(c, "runs/vpn")] == ["visual"]
+  c.init.backbone = str(tmp_path / "b")
+  assert stages.plan(c, "runs/vpn") == []
+  n = nucla.get_config("v12_3")  # the backbone of another dataset
+  n.init.backbone = str(tmp_path / "b")
+  assert [s.kind for s in stages.plan(n, "runs/vpn")] == ["pose"]
+
+
+def test_the_whole_starts_from_its_stages():
+  c = config_of("cs")
+  found = stages.started_from(c, stages.plan(c, "runs/vpn"))
+  assert found.init.pose_backbone == "runs/vpn/pose"
+  assert found.init.backbone == "runs/vpn/visual"
+  c = config_of("cs,model=p_i3d")
+  found = stages.started_from(c, stages.plan(c, "w"))
+  assert found.init.backbone == "w/visual,w/visual_left_hand,w/visual_right_hand"
+  c = config_of("cs,frozen=True")
+  found = stages.started_from(c, stages.plan(c, "w"))
+  assert (found.init.backbone, found.init.pose_backbone) == ("kinetics", "w/pose")
+
+
+@pytest.mark.parametrize(
+  ("arg", "alone"),
+  [
+    ("cs", ["cs,model=pose", "cs,model=i3d"]),
+    ("cs,embedding=kl_fp", ["cs,model=pose", "cs,model=i3d"]),
+    (
+      "cs,pose_backbone=lstm,coupler=False",
+      ["cs,model=pose,pose_backbone=lstm", "cs,model=i3d"],
+    ),
+    (
+      "cs,backbone=resnext3d,size=full",
+      ["cs,model=pose,size=full", "cs,model=i3d,backbone=resnext3d,size=full"],
+    ),
+    ("cs,frozen=True", ["cs,model=pose"]),
+  ],
+)
+def test_a_stage_is_the_row_of_its_backbone_alone(arg, alone):
+  """Its configuration, wherever training reads it, is that of its own command."""
+  for stage, expected in zip(
+    stages.plan(config_of(arg), "w"), map(config_of, alone), strict=True
+  ):
+    got, want = stage.config.to_dict(), expected.to_dict()
+    assert got["row"] == want["row"]
+    for name in ("network", "optimizer", "train", "data", "inference", "features"):
+      assert got[name] == want[name], name
+    if stage.kind == "pose":
+      assert got["model"] == want["model"]
+    else:
+      fields = {name: want["model"][name] for name in got["model"] if name != "pose"}
+      assert {n: v for n, v in got["model"].items() if n != "pose"} == fields
+
+
+def test_the_command_of_a_stage_trains_it_by_itself():
+  c = config_of("cs,embedding=none,size=tiny")
+  pose, visual = stages.plan(c, "runs/vpn", COMMAND)
+  assert shlex.split(pose.command) == [
+    "python",
+    "launch.py",
+    "--config=configs/synthetic.py:cs,model=pose,size=tiny",
+    "--workdir=runs/vpn/pose",
+    "--config.seed=3",
+    "--config.model.pose.identity_filter=True",
+    "--config.train.epochs=2",
+    "--config.model.dropout=0.1",
+    "--config.data.records=some/records",
+  ]
+  assert shlex.split(visual.command)[2:] == [
+    "--config=configs/synthetic.py:cs,model=i3d,size=tiny",
+    "--workdir=runs/vpn/visual",
+    "--config.seed=3",
+    "--config.data.records=some/records",
+  ]
+
+
+@pytest.fixture
+def staged_config(small_config):
+  """The small network of `make_config`, two steps in every stage."""
+  c = small_config
+  c.stages, c.train.steps = True, 2
+  for kind in ("pose", "visual"):
+    c.pretraining[kind].train.update(
+      steps=2, batch_size=8, eval_batch_size=8, tensorboard=False
+    )
+  c.pretraining.visual.frozen_until = ""
+  return c
+
+
+def test_one_command_trains_all_and_no_stage_twice(staged_config, tmp_path, capsys):
+  c, workdir = staged_config, tmp_path / "vpn"
+  train.run(c, str(workdir))
+  said = capsys.readouterr().out
+  assert "stage 1 of 3, pose backbone alone: " in said
+  assert "stage 3 of 3, the whole: " in said
+  found = {
+    path.parent.name: json.loads(path.read_text())
+    for path in workdir.rglob(run_summary.SUMMARY_FILE)
+  }
+  rows = {name: summary["row"] for name, summary in found.items()}
+  assert rows == {"pose": "pose alone", "visual": "I3D", "vpn": "VPN"}
+  assert found["vpn"]["started_from"] == {
+    "backbone": f"I3D in {workdir}/visual",
+    "pose_backbone": f"pose alone in {workdir}/pose",
+  }
+  assert found["visual"]["started_from"] == {"backbone": "none"}
+  assert found["pose"]["started_from"] == {}
+
+  before = {path: path.stat().st_mtime_ns for path in workdir.rglob("summary.json")}
+  (workdir / "summary.json").unlink()
+  train.run(c, str(workdir))
+  said = capsys.readouterr().out
+  assert f"stage 1 of 3, pose backbone alone: finished in {workdir}/pose" in said
+  for path in before:
+    assert (path.stat().st_mtime_ns == before[path]) == (path.parent != workdir)
+
+  c.pretraining.pose.train.steps = 3
+  train.run(c, str(workdir))
+  assert "with other settings than now: train.steps: 2 -> 3" in capsys.readouterr().out
+
+
+def test_the_whole_has_the_weights_of_its_stages(staged_config, tmp_path):
+  c, workdir = staged_config, tmp_path / "vpn"
+  c.optimizer.rates.update(visual_backbone=0.0, pose_backbone=0.0)
+  train.run(c, str(workdir))
+
+  def params(name):
+    with checkpoint.reading(workdir / name) as runs:
+      return runs.restore_variables()["params"]
+
+  whole, pose, visual = params(""), params("pose"), params("visual")
+  same = jax.tree.map(np.array_equal, whole["pose_backbone"], pose["pose_backbone"])
+  assert all(jax.tree.leaves(same))
+  same = jax.tree.map(np.array_equal, whole["backbone"], visual["backbone"])
+  assert all(jax.tree.leaves(same))
+
+
+def test_schedules_of_a_dataset_name_what_there_is():
+  arg = common.parse_arg("cs", protocols=("cs",))
+  with pytest.raises(ValueError, match=r"schedule of 'pose' has 'epoch', expected"):
+    common.recipe(arg, {"pose": {"epoch": 3}})
+  with pytest.raises(ValueError, match=r"schedules of \['gcn'\], expected some of"):
+    common.recipe(arg, {"gcn": {}})
+  c = common.recipe(arg, {"whole": {"rates": {"pose_backbone": 0.1}}})
+  assert c.optimizer.rates.to_dict() == {
+    "visual_backbone": 1.0,
+    "pose_backbone": 0.1,
+    "new": 1.0,
+  }

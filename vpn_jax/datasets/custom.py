@@ -1,0 +1,264 @@
+"""A dataset of your own: one csv of clips, and the joints of all clips in npz files.
+
+The csv has a header and one line per clip:
+
+    clip,video,label,subject
+    anna_wave_1,videos/anna/wave_1.mp4,wave,1
+
+`video` is relative to the csv's folder, and lies in it. Every further column becomes an
+attribute that a protocol can split by. The joints are npz files with one array per clip
+name:
+
+  - world joints, [F, J, 3 or more] or [F, persons, J, 3 or more]: x, y, z in metres.
+    The axes stay as given. BlazePose's are x right, y down, z away from the camera,
+    centred on the hips; Kinect's have y up.
+  - image joints, [F, J, 2 or more] or [F, persons, J, 2 or more]: x, y in the video, as
+    fractions of its width and height or in pixels, for the crop.
+
+A fourth number of the world joints is their visibility; others are not read. NaN marks
+what was not found; `prepare.py` bridges short gaps.
+"""
+
+import csv
+import hashlib
+import os
+import pathlib
+import reprlib
+import zipfile
+
+import numpy as np
+
+from vpn_jax.datasets import joint_files, protocols, skeletons, video
+from vpn_jax.datasets.base import BadClip, Clip, RawClip
+
+# Field -> names of its column; the first that the csv has counts.
+COLUMNS = {
+  "clip": ("clip", "clip_id"),
+  "video": ("video",),
+  "label": ("label",),
+  "label_id": ("label_id",),
+}
+
+
+class Custom:
+  """A csv index with videos and joints; a `raw.Dataset`."""
+
+  name = "custom"
+
+  def __init__(
+    self,
+    index: str | pathlib.Path,
+    skeleton: str,
+    world_joints: str | pathlib.Path | None,
+    image_joints: str | pathlib.Path | None = None,
+    *,
+    image_units: str = "fraction",
+    columns: dict[str, str] | None = None,
+    allow_absolute: bool = False,
+  ):
+    """Reads the csv; videos and joints wait for `read`.
+
+    Args:
+      index: the csv, UTF-8.
+      skeleton: name in `skeletons.SKELETONS`.
+      world_joints: npz of the poses; relative to the csv's folder or to where you are.
+        None when they come from elsewhere: then clips cannot be `read`.
+      image_joints: npz for the crop; None when the full frame is taken.
+      image_units: "fraction" (0 to 1) or "pixel".
+      columns: other names for the columns of `COLUMNS`, such as {"clip": "id"}; ""
+        says that there is none. Without label_id, labels are numbered in sorted order.
+      allow_absolute: accept videos outside the csv's folder. Else a line that names
+        one, by an absolute path, by ".." or through a link, is left out with that
+        reason: an index may come from somebody else.
+    Raises: FileNotFoundError for a missing file; ValueError for a csv without the
+      columns, a name that appears twice, label ids that are not 0, 1, 2, ..., or an npz
+      that is none.
+    """
+    self.index = pathlib.Path(index)
+    if not self.index.is_file():
+      raise FileNotFoundError(
+        f"no file {index}: set config.data.index to a csv with the columns clip, video "
+        "and label, one line per clip."
+      )
+    self.skeleton = skeletons.get(skeleton).name
+    self.image_units = joint_files.check_units(image_units, "config.data.image_units")
+    self.allow_absolute = allow_absolute
+    self.world_joints = (
+      self._joint_file(world_joints, "world_joints") if world_joints else None
+    )
+    self.image_joints = (
+      self._joint_file(image_joints, "image_joints") if image_joints else None
+    )
+    self._open_files = {}
+    self.source = {
+      "image_units": image_units,
+      "world_joints": _fingerprint(self.world_joints),
+      "image_joints": _fingerprint(self.image_joints),
+    }
+    try:
+      rows, self._left_out = self._read_index(columns or {})
+    except (UnicodeDecodeError, csv.Error) as e:
+      raise ValueError(
+        f"{self.index} cannot be read as csv ({e}): write it as UTF-8, one line a clip."
+      ) from e
+    self.class_names, labels = _number_labels(rows, self.index.name)
+    self._clips = [
+      Clip(row["clip"], label, row["attributes"], row["video"], row["clip"])
+      for row, label in zip(rows, labels)
+    ]
+
+  def _joint_file(self, path: str | pathlib.Path, field: str) -> pathlib.Path:
+    beside = self.index.parent / path
+    path = beside if beside.is_file() else pathlib.Path(path)
+    if not path.is_file():
+      raise FileNotFoundError(
+        f"no file {path}, nor {beside}: set config.data.{field} to an npz with one "
+        "array per clip name."
+      )
+    return path
+
+  def _read_index(self, columns: dict[str, str]) -> tuple[list[dict], list]:
+    """Rows that can be used, and (name, reason) of the others."""
+    unknown = sorted(set(columns) - set(COLUMNS))
+    if unknown:
+      raise ValueError(f"columns names {unknown}, expected among {list(COLUMNS)}.")
+    rows, left_out, seen = [], [], {}
+    with open(self.index, newline="", encoding="utf-8-sig") as file:
+      table = csv.DictReader(file)
+      header = table.fieldnames or []
+      chosen = {
+        field: next((c for c in ([columns[field]] if field in columns else usual)
+                     if c in header), None)
+        for field, usual in COLUMNS.items()
+      }  # fmt: skip
+      lacking = [f for f in COLUMNS if not chosen[f] and f != "label_id"]
+      if lacking or (columns.get("label_id") and not chosen["label_id"]):
+        raise ValueError(
+          f"{self.index.name} has the columns {reprlib.repr(header)}, expected one for "
+          f"each of {lacking or ['label_id']}: rename a column or name it in columns."
+        )
+      for row in table:
+        name = (row[chosen["clip"]] or "").strip()
+        where = f"line {table.line_num} of {self.index.name}"
+        if name in seen and name:
+          raise ValueError(
+            f"{where} names {name!r} again (first on line {seen[name]}), expected each "
+            "clip once: rename one of the two."
+          )
+        seen[name] = table.line_num
+        entry, reason = self._entry(row, name, chosen)
+        if reason:
+          left_out.append((name or where, f"{where}: {reason}"))
+        else:
+          rows.append(entry)
+    return rows, left_out
+
+  def _entry(self, row: dict, name: str, chosen: dict) -> tuple[dict, str]:
+    """One csv row as fields of a clip, or the reason why not."""
+    if None in row or None in row.values():
+      return {}, "another number of fields than the header has"
+    words = {f: (row[c] or "").strip() for f, c in chosen.items() if c}
+    for field in ("clip", "video", "label"):
+      if not words[field]:
+        return {}, f"no {field}"
+      if not words[field].isprintable():
+        return {}, f"{field} {words[field]!r} has characters that cannot be printed"
+    path = self.index.parent / os.path.normpath(words["video"])
+    home = os.path.realpath(self.index.parent)
+    inside = pathlib.Path(os.path.realpath(path)).is_relative_to(home)
+    if not (inside or self.allow_absolute):
+      return {}, (
+        f"video {words['video']} leaves the folder of the csv, expected one inside "
+        "it: move it there, or set config.data.allow_absolute=True"
+      )
+    if not os.path.isfile(path):
+      return {}, f"no video {words['video']}"
+    own = set(chosen.values())
+    attributes = {
+      k: protocols.parse_value(v) for k, v in row.items() if k and k not in own
+    }
+    label_id = words.get("label_id")
+    return {
+      "clip": name,
+      "video": str(path),
+      "label": words["label"],
+      "label_id": label_id if label_id is None else protocols.parse_value(label_id),
+      "attributes": attributes,
+    }, ""
+
+  def clips(self) -> tuple[list[Clip], list[tuple[str, str]]]:
+    """See `raw.Dataset`; in the order of the csv."""
+    return list(self._clips), list(self._left_out)
+
+  def read(self, clip: Clip) -> RawClip:
+    """See `raw.Dataset`."""
+    header = video.probe(clip.video)
+    body = skeletons.get(self.skeleton)
+    array, what = self._array(self.world_joints, clip.pose)
+    pose, visibility = joint_files.world(array, body, what)
+    if self.image_joints is None:
+      image_joints = np.full((*pose.shape[:-1], 2), np.nan, np.float32)
+    else:
+      array, what = self._array(self.image_joints, clip.pose)
+      image_joints = joint_files.image(
+        array,
+        body,
+        what,
+        units=self.image_units,
+        width=header.width,
+        height=header.height,
+      )
+      joint_files.check_pair(pose, image_joints, clip.name)
+    return RawClip(
+      pose,
+      image_joints,
+      lambda: video.read_frames(clip.video),
+      header.fps,
+      visibility,
+    )
+
+  def _array(self, path: pathlib.Path, name: str) -> tuple[np.ndarray, str]:
+    """One clip's array of an npz, and where it is from in words."""
+    try:
+      if path not in self._open_files:
+        self._open_files[path] = joint_files.Arrays(path)
+      return self._open_files[path][name], f"{path.name}, array {name!r}"
+    except KeyError as e:
+      raise BadClip(f"{path.name} has no array {name!r}") from e
+    except ValueError as e:
+      raise BadClip(str(e)) from e
+
+
+def _fingerprint(path: pathlib.Path | None) -> str:
+  """12 hex digits over the names and checksums that an npz lists of its arrays."""
+  if path is None:
+    return ""
+  try:
+    with zipfile.ZipFile(path) as file:
+      content = sorted((i.filename, i.CRC, i.file_size) for i in file.infolist())
+  except Exception as e:  # zipfile raises many kinds on a damaged file
+    raise ValueError(
+      f"{path} cannot be read as npz ({e}): write it with numpy.savez."
+    ) from e
+  return hashlib.sha256(repr(content).encode()).hexdigest()[:12]
+
+
+def _number_labels(rows: list[dict], file: str) -> tuple[tuple[str, ...], list[int]]:
+  """Class names in label order and the label of each row."""
+  if not rows:
+    return (), []
+  if rows[0]["label_id"] is None:
+    names = sorted({row["label"] for row in rows})
+    return tuple(names), [names.index(row["label"]) for row in rows]
+  pairs = sorted({(row["label_id"], row["label"]) for row in rows}, key=str)
+  ids = [i for i, _ in pairs]
+  if len(set(label for _, label in pairs)) != len(pairs) or set(ids) != set(
+    range(len(pairs))
+  ):
+    raise ValueError(
+      f"{file}: the column label_id pairs ids and labels as {pairs[:8]}, expected one "
+      f"id per label, 0 to {len(set(label for _, label in pairs)) - 1}: correct it, or "
+      "rename the column to number the sorted labels."
+    )
+  names = dict(pairs)
+  return tuple(names[i] for i in range(len(names))), [row["label_id"] for row in rows]

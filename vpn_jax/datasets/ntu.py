@@ -1,0 +1,286 @@
+"""NTU RGB+D 60 and 120: file names, skeleton text files, and who the actor is.
+
+Skeletons and videos may lie in any folders below the root; their names pair them:
+`S001C001P001R001A001.skeleton` with `S001C001P001R001A001_rgb.avi`.
+"""
+
+import dataclasses
+import os
+import pathlib
+import re
+
+import numpy as np
+
+from vpn_jax.datasets import paired_files, video
+from vpn_jax.datasets.base import BadClip, Clip, RawClip
+
+NUM_JOINTS = 25
+COLOR_SIZE = (1920, 1080)  # of the video that colorX and colorY are pixels of
+PERSONS = 2  # kept per clip; the second is all NaN when there is none
+
+_NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})", re.ASCII)
+_VIDEO = re.compile(_NAME.pattern + r"_rgb\.(?:avi|mp4|mkv)", re.ASCII)
+_SKELETON = re.compile(_NAME.pattern + r"\.skeleton", re.ASCII)
+_PACKAGE = pathlib.Path(__file__).parent
+
+# What makes a body a ghost, that is furniture or a reflection. Our own thresholds: the
+# dataset's FAQ compares the spread in x and in y and names no number.
+_GHOST_SHARE = 0.15  # tracked in a smaller share of the frames
+_GHOST_WIDE = 0.7  # wider than tall in at least this share of its frames
+_LINK_METRES = 1.0  # two tracks, one ending before the other, are one person within it
+
+
+def parse_name(name: str) -> tuple[int, dict[str, int]]:
+  """Label (0-based) and attributes of a name such as S001C002P003R001A050.
+
+  Returns: (49, {"setup": 1, "camera": 2, "subject": 3, "replication": 1}).
+  Raises: ValueError when the name is of another form.
+  """
+  match = _NAME.fullmatch(name)
+  if not match:
+    raise ValueError(f"got the name {name!r}, expected one as S001C002P003R001A050.")
+  setup, camera, subject, replication, action = map(int, match.groups())
+  attributes = {
+    "setup": setup,
+    "camera": camera,
+    "subject": subject,
+    "replication": replication,
+  }
+  return action - 1, attributes
+
+
+def class_names(which: int) -> tuple[str, ...]:
+  """The first 60 or all 120 class names, A1 first."""
+  lines = (_PACKAGE / "ntu_class_names.txt").read_text().splitlines()
+  return tuple(lines[:which])
+
+
+def missing_skeletons(which: int) -> frozenset[str]:
+  """The official list of clips without usable skeletons: 302 or 535 names."""
+  return frozenset((_PACKAGE / f"ntu_missing_{which}.txt").read_text().split())
+
+
+@dataclasses.dataclass(frozen=True)
+class Body:
+  """One tracked body; NaN in the frames that lack it.
+
+  Attributes:
+    world: float32 [F, 25, 3], metres, Kinect camera axes: x, y up, z away from it.
+    image: float32 [F, 25, 2], pixels of the 1920x1080 video; NaN where not finite.
+    visibility: float32 [F, 25], Kinect's tracking state: 1 tracked, 0.5 inferred, 0 not
+      tracked.
+  """
+
+  world: np.ndarray
+  image: np.ndarray
+  visibility: np.ndarray
+
+  @property
+  def tracked(self) -> np.ndarray:
+    """Frames that have it, bool [F]."""
+    return np.isfinite(self.world[:, 0, 0])
+
+  @property
+  def motion(self) -> float:
+    """Variance of x, y and z over its frames, summed over joints; square metres."""
+    return float(np.var(self.world[self.tracked], axis=0, dtype=np.float64).sum())
+
+
+def read_skeleton(path: str | pathlib.Path) -> list[Body]:
+  """Reads a .skeleton file.
+
+  Returns: its bodies in order of appearance, not empty; the same identifier is the
+    same body.
+  Raises: BadClip with the line when the file is truncated, has a word that is no
+    number, another joint count than 25, a joint that is not finite, lines after the
+    last frame, no frames or no bodies at all.
+  Source: the dataset's own reader (read_skeleton_file.m) for the order of the fields.
+  """
+  path = pathlib.Path(path)
+  try:
+    lines = path.read_text(encoding="ascii", errors="replace").splitlines()
+  except OSError as e:
+    raise BadClip(f"skeleton {path.name} cannot be read: {e.strerror}") from e
+  while lines and not lines[-1].strip():
+    lines.pop()
+  reader = _Lines(path.name, lines)
+  num_frames = reader.integer("the number of frames")
+  if num_frames == 0:
+    reader.fail("0 frames")
+  tracks: dict[str, list[tuple[int, np.ndarray]]] = {}
+  for frame in range(num_frames):
+    for _ in range(reader.integer(f"the number of bodies of frame {frame}")):
+      words = reader.words("a body")
+      if len(words) != 10:
+        reader.fail(f"{len(words)} values for a body, expected 10")
+      joints = reader.integer("the number of joints")
+      if joints != NUM_JOINTS:
+        reader.fail(f"{joints} joints, expected {NUM_JOINTS}")
+      track = tracks.setdefault(words[0], [])
+      rows = reader.joints()
+      if not track or track[-1][0] != frame:  # an identifier twice: the first counts
+        track.append((frame, rows))
+  if reader.position != len(lines):
+    reader.position += 1
+    reader.fail(f"text after the last of {num_frames} frames")
+  if not tracks:
+    raise BadClip(f"skeleton {path.name} has no body in any of {num_frames} frames")
+  return [_body(track, num_frames) for track in tracks.values()]
+
+
+class _Lines:
+  """The lines of a skeleton file, read one by one, with their numbers for messages."""
+
+  def __init__(self, name: str, lines: list[str]):
+    self.name, self.lines, self.position = name, lines, 0
+
+  def fail(self, what: str):
+    raise BadClip(f"skeleton {self.name}, line {max(self.position, 1)}: {what}")
+
+  def words(self, what: str) -> list[str]:
+    if self.position >= len(self.lines):
+      self.position += 1
+      self.fail(f"the file ends, expected {what}")
+    self.position += 1
+    return self.lines[self.position - 1].split()
+
+  def integer(self, what: str) -> int:
+    words = self.words(what)
+    digits = words[0] if len(words) == 1 and len(words[0]) < 10 else ""
+    if not (digits.isascii() and digits.isdigit()):
+      self.fail(f"{' '.join(words)[:40]!r}, expected {what}")
+    return int(digits)
+
+  def joints(self) -> np.ndarray:
+    """25 joint lines: float64 [25, 6] of x, y, z, colorX, colorY, tracking state."""
+    rows = np.empty((NUM_JOINTS, 6))
+    for joint in range(NUM_JOINTS):
+      words = self.words(f"joint {joint}")
+      if len(words) != 12:
+        self.fail(f"{len(words)} values for joint {joint}, expected 12")
+      try:
+        values = [float(w) for w in words]
+      except ValueError:
+        self.fail(f"joint {joint} holds a word that is no number")
+      rows[joint] = *values[:3], *values[5:7], values[11]
+      if not (np.abs(rows[joint, :3]) <= np.finfo(np.float32).max).all():
+        self.fail(f"joint {joint} is at {' '.join(words[:3])}, expected finite metres")
+    return rows
+
+
+def _body(track: list[tuple[int, np.ndarray]], num_frames: int) -> Body:
+  frames = [frame for frame, _ in track]
+  rows = np.full((num_frames, NUM_JOINTS, 6), np.nan, np.float32)
+  with np.errstate(over="ignore"):  # a number beyond float32 becomes infinite
+    rows[frames] = np.stack([r for _, r in track])
+  image = rows[..., 3:5]
+  known = np.isfinite(image).all(axis=-1, keepdims=True)
+  image = np.where(known, image, np.float32(np.nan))
+  return Body(rows[..., :3], image, np.clip(rows[..., 5] / 2, 0, 1))
+
+
+def actors(bodies: list[Body]) -> list[Body]:
+  """The people of a clip: tracks joined, ghosts dropped, largest motion first.
+
+  Ghosts are dropped only while somebody is left. The class is not looked at, so that
+  the crop and the poses say nothing about it that the tracker does not.
+
+  Args:
+    bodies: as `read_skeleton` gives them; at least one.
+  Returns: at least one body; the first is the main actor.
+  Source: the dataset's FAQ: the main actor has the largest summed variance of x, y, z.
+  """
+  people = _link(bodies)
+  people = [b for b in people if not _is_ghost(b)] or people
+  return sorted(people, key=lambda b: -b.motion)
+
+
+def _link(bodies: list[Body]) -> list[Body]:
+  """Joins tracks that follow one another near the same place: lost and found again."""
+  people: list[Body] = []
+  for body in sorted(bodies, key=lambda b: int(np.argmax(b.tracked))):
+    start = int(np.argmax(body.tracked))
+    distances = []
+    for i, earlier in enumerate(people):
+      if not (earlier.tracked & body.tracked).any():
+        end = int(np.flatnonzero(earlier.tracked[:start])[-1])
+        gap = earlier.world[end].mean(axis=0) - body.world[start].mean(axis=0)
+        distances.append((float(np.linalg.norm(gap)), i))
+    if distances and min(distances)[0] <= _LINK_METRES:
+      i = min(distances)[1]
+      later = body.tracked[:, None, None]
+      people[i] = Body(
+        np.where(later, body.world, people[i].world),
+        np.where(later, body.image, people[i].image),
+        np.where(later[..., 0], body.visibility, people[i].visibility),
+      )
+    else:
+      people.append(body)
+  return people
+
+
+def _is_ghost(body: Body) -> bool:
+  seen = body.world[body.tracked]
+  spread = seen.max(axis=1) - seen.min(axis=1)  # [tracked frames, 3]
+  wide = np.mean(spread[:, 0] > spread[:, 1])
+  return len(seen) < _GHOST_SHARE * len(body.world) or wide >= _GHOST_WIDE
+
+
+class NTU(paired_files.Paired):
+  """NTU RGB+D 60 or 120 below one folder; a `raw.Dataset`."""
+
+  skeleton = "kinect_v2"
+  source = {"persons": PERSONS, "actors": 1}  # raise `actors` when the rules change
+  example = "S001C001P001R001A001_rgb.avi"
+  no_video = "no video {}_rgb.avi beside its skeleton"
+  no_skeleton = "no skeleton {}.skeleton beside its video"
+
+  def __init__(self, root: str | pathlib.Path, which: int = 60, *, poses: bool = True):
+    """See `paired_files.Paired`; `which` is 60 or 120."""
+    if which not in (60, 120):
+      raise ValueError(f"which is {which}, expected 60 or 120.")
+    self.name = f"ntu{which}"
+    self.which = which
+    self.class_names = class_names(which)
+    self._missing = missing_skeletons(which)
+    super().__init__(root, poses=poses)
+
+  def _parse_name(self, name: str) -> tuple[int, dict[str, int]]:
+    if name in self._missing:
+      raise ValueError("on the official list of missing skeletons")
+    return parse_name(name)
+
+  def _find(self) -> tuple[dict[str, str], dict[str, str]]:
+    """Paths of videos and of skeletons by clip name, of this dataset's classes."""
+    videos, skeletons = {}, {}
+    for folder, listed in paired_files.walk(self.root):
+      for file in listed:
+        for pattern, found in ((_VIDEO, videos), (_SKELETON, skeletons)):
+          if pattern.fullmatch(file):
+            name = file[:20]
+            label, attributes = parse_name(name)
+            known = 0 <= label < self.which
+            if known and (self.which == 120 or attributes["setup"] <= 17):
+              found.setdefault(name, os.path.join(folder, file))
+    return videos, skeletons
+
+  def read(self, clip: Clip) -> RawClip:
+    """See `raw.Dataset`. Poses of the two people with the largest motion."""
+    people = actors(read_skeleton(clip.pose))[:PERSONS]
+    header = video.probe(clip.video)
+    num_frames = len(people[0].world)
+    pose = np.full((num_frames, PERSONS, NUM_JOINTS, 3), np.nan, np.float32)
+    image_joints = np.full((num_frames, PERSONS, NUM_JOINTS, 2), np.nan, np.float32)
+    visibility = np.full((num_frames, PERSONS, NUM_JOINTS), np.nan, np.float32)
+    scale = np.array([header.width, header.height]) / COLOR_SIZE  # a smaller copy
+    for i, body in enumerate(people):
+      pose[:, i] = body.world
+      image_joints[:, i] = body.image * scale
+      visibility[:, i] = body.visibility
+    return RawClip(
+      pose,
+      image_joints,
+      lambda: video.read_frames(clip.video),
+      header.fps,
+      visibility,
+    )

@@ -1,0 +1,212 @@
+"""Northwestern-UCLA: sequence names, skeletons in JSON, videos or folders of images.
+
+Sequences are named `a01_s02_e03_v01` (action, subject, episode, view; also `_c01`). The
+files may lie in any folders below the root; of each sequence there is
+
+- a skeleton `a01_s02_e03_v01.json`, and
+- a video `a01_s02_e03_v01.avi` (.mp4, .mkv), or one as in the download of the videos,
+  `a01/v01_s02_e03.avi`, or the images of the download with depth,
+  `view_1/a01_s02_e03/frame_12_tc_123456_rgb.jpg` (.png). A video counts before images.
+
+The skeletons come without their place in the image. To crop around the person, prepare
+with detections (`config.data.boxes`, a file or "mediapipe") or with other poses
+(`config.data.pose=mediapipe`); `config.prepare.crop=full` takes the whole frame.
+"""
+
+import os
+import pathlib
+import re
+from collections.abc import Callable, Iterator
+
+import cv2
+import numpy as np
+import simplejpeg
+
+from vpn_jax.datasets import paired_files, video
+from vpn_jax.datasets.base import BadClip, Clip, RawClip
+from vpn_jax.datasets.paired_files import brief, load_frames, numbers
+
+NUM_JOINTS = 20
+IMAGE_FPS = 30.0  # assumed for images, which say none: what a Kinect v1 records
+ACTIONS = {
+  1: "pick up with one hand",
+  2: "pick up with two hands",
+  3: "drop trash",
+  4: "walk around",
+  5: "sit down",
+  6: "stand up",
+  8: "donning",
+  9: "doffing",
+  11: "throw",
+  12: "carry",
+}
+
+# Each is matched with the last two parts of a path below the root, "folder/file".
+_ASE = r"a(?P<a>\d\d)_s(?P<s>\d\d)_e(?P<e>\d\d)"
+_NAME = re.compile(_ASE + r"_[vc](?P<v>\d\d)", re.ASCII)
+_SKELETON = re.compile(rf"[^/]*/{_NAME.pattern}\.json", re.ASCII)
+_VIDEO = re.compile(rf"[^/]*/{_NAME.pattern}\.(?:avi|mp4|mkv)", re.ASCII)
+_DOWNLOADED = re.compile(
+  r"a(?P<a>\d\d)/v(?P<v>\d\d)_s(?P<s>\d\d)_e(?P<e>\d\d)\.(?:avi|mp4|mkv)", re.ASCII
+)
+_IMAGES = re.compile(rf"view_(?P<v>\d\d?)/{_ASE}", re.ASCII)
+_IMAGE = re.compile(r"frame_(\d+)_tc_\d+_rgb\.(?:jpe?g|png)", re.ASCII)
+
+
+def parse_name(name: str) -> tuple[int, dict[str, int]]:
+  """Label (0-based) and attributes of a name such as a08_s02_e03_v01.
+
+  Returns: (6, {"subject": 2, "episode": 3, "camera": 1}).
+  Raises: ValueError when the name is of another form or its class is not one of the 10.
+  """
+  match = _NAME.fullmatch(name)
+  if not match:
+    raise ValueError(f"got the name {name!r}, expected one as a08_s02_e03_v01.")
+  action, subject, episode, camera = map(int, match.groups())
+  if action not in ACTIONS:
+    raise ValueError(f"unknown class a{action:02d}, expected one of N-UCLA")
+  attributes = {"subject": subject, "episode": episode, "camera": camera}
+  return list(ACTIONS).index(action), attributes
+
+
+def read_skeleton(path: str | pathlib.Path) -> np.ndarray:
+  """Reads a skeleton file.
+
+  Returns: float32 [T, 20, 3], metres, Kinect camera axes; NaN in the frames whose
+    joints are all zero, which is how nobody is written.
+  Raises: BadClip with the place when the file is no JSON or truncated, lacks
+    `skeletons`, has no frames, another number of joints than 20, a value that is no
+    finite number, or nobody in any frame.
+  """
+  path = pathlib.Path(path)
+  _, frames = load_frames(path, "skeletons")
+  world = np.empty((len(frames), NUM_JOINTS, 3), np.float32)
+  for f, joints in enumerate(frames):
+    where = f"skeleton {path.name}, frame {f}"
+    if not isinstance(joints, list):
+      raise BadClip(f"{where} is {brief(joints)}, expected a list of joints")
+    if len(joints) != NUM_JOINTS:
+      raise BadClip(f"{where} has {len(joints)} joints, expected {NUM_JOINTS}")
+    for j, joint in enumerate(joints):
+      world[f, j] = numbers(joint, 3, f"{where}, joint {j}")
+  nobody = (world == 0).all(axis=(1, 2))
+  if nobody.all():
+    raise BadClip(f"skeleton {path.name} has nobody in any of {len(world)} frames")
+  world[nobody] = np.nan
+  return world
+
+
+def read_images(folder: str | pathlib.Path) -> Iterator[np.ndarray]:
+  """Decodes the images of one sequence; depth and other files are not looked at.
+
+  Args:
+    folder: with files as frame_12_tc_123456_rgb.jpg; of two with one number, the first.
+  Yields: uint8 RGB [H, W, 3] by rising frame number, all of one size.
+  Raises: BadClip, on the first `next` or later, when there is no image, one is damaged
+    or one has another size.
+  """
+  folder = pathlib.Path(folder)
+  try:
+    listed = sorted(os.listdir(folder))
+  except OSError as e:
+    raise BadClip(f"images {folder.name} cannot be listed: {e.strerror}") from e
+  numbered: dict[int, str] = {}
+  for file in listed:
+    if match := _IMAGE.fullmatch(file):
+      numbered.setdefault(int(match[1]), file)
+  if not numbered:
+    raise BadClip(f"images {folder.name}: none as frame_12_tc_123456_rgb.jpg is there")
+  shape = None
+  for _, file in sorted(numbered.items()):
+    image = _decode(folder / file)
+    shape = shape or image.shape
+    if image.shape != shape:
+      raise BadClip(
+        f"image {folder.name}/{file} is {image.shape[1]}x{image.shape[0]}, the others "
+        f"before it are {shape[1]}x{shape[0]}"
+      )
+    yield image
+
+
+def _decode(path: pathlib.Path) -> np.ndarray:
+  """One image; unlike cv2.imread, a JPEG with its end missing is an error."""
+  try:
+    blob = path.read_bytes()
+    if path.suffix != ".png":
+      return simplejpeg.decode_jpeg(blob, colorspace="RGB")
+    image = cv2.imdecode(np.frombuffer(blob, np.uint8), cv2.IMREAD_COLOR_RGB)
+  except (OSError, ValueError, cv2.error) as e:
+    reason = getattr(e, "strerror", None) or getattr(e, "err", None) or e
+    raise BadClip(
+      f"image {path.parent.name}/{path.name} cannot be read: {reason}"
+    ) from e
+  if image is None:
+    raise BadClip(f"image {path.parent.name}/{path.name} cannot be read: damaged")
+  return image
+
+
+class NUCLA(paired_files.Paired):
+  """Northwestern-UCLA below one folder; a `raw.Dataset`.
+
+  A clip's `video` is a file or the folder of its images. Without poses, `open_video`
+  takes a clip all the same.
+  """
+
+  name = "nucla"
+  skeleton = "kinect_v1"
+  class_names = tuple(ACTIONS.values())
+  source = {"rules": 1}  # raise it when the rules change
+  example = (
+    "a01_s01_e00_v01.json, a01/v01_s01_e00.avi or "
+    "view_1/a01_s01_e00/frame_0_tc_1_rgb.jpg"
+  )
+  no_video = "no video {}.avi or images beside its skeleton"
+  no_skeleton = "no skeleton {}.json beside its video"
+
+  def _parse_name(self, name: str) -> tuple[int, dict[str, int]]:
+    return parse_name(name)
+
+  def _find(self) -> tuple[dict[str, str], dict[str, str]]:
+    """Paths of videos or images, and of skeletons, by sequence name."""
+    videos, images, skeletons = {}, {}, {}
+    for folder, listed in paired_files.walk(self.root):
+      parts = pathlib.Path(folder).relative_to(self.root).parts
+      match = _IMAGES.fullmatch("/".join(parts[-2:]))
+      if match and any(map(_IMAGE.fullmatch, listed)):
+        images.setdefault(_canonical(match), folder)
+      for file in listed:
+        tail = f"{parts[-1] if parts else ''}/{file}"
+        for pattern, found in (
+          (_VIDEO, videos), (_DOWNLOADED, videos), (_SKELETON, skeletons)
+        ):  # fmt: skip
+          if match := pattern.fullmatch(tail):
+            found.setdefault(_canonical(match), os.path.join(folder, file))
+    return {**images, **videos}, skeletons
+
+  def read(self, clip: Clip) -> RawClip:
+    """See `raw.Dataset`. Image joints are all NaN: the files hold none."""
+    world = read_skeleton(clip.pose)[:, None]
+    image_joints = np.full((*world.shape[:-1], 2), np.nan, np.float32)
+    frames, fps, _ = self.open_video(clip)
+    return RawClip(world, image_joints, frames, fps)
+
+  def open_video(
+    self, clip: Clip
+  ) -> tuple[Callable[[], Iterator[np.ndarray]], float, tuple[int, int]]:
+    """A clip's frames, from a video file or images, without its poses.
+
+    Returns: a function that gives an iterator over uint8 RGB [H, W, 3]; frames a
+      second; (W, H).
+    Raises: BadClip when the file or the first image cannot be read.
+    """
+    if os.path.isdir(clip.video):
+      height, width, _ = next(read_images(clip.video)).shape
+      return lambda: read_images(clip.video), IMAGE_FPS, (width, height)
+    header = video.probe(clip.video)
+    size = (header.width, header.height)
+    return lambda: video.read_frames(clip.video), header.fps, size
+
+
+def _canonical(match: re.Match) -> str:
+  """The one name of a sequence, however its path writes it."""
+  return f"a{match['a']}_s{match['s']}_e{match['e']}_v{int(match['v']):02d}"

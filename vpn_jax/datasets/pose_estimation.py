@@ -1,0 +1,343 @@
+"""Poses estimated from the video itself, by MediaPipe's PoseLandmarker.
+
+For videos that came without joints: the dataset gives names, labels and videos, this
+file the 33 joints of BlazePose. Needs requirements-pose.txt and Google's model bundle.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import os
+import pathlib
+import threading
+import zipfile
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import scipy.optimize
+
+from vpn_jax.datasets import skeletons, video
+from vpn_jax.datasets.base import BadClip, Clip, Dataset, RawClip
+
+SKELETON = "mediapipe_33"
+MODEL_PAGE = "https://ai.google.dev/edge/mediapipe/solutions/vision/pose_landmarker"
+
+# A person this far from everyone known, in diagonals of the frame, is somebody new as
+# long as fewer than `people` are known. Our own number.
+_NEWCOMER = 0.25
+
+# From the highest joint, an eye or a raised hand, to the top of the head; in heights of
+# the person. Our own number.
+_ABOVE_EYES = 0.1
+
+
+class Estimated:
+  """Another dataset's clips with poses estimated from their videos; a `raw.Dataset`.
+
+  The other dataset is only asked for its clips, and for its videos where those are no
+  files: if it has `open_video(clip)`, that returns (callable for an iterator over uint8
+  RGB frames, frames a second, (width, height)).
+
+  Reading: world landmarks are centred between the hips in every frame, so limbs move
+    in these poses but a walk through the room does not. Where somebody stands is left
+    to `image_joints`; no depth is made up for it.
+  Source: MediaPipe PoseLandmarker (BlazePose, Bazarevsky et al. 2020; metres from
+    BlazePose GHUM Holistic, Grishchenko et al. 2022).
+  """
+
+  skeleton = SKELETON
+
+  def __init__(self, inner: Dataset, model: str | pathlib.Path, *, people: int = 1):
+    """Checks package and bundle; videos wait for `read`.
+
+    Args:
+      inner: whose clips; opened so that they need no poses.
+      model: path of a PoseLandmarker bundle, such as pose_landmarker_full.task.
+      people: how many to look for. Above 1, MediaPipe does not smooth over time.
+    Raises: FileNotFoundError when there is no bundle; ValueError when the file is
+      none, mediapipe is not installed or cannot start, or people is below 1.
+    """
+    if people < 1:
+      raise ValueError(f"people is {people}, expected 1 or more.")
+    self.inner, self.people = inner, people
+    self.name, self.class_names = inner.name, inner.class_names
+    digest = _check_bundle(model)
+    self.model = str(model)
+    with open_landmarker(self.model, people) as landmarker:
+      try:  # some files open and fail at the first frame
+        landmarker.detect(np.zeros((64, 64, 3), np.uint8), 0)
+      except (RuntimeError, ValueError) as e:
+        raise ValueError(_no_bundle(model, e)) from e
+      self.source = {
+        **inner.source,
+        "pose": "mediapipe",
+        "pose_version": landmarker.version,
+        "pose_model": digest,
+        "pose_people": people,
+      }
+
+  def clips(self) -> tuple[list[Clip], list[tuple[str, str]]]:
+    """See `raw.Dataset`; those of the other dataset."""
+    return self.inner.clips()
+
+  def read(self, clip: Clip) -> RawClip:
+    """See `raw.Dataset`. Decodes the whole video; BadClip when nobody is found."""
+    frames, fps, size = self._open_video(clip)
+    world, image, visibility = landmarks(frames(), fps, size, self.model, self.people)
+    if np.isnan(world).all():
+      raise BadClip(nobody(len(world)))
+    return RawClip(world, image, frames, fps, visibility)
+
+  def _open_video(self, clip: Clip):
+    opener = getattr(self.inner, "open_video", None)
+    if opener:
+      return opener(clip)
+    if clip.video is None:
+      raise BadClip("no video to estimate poses from")
+    header = video.probe(clip.video)
+    size = header.width, header.height
+    return lambda: video.read_frames(clip.video), header.fps, size
+
+
+class EstimatedBoxes(Estimated):
+  """Another dataset's clips and poses; only the crop follows estimated joints.
+
+  For skeletons without joints in the image, such as N-UCLA's.
+  """
+
+  def __init__(self, inner: Dataset, model: str | pathlib.Path, *, people: int = 1):
+    """As `Estimated`, but with clips that `inner` can read."""
+    super().__init__(inner, model, people=people)
+    self.skeleton = inner.skeleton
+    self.source["boxes"] = self.source.pop("pose")
+
+  def read(self, clip: Clip) -> RawClip:
+    """See `raw.Dataset`; the boxes end above the head, where the joints do not."""
+    opened = self.inner.read(clip)
+    frames, fps, size = self._open_video(clip)
+    _, image, _ = landmarks(frames(), fps, size, self.model, self.people)
+    if np.isnan(image).all():
+      raise BadClip(nobody(len(image)))
+    return dataclasses.replace(opened, boxes=boxes(image))
+
+
+def nobody(frames: int) -> str:
+  """Why a clip of so many frames cannot be used."""
+  return f"MediaPipe found nobody in any of {frames} frames"
+
+
+def boxes(image: np.ndarray) -> np.ndarray:
+  """Around people, up to the top of the head, where the joints do not reach.
+
+  Args:
+    image: float32 [F, people, 33, 2], as `landmarks` returns.
+  Returns: float32 [F, people, 4], left, top, right, bottom; NaN where nobody was found.
+  """
+  made = np.concatenate([image.min(axis=2), image.max(axis=2)], axis=-1)
+  made[..., 1] -= _ABOVE_EYES * (made[..., 3] - made[..., 1])
+  return made
+
+
+def landmarks(
+  frames: Iterable[np.ndarray],
+  fps: float,
+  size: tuple[int, int],
+  model: str | pathlib.Path,
+  people: int = 1,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """The joints of the people in a video: those of `follow`, in order of importance.
+
+  Args: as `follow`.
+  Returns: NaN in all three where a person was not found; with several, the one seen in
+    the most frames comes first.
+    world: float32 [F, people, 33, 3], metres, the middle of the hips at 0; x to the
+      right of the picture, y down, z away from the camera.
+    image: float32 [F, people, 33, 2], x and y in pixels; may lie outside the picture.
+    visibility: float32 [F, people, 33], 0 to 1.
+  Raises: BadClip when there is no frame or one is of another size.
+  """
+  rows = [row for _, row in follow(frames, fps, size, model, people)]
+  if not rows:
+    raise BadClip("the video holds no frame")
+  joints = np.stack(rows)
+  often = np.isfinite(joints[:, :, 0, 0]).sum(axis=0)
+  return split(joints[:, np.argsort(-often, kind="stable")])
+
+
+def split(joints: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """[..., 6] as `follow` gives them -> world [..., 3], image [..., 2], visibility."""
+  return joints[..., :3], joints[..., 3:5], joints[..., 5]
+
+
+def follow(
+  frames: Iterable[np.ndarray],
+  fps: float,
+  size: tuple[int, int],
+  model: str | pathlib.Path,
+  people: int = 1,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+  """Frames with the joints of the people in them, one at a time.
+
+  A landmarker follows people over time (used for two clips in turn, it moves joints of
+  the second by up to 14 cm), so each call opens its own, which takes 0.15 s: the result
+  depends on these frames alone, and is the same bit by bit on one machine.
+
+  Args:
+    frames: uint8 RGB [H, W, 3] in order; taken one at a time.
+    fps: frames a second; positive.
+    size: (W, H).
+    model: path of the bundle.
+    people: how many to look for.
+  Yields: the frame, and float32 [people, 33, 6] of x, y, z, x and y in the image, and
+    visibility (see `landmarks`); everybody keeps a place, NaN while not found.
+  Raises: BadClip for a frame of another size.
+  """
+  scale = np.float32([1, 1, 1, *size, 1])
+  known = np.full((people, 2), np.nan, np.float32)  # where each was last, in pixels
+  skeleton = skeletons.get(SKELETON)
+  hips, time = skeleton.origin_indices(), -1
+  with open_landmarker(str(model), people) as landmarker:
+    for i, frame in enumerate(frames):
+      if frame.shape[1::-1] != tuple(size):
+        height, width = frame.shape[:2]
+        raise BadClip(f"frame {i} is {width}x{height}, expected {size[0]}x{size[1]}")
+      time = max(time + 1, int(i * 1000 / fps))  # must increase, at any rate
+      row = np.full((people, skeleton.num_joints, 6), np.nan, np.float32)
+      found = landmarker.detect(frame, time)[:people] * scale
+      centres = found[:, hips, 3:5].mean(axis=1)
+      slots = _assign(centres, known, _NEWCOMER * float(np.hypot(*size)))
+      row[slots], known[slots] = found, centres
+      yield frame, row
+
+
+def _assign(centres: np.ndarray, known: np.ndarray, newcomer: float) -> np.ndarray:
+  """Which of the known people each detection is: the nearest, each at most once.
+
+  Args:
+    centres: float [n, 2], pixels; n is at most `people`.
+    known: float [people, 2], where they were last; NaN for places still free.
+    newcomer: pixels; a detection farther from everyone takes a free place.
+  Returns: int [n].
+  """
+  distance = np.linalg.norm(centres[:, None] - known[None], axis=-1)  # [n, people]
+  distance = np.where(np.isnan(distance), newcomer, distance)
+  return scipy.optimize.linear_sum_assignment(distance)[1]
+
+
+def _check_bundle(model: str | pathlib.Path) -> str:
+  """The first 12 hex digits of the file's sha256, if it is a bundle without damage.
+
+  Damage is looked for here because the library may die of it.
+  """
+  if not str(model) or not pathlib.Path(model).is_file():
+    what = f"no file {model}" if str(model) else "pose_model is not set"
+    raise FileNotFoundError(
+      f"{what}: download pose_landmarker_full.task from {MODEL_PAGE} and set "
+      "config.data.pose_model, or config.predict.pose_model, to its path."
+    )
+  try:
+    with zipfile.ZipFile(model) as file:
+      damaged = file.testzip()  # compares checksums
+  except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as e:
+    raise ValueError(_no_bundle(model, e)) from e
+  if damaged:
+    raise ValueError(_no_bundle(model, f"{damaged} in it is damaged"))
+  return hashlib.sha256(pathlib.Path(model).read_bytes()).hexdigest()[:12]
+
+
+def _no_bundle(model, reason) -> str:
+  words = " ".join(str(reason).split())[:150]  # one line
+  return (
+    f"{model} is no PoseLandmarker bundle ({words}): download "
+    f"pose_landmarker_full.task from {MODEL_PAGE} again."
+  )
+
+
+def open_landmarker(model: str, people: int) -> "_Landmarker":
+  """Opens MediaPipe's landmarker for one video; use it in a `with` statement.
+
+  Raises: ValueError when mediapipe is missing, cannot start, or refuses the bundle.
+  """
+  try:
+    import mediapipe
+    from mediapipe.tasks.python import BaseOptions, vision
+  except ImportError as e:
+    raise ValueError(
+      "config.data.pose=mediapipe needs the package mediapipe: pip install -r "
+      f"requirements-pose.txt ({e})"
+    ) from e
+  options = vision.PoseLandmarkerOptions(
+    base_options=BaseOptions(model_asset_path=model),
+    running_mode=vision.RunningMode.VIDEO,
+    num_poses=people,
+  )
+  try:
+    with _quiet():
+      task = vision.PoseLandmarker.create_from_options(options)
+  except (FileNotFoundError, RuntimeError, ValueError) as e:
+    raise ValueError(_no_bundle(model, e)) from e
+  except OSError as e:  # from ctypes
+    raise ValueError(
+      f"mediapipe cannot start ({e}): install the system library that it lacks, such "
+      "as those of the Debian packages libegl1 and libgles2."
+    ) from e
+  return _Landmarker(mediapipe, task)
+
+
+class _Landmarker:
+  """MediaPipe's task with arrays in and out; `version` is the package's."""
+
+  def __init__(self, mediapipe, task):
+    self._mediapipe, self._task = mediapipe, task
+    self.version: str = mediapipe.__version__
+
+  def detect(self, frame: np.ndarray, milliseconds: int) -> np.ndarray:
+    """People in the next frame: float32 [n, 33, 6].
+
+    The last axis: x, y, z in metres, x, y as fractions of the picture, visibility.
+    """
+    image = self._mediapipe.Image(
+      image_format=self._mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(frame)
+    )
+    with _quiet():
+      result = self._task.detect_for_video(image, milliseconds)
+    pairs = zip(result.pose_world_landmarks, result.pose_landmarks)
+    rows = [
+      [(w.x, w.y, w.z, i.x, i.y, w.visibility) for w, i in zip(world, image)]
+      for world, image in pairs
+    ]
+    joints = skeletons.get(SKELETON).num_joints
+    return np.array(rows, np.float32).reshape(len(rows), joints, 6)
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, error, *_):
+    try:
+      self._task.close()
+    except RuntimeError:
+      self._task.close = lambda: None  # its __del__ would free it once more
+      if not error:  # else it says again what `detect` said
+        raise
+
+
+_quiet_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+  """Drops what C++ writes to stderr meanwhile; Python's exceptions pass.
+
+  MediaPipe warns of its own model for every video, and no setting of it or of its
+  logging library (GLOG_minloglevel, TF_CPP_MIN_LOG_LEVEL) keeps it from that.
+  """
+  with _quiet_lock:  # file descriptor 2 belongs to all threads
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+      os.dup2(nowhere, 2)
+      yield
+    finally:
+      os.dup2(kept, 2)
+      os.close(kept)
+      os.close(nowhere)

@@ -1,0 +1,420 @@
+"""Which clip trains and which tests: the published evaluation protocols.
+
+A protocol needs a clip's attributes only (its class too, where the protocol keeps
+some of the classes), so splits and their sizes can be checked without any data.
+"""
+
+import dataclasses
+import random
+from collections.abc import Iterable, Sequence
+
+PARTS = ("train", "validation", "test")
+
+# Shahroudy et al. 2016 (NTU RGB+D), section 4.1.
+_NTU60_SUBJECTS = (1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 34,
+                   35, 38)  # fmt: skip
+# Liu et al. 2019 (NTU RGB+D 120), section 4.2: those 20 and these 33.
+_NTU120_SUBJECTS = _NTU60_SUBJECTS + (
+  45, 46, 47, 49, 50, 52, 53, 54, 55, 56, 57, 58, 59, 70, 74, 78, 80, 81, 82, 83, 84,
+  85, 86, 89, 91, 92, 93, 94, 95, 97, 98, 100, 103,
+)  # fmt: skip
+# Das et al. 2019 (Toyota Smarthome), section 5; the 19 classes of its supplement.
+_SMARTHOME_TRAIN = (3, 4, 6, 7, 9, 12, 13, 15, 17, 19, 25)
+_SMARTHOME_TEST = (2, 10, 11, 14, 16, 18, 20)
+_SMARTHOME_CV_CLASSES = (
+  "Cutbread", "Drink.Frombottle", "Drink.Fromcan", "Drink.Fromcup", "Drink.Fromglass",
+  "Eat.Attable", "Eat.Snack", "Enter", "Getup", "Leave", "Pour.Frombottle",
+  "Pour.Fromcan", "Readbook", "Sitdown", "Takepills", "Uselaptop", "Usetablet",
+  "Usetelephone", "Walk",
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+  """A rule from a clip's attributes to its part.
+
+  Attributes:
+    attribute: what the clips are split by, such as "subject".
+    train: its values that train.
+    test: its values that test; None for all others.
+    validation: values that validate. Those of `attribute` when
+      `validation_attribute` is empty, else of that one, and then only among the clips
+      that would train.
+    validation_attribute: see above.
+    classes: names of the classes kept, in label order; None keeps all.
+    source: where the rule is from.
+  """
+
+  attribute: str
+  train: tuple[int | str, ...]
+  test: tuple[int | str, ...] | None = None
+  validation: tuple[int | str, ...] = ()
+  validation_attribute: str = ""
+  classes: tuple[str, ...] | None = None
+  source: str = ""
+
+  def __post_init__(self):
+    if not self.train:
+      raise ValueError(f"no {self.attribute} trains: name at least one value.")
+    own = () if self.validation_attribute else self.validation
+    for a, b, names in (
+      (self.train, self.test or (), "train and test"),
+      (own, self.test or (), "validation and test"),
+      (own, self.train, "validation and train"),
+    ):
+      both = sorted(set(a) & set(b), key=str)
+      if both:
+        raise ValueError(
+          f"{names} share {self.attribute} {both}, expected none in common: take them "
+          "out of one of the two."
+        )
+
+
+_EVEN_SETUPS = tuple(range(2, 33, 2))
+
+PROTOCOLS: dict[tuple[str, str], Protocol] = {
+  ("ntu60", "cs"): Protocol(
+    "subject", _NTU60_SUBJECTS, source="Shahroudy et al. 2016, cross-subject"
+  ),
+  ("ntu60", "cv"): Protocol(
+    "camera", (2, 3), (1,), source="Shahroudy et al. 2016, cross-view"
+  ),
+  ("ntu120", "cs1"): Protocol(
+    "subject", _NTU120_SUBJECTS, source="Liu et al. 2019, cross-subject"
+  ),
+  ("ntu120", "cs2"): Protocol(
+    "setup", _EVEN_SETUPS, source="Liu et al. 2019, cross-setup: even ids train"
+  ),
+  ("smarthome", "cs"): Protocol(
+    "subject",
+    _SMARTHOME_TRAIN,
+    _SMARTHOME_TEST,
+    source="Das et al. 2019, cross-subject",
+  ),
+  ("smarthome", "cv1"): Protocol(
+    "camera",
+    (1,),
+    (2,),
+    validation=(5,),
+    classes=_SMARTHOME_CV_CLASSES,
+    source="Das et al. 2019, cross-view 1",
+  ),
+  ("smarthome", "cv2"): Protocol(
+    "camera",
+    (1, 3, 4, 6, 7),
+    (2,),
+    validation=(5,),
+    classes=_SMARTHOME_CV_CLASSES,
+    source="Das et al. 2019, cross-view 2",
+  ),
+  **{
+    ("nucla", f"v{a}{b}_{c}"): Protocol(
+      "camera", (a, b), (c,), source=f"Wang et al. 2014, views {a} and {b} train"
+    )
+    for a, b, c in ((1, 2, 3), (1, 3, 2), (2, 3, 1))
+  },
+  ("synthetic", "cs"): Protocol(
+    "subject",
+    (1, 2, 4, 5, 8, 9),
+    source="vpn_jax.datasets.synthetic.generator: 10 subjects",
+  ),
+  ("synthetic", "cv"): Protocol(
+    "camera", (2, 3), (1,), source="vpn_jax.datasets.synthetic.generator: 3 cameras"
+  ),
+}
+
+# (train, test) clips of the complete download. NTU without the official lists of
+# missing skeletons; Smarthome without the class Pour.Fromcup and, in CV1 and CV2,
+# with the 19 classes only; N-UCLA with the 1,484 sequences of its skeleton release
+# (516, 504 and 464 by camera).
+EXPECTED_COUNTS: dict[tuple[str, str], tuple[int, int]] = {
+  ("ntu60", "cs"): (40_091, 16_487),
+  ("ntu60", "cv"): (37_646, 18_932),
+  ("ntu120", "cs1"): (63_026, 50_919),
+  ("ntu120", "cs2"): (54_468, 59_477),
+  ("smarthome", "cs"): (10_682, 5_433),
+  ("smarthome", "cv1"): (1_877, 1_901),
+  ("smarthome", "cv2"): (7_806, 1_901),
+  ("nucla", "v12_3"): (1_020, 464),
+  ("nucla", "v13_2"): (980, 504),
+  ("nucla", "v23_1"): (968, 516),
+}
+
+
+def names(dataset: str) -> list[str]:
+  """Names of a dataset's protocols; empty for one that has none, such as "custom"."""
+  return [name for d, name in PROTOCOLS if d == dataset]
+
+
+def get(dataset: str, protocol: str) -> Protocol:
+  """A published protocol; ValueError lists the known ones."""
+  if (dataset, protocol) not in PROTOCOLS:
+    known = [f"{d}:{p}" for d, p in PROTOCOLS]
+    raise ValueError(
+      f"unknown protocol {dataset}:{protocol}, expected one of {known}; for a dataset "
+      'of your own, name the values, such as train="subject:1,3" test="subject:5".'
+    )
+  return PROTOCOLS[dataset, protocol]
+
+
+def parse_values(text: str) -> tuple[str, tuple[int | str, ...]]:
+  """Reads "subject:1,3,6" as ("subject", (1, 3, 6)); numbers become integers.
+
+  Raises: ValueError when it is not of that form.
+  """
+  attribute, colon, values = text.partition(":")
+  parsed = tuple(parse_value(v) for v in values.split(",") if v.strip())
+  if not attribute.strip() or not colon or not parsed:
+    raise ValueError(
+      f"got {text!r}, expected an attribute and its values, such as 'subject:1,3,6' or "
+      "'split:train'."
+    )
+  return attribute.strip(), parsed
+
+
+def parse_value(text: str) -> int | str:
+  """An attribute's value from text: an integer where it reads as one of 64 bits."""
+  text = text.strip()
+  digits = text.removeprefix("-")
+  is_number = digits.isascii() and digits.isdigit() and len(digits) <= 18
+  return int(text) if is_number else text
+
+
+def class_names(protocol: Protocol, all_names: Sequence[str]) -> tuple[str, ...]:
+  """Those of a dataset's classes that a protocol keeps, in label order."""
+  kept = all_names if protocol.classes is None else protocol.classes
+  return tuple(name for name in all_names if name in kept)
+
+
+def custom(train: str, test: str = "", validation: str = "") -> Protocol:
+  """A protocol for a dataset of one's own.
+
+  Args:
+    train: such as "subject:1,3,6" or "split:train".
+    test: the same attribute with its other values; empty for all others.
+    validation: such as "subject:8" or "split:val"; values that are also in `train`
+      leave it, those of another attribute are carved from what would train; empty for
+      none.
+  Raises: ValueError when the attributes differ or values overlap.
+  """
+  attribute, train_values = parse_values(train)
+  test_values = None
+  if test:
+    test_attribute, test_values = parse_values(test)
+    if test_attribute != attribute:
+      raise ValueError(
+        f"train splits by {attribute!r} but test by {test_attribute!r}: name values of "
+        "one attribute in both."
+      )
+  other, held = parse_values(validation) if validation else (attribute, ())
+  if other == attribute:
+    train_values = tuple(v for v in train_values if v not in held)
+    other = ""
+  return Protocol(attribute, train_values, test_values, held, other, source="custom")
+
+
+def carve(protocol: Protocol, values: str) -> Protocol:
+  """Takes a validation split out of train, never out of test.
+
+  Args:
+    protocol: without a validation split of its own.
+    values: such as "subject:4,19,31"; the attribute may differ from the protocol's.
+  Raises: ValueError when a value does not train, nothing would be left to train, or
+    the protocol has a validation split.
+  """
+  if protocol.validation:
+    raise ValueError(
+      f"the protocol validates on {list(protocol.validation)} already: leave the "
+      "validation split empty."
+    )
+  attribute, held = parse_values(values)
+  if attribute != protocol.attribute:
+    return dataclasses.replace(
+      protocol, validation=held, validation_attribute=attribute
+    )
+  alien = [v for v in held if v not in protocol.train]
+  if alien:
+    raise ValueError(
+      f"{attribute} {alien} does not train, so it cannot be held out of train for "
+      f"validation: choose among {list(protocol.train)}."
+    )
+  left = tuple(v for v in protocol.train if v not in held)
+  return dataclasses.replace(protocol, train=left, validation=held)
+
+
+def from_config(data, clips: Iterable = ()) -> Protocol:
+  """The protocol that a config's data block names.
+
+  Args:
+    data: ConfigDict with `dataset`, `protocol` and `validation`: as in `carve`, or a
+      share to draw with the seed `validation_seed`, such as "10%" or "camera:50%" (see
+      `choose`); "" for none. A custom dataset has `train` and `test` (as in `custom`)
+      in place of `protocol`.
+    clips: of the dataset, to draw a share of another attribute than the protocol's.
+  Raises: ValueError as `get`, `carve`, `choose` and `custom` do.
+  """
+  validation = data.get("validation") or ""
+  drawn = validation.endswith("%")
+  if data.dataset == "custom":
+    protocol = custom(data.train, data.get("test") or "", "" if drawn else validation)
+  else:
+    protocol = get(data.dataset, data.protocol)
+    if validation and not drawn:
+      return carve(protocol, validation)
+  if not drawn:
+    return protocol
+  attribute, _, share = validation.removesuffix("%").rpartition(":")
+  try:
+    fraction = float(share) / 100
+  except ValueError:
+    raise ValueError(
+      f"config.data.validation is {validation!r}, expected a share such as '10%' or "
+      "'subject:10%'."
+    ) from None
+  seed = data.get("validation_seed") or 0
+  return choose(protocol, fraction, seed, attribute.strip(), clips)
+
+
+def choose(
+  protocol: Protocol,
+  fraction: float,
+  seed: int,
+  attribute: str = "",
+  clips: Iterable = (),
+) -> Protocol:
+  """`carve` with values drawn at random, whole subjects (or cameras) at a time.
+
+  Args:
+    protocol: without a validation split of its own.
+    fraction: share of the values that go to validation, in (0, 1); at least one goes
+      and at least one stays.
+    seed: equal seeds choose equal values.
+    attribute: what to draw; the protocol's when empty.
+    clips: whose training part holds the values, when `attribute` is not the
+      protocol's.
+  """
+  if not 0 < fraction < 1:
+    raise ValueError(f"validation fraction is {fraction}, expected within (0, 1).")
+  attribute = attribute or protocol.attribute
+  pool = set(protocol.train)
+  if attribute != protocol.attribute:
+    pool = {
+      attributes[attribute]
+      for attributes in map(_attributes, clips)
+      if _value(attributes, protocol.attribute) in protocol.train
+    }
+  if len(pool) < 2:
+    raise ValueError(
+      f"{len(pool)} {attribute} trains, expected 2 or more to hold one out: split "
+      "validation by another attribute."
+    )
+  count = min(max(1, round(fraction * len(pool))), len(pool) - 1)
+  held = random.Random(seed).sample(sorted(pool, key=str), count)
+  return carve(protocol, f"{attribute}:{','.join(map(str, sorted(held, key=str)))}")
+
+
+def part(
+  protocol: Protocol, attributes: dict[str, int | str], class_name: str | None = None
+) -> str | None:
+  """The part of one clip: "train", "validation", "test", or None when in none.
+
+  Args:
+    protocol: the rule.
+    attributes: the clip's.
+    class_name: its class, looked at where the protocol keeps some of the classes; None
+      when the caller has chosen by class already.
+  Raises: ValueError when the clip lacks the attribute.
+  """
+  value = _value(attributes, protocol.attribute)
+  if None not in (protocol.classes, class_name) and class_name not in protocol.classes:
+    return None
+  if protocol.test is not None and value in protocol.test:
+    return "test"
+  if not protocol.validation_attribute and value in protocol.validation:
+    return "validation"
+  if value in protocol.train:
+    other = protocol.validation_attribute
+    held = other and _value(attributes, other) in protocol.validation
+    return "validation" if held else "train"
+  return "test" if protocol.test is None else None
+
+
+def _value(attributes: dict, attribute: str) -> int | str:
+  if attribute not in attributes:
+    raise ValueError(
+      f"a clip has no {attribute!r}, it has {sorted(attributes)}: split by one of "
+      "these."
+    )
+  return attributes[attribute]
+
+
+def _attributes(clip) -> dict:
+  """Attributes of a `raw.Clip`, a `store.Record` or an entry of `Index.clips()`."""
+  return clip["attributes"] if isinstance(clip, dict) else clip.attributes
+
+
+def count(
+  protocol: Protocol, clips: Iterable, class_names: Sequence[str] | None = None
+) -> dict[str, int]:
+  """Clips per part: {"train": n, "validation": n, "test": n}.
+
+  Args:
+    protocol: the rule.
+    clips: `raw.Clip`, `store.Record` or entries of `Index.clips()`.
+    class_names: of the dataset, in label order; None counts every class, whatever the
+      protocol keeps.
+  """
+  counts = dict.fromkeys(PARTS, 0)
+  for clip in clips:
+    label = clip["label"] if isinstance(clip, dict) else clip.label
+    chosen = part(
+      protocol, _attributes(clip), class_names[label] if class_names else None
+    )
+    if chosen:
+      counts[chosen] += 1
+  return counts
+
+
+def check_counts(
+  dataset: str,
+  protocol: str,
+  clips: Iterable,
+  class_names: Sequence[str] | None = None,
+) -> list[str]:
+  """Compares the sizes of a split with the published ones.
+
+  Args: see `count`; `dataset` and `protocol` as in `get`.
+  Returns: one line per part that differs, such as "ntu60 cs: train has 1 of 40,091
+    clips"; empty when complete or when no count is published.
+  """
+  expected = EXPECTED_COUNTS.get((dataset, protocol))
+  if expected is None:
+    return []
+  counts = count(get(dataset, protocol), clips, class_names)
+  return [
+    f"{dataset} {protocol}: {name} has {counts[name]:,} of {want:,} clips"
+    for name, want in zip(("train", "test"), expected)
+    if counts[name] != want
+  ]
+
+
+def describe(
+  dataset: str,
+  name: str,
+  protocol: Protocol,
+  clips: Iterable,
+  class_names: Sequence[str] | None = None,
+) -> str:
+  """A line such as "ntu60 cs: train 3 of 40,091, test 16,487 of 16,487".
+
+  Args: see `count`; the published sizes are those of (dataset, name).
+  """
+  counts = count(protocol, clips, class_names)
+  expected = dict(zip(("train", "test"), EXPECTED_COUNTS.get((dataset, name), ())))
+  parts = [
+    f"{part} {n:,}" + (f" of {expected[part]:,}" if part in expected else "")
+    for part, n in counts.items()
+    if n or part != "validation"
+  ]
+  complete = expected and all(counts[part] == n for part, n in expected.items())
+  return f"{dataset} {name}: {', '.join(parts)}" + (" (complete)" if complete else "")

@@ -1,0 +1,131 @@
+"""The datasets by the name that a configuration gives them."""
+
+from collections.abc import Callable
+
+from vpn_jax.datasets import obtain
+from vpn_jax.datasets.base import Dataset
+
+
+def open_dataset(data) -> Dataset:
+  """The raw dataset that a config's data block names.
+
+  Args:
+    data: ConfigDict with `dataset` and
+      ntu60, ntu120, smarthome, nucla: `raw`, the folder that holds the files at any
+        depth;
+      custom: either `raw`, a folder of `<class>/<clip>.mp4` with `skeleton` and
+        `pattern` (see `folders.Folders`), or `index`, `skeleton`, `world_joints`,
+        `image_joints`, and, where they differ from the defaults of `custom.Custom`,
+        `image_units`, `columns` and `allow_absolute`;
+      synthetic: `seed`, `num_clips`, and `clip_frames`, `frame_height`,
+        `frame_width` where they differ from `generator.Settings`;
+      any but synthetic: `pose`, "mediapipe" to estimate the poses from the video with
+        the bundle `pose_model`, "" for the dataset's own; `boxes`, a file of detections
+        for the crop (see `detections.Detected`), "mediapipe", or "".
+  Raises: FileNotFoundError when raw data is missing, with how to get it; ValueError
+    for an unknown dataset or a setting that is not possible.
+  """
+  if data.dataset not in _OPEN:
+    raise ValueError(
+      f"config.data.dataset is {data.dataset!r}, expected one of {tuple(_OPEN)}."
+    )
+  pose, boxes = data.get("pose") or "", data.get("boxes") or ""
+  if pose not in ("", "mediapipe"):
+    raise ValueError(
+      f"config.data.pose is {pose!r}, expected 'mediapipe', or '' for the dataset's "
+      "own."
+    )
+  if data.dataset == "synthetic" and (pose or boxes):
+    raise ValueError(
+      "config.data.pose or config.data.boxes is set, but made-up clips have no video "
+      "file to look at: leave both out."
+    )
+  dataset = _OPEN[data.dataset](data, poses=not pose)
+  if pose == "mediapipe" or boxes == "mediapipe":
+    from vpn_jax.datasets import pose_estimation
+
+    wrap = pose_estimation.Estimated if pose else pose_estimation.EstimatedBoxes
+    dataset = wrap(dataset, data.get("pose_model") or "")
+  if boxes and boxes != "mediapipe":
+    from vpn_jax.datasets import detections
+
+    dataset = detections.Detected(dataset, boxes)
+  return dataset
+
+
+# One function a dataset. A module is imported when its dataset is asked for.
+
+
+def _folder(data) -> str:
+  if not data.get("raw"):
+    raise FileNotFoundError(
+      f"config.data.raw is not set. {obtain.obtain(data.dataset)}"
+    )
+  return data.raw
+
+
+def _open_ntu(data, poses: bool) -> Dataset:
+  from vpn_jax.datasets import ntu
+
+  which = int(data.dataset.removeprefix("ntu"))
+  return ntu.NTU(_folder(data), which=which, poses=poses)
+
+
+def _open_smarthome(data, poses: bool) -> Dataset:
+  from vpn_jax.datasets import smarthome
+
+  return smarthome.Smarthome(_folder(data), poses=poses)
+
+
+def _open_nucla(data, poses: bool) -> Dataset:
+  from vpn_jax.datasets import nucla
+
+  return nucla.NUCLA(_folder(data), poses=poses)
+
+
+def _open_custom(data, poses: bool) -> Dataset:
+  from vpn_jax.datasets import custom, folders
+
+  if data.get("raw"):
+    return folders.Folders(
+      data.raw, data.skeleton, pattern=data.get("pattern") or "", poses=poses
+    )
+  needed = ("index", "world_joints") if poses else ("index",)
+  lacking = [field for field in needed if not data.get(field)]
+  if lacking:
+    raise FileNotFoundError(
+      f"config.data.{lacking[0]} is not set: a dataset of your own is a folder of "
+      "<class>/<clip>.mp4 (config.data.raw), or an index csv with the joints as npz; "
+      "configs/custom.py describes both."
+    )
+  return custom.Custom(
+    data.index,
+    data.skeleton,
+    (data.world_joints or None) if poses else None,
+    (data.get("image_joints") or None) if poses else None,
+    image_units=data.get("image_units") or "fraction",
+    columns=dict(data.get("columns") or {}),
+    allow_absolute=bool(data.get("allow_absolute")),
+  )
+
+
+def _open_synthetic(data, poses: bool) -> Dataset:
+  from vpn_jax.datasets.synthetic import generator, synthetic_dataset
+
+  fields = {
+    "num_frames": data.get("clip_frames"),
+    "height": data.get("frame_height"),
+    "width": data.get("frame_width"),
+  }
+  settings = generator.Settings(**{k: v for k, v in fields.items() if v})
+  return synthetic_dataset.MadeUp(data.seed, data.num_clips, settings)
+
+
+_OPEN: dict[str, Callable[..., Dataset]] = {
+  "ntu60": _open_ntu,
+  "ntu120": _open_ntu,
+  "smarthome": _open_smarthome,
+  "nucla": _open_nucla,
+  "custom": _open_custom,
+  "synthetic": _open_synthetic,
+}

@@ -1,0 +1,76 @@
+"""One video and its poses, read as a clip of a dataset is: for `predict.py`."""
+
+import pathlib
+
+import numpy as np
+
+from vpn_jax.datasets import joint_files, ntu, nucla, skeletons, smarthome, video
+from vpn_jax.datasets.base import BadClip, Clip, RawClip
+
+# A dataset's own skeleton file, by its ending -> who reads it.
+READERS = {
+  ".skeleton": (ntu.NTU,),
+  ".json": (smarthome.Smarthome, nucla.NUCLA),
+}
+
+
+class Single:
+  """As much of a `raw.Dataset` as `make_record.make_record` needs.
+
+  The poses are a skeleton file of NTU (.skeleton), Smarthome or N-UCLA (.json), or an
+  npz with the arrays `world` [T, J, 3 or more], metres, and `image` [T, J, 2 or more],
+  which only a crop around the person needs; [T, persons, J, ...] for several people,
+  NaN where nobody was found.
+  """
+
+  name, class_names, source = "single", (), {}
+
+  def __init__(
+    self, skeleton: skeletons.Skeleton, image_units: str, *, needs_image: bool
+  ):
+    """`image_units` is "fraction" (0 to 1) or "pixel"; of `image` in an npz."""
+    self.body = skeleton
+    self.skeleton = skeleton.name
+    self.image_units = joint_files.check_units(
+      image_units, "config.predict.image_units"
+    )
+    self.needs_image = needs_image
+
+  def read(self, clip: Clip) -> RawClip:
+    """See `raw.Dataset`; a clip without `pose` stands at the origin."""
+    ending = pathlib.Path(clip.pose or "").suffix
+    if ending in READERS:
+      return self._reader(ending)(pathlib.Path(clip.pose).parent).read(clip)
+    header = video.probe(clip.video)
+    visibility = None
+    if clip.pose:
+      pose, image_joints, visibility = joint_files.read_pair(
+        clip.pose,
+        self.body,
+        units=self.image_units,
+        width=header.width,
+        height=header.height,
+        needs_image=self.needs_image,
+      )
+    else:
+      count = sum(1 for _ in video.read_frames(clip.video))
+      shape = (count, 1, self.body.num_joints)
+      pose = np.zeros((*shape, 3), np.float32)
+      image_joints = np.full((*shape, 2), np.nan, np.float32)
+    return RawClip(
+      pose,
+      image_joints,
+      lambda: video.read_frames(clip.video),
+      header.fps,
+      visibility,
+    )
+
+  def _reader(self, ending: str):
+    for reader in READERS[ending]:
+      if reader.skeleton == self.skeleton:
+        return reader
+    kinds = " or ".join(reader.skeleton for reader in READERS[ending])
+    raise BadClip(
+      f"its joints are those of {kinds}, expected {self.skeleton}, which the network "
+      "was trained on"
+    )

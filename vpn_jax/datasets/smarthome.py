@@ -1,0 +1,211 @@
+"""Toyota Smarthome (trimmed): clip names, LCR-Net skeletons in JSON, the main actor.
+
+Skeletons and videos may lie in any folders below the root; their names pair them:
+`Walk_p02_r00_v01_c03.mp4` with `Walk_p02_r00_v01_c03_pose3d.json`, or, in release 1.1
+of the skeletons, `Walk_p02_r00_v01_c03.json`; where both are, the former counts.
+"""
+
+import dataclasses
+import functools
+import os
+import pathlib
+import re
+
+import numpy as np
+
+from vpn_jax.datasets import paired_files, video
+from vpn_jax.datasets.base import BadClip, Clip, RawClip
+from vpn_jax.datasets.paired_files import brief, load_frames, numbers
+
+NUM_JOINTS = 13
+IMAGE_SIZE = (640, 480)  # of the video that pose2d is pixels of
+PERSONS = 1  # one resident lives in the flat; others found are false detections
+CLASS_NAMES = (
+  "Cook.Cleandishes", "Cook.Cleanup", "Cook.Cut", "Cook.Stir", "Cook.Usestove",
+  "Cutbread", "Drink.Frombottle", "Drink.Fromcan", "Drink.Fromcup", "Drink.Fromglass",
+  "Eat.Attable", "Eat.Snack", "Enter", "Getup", "Laydown", "Leave",
+  "Makecoffee.Pourgrains", "Makecoffee.Pourwater", "Maketea.Boilwater",
+  "Maketea.Insertteabag", "Pour.Frombottle", "Pour.Fromcan", "Pour.Fromkettle",
+  "Readbook", "Sitdown", "Takepills", "Uselaptop", "Usetablet", "Usetelephone", "Walk",
+  "WatchTV",
+)  # fmt: skip
+
+_REMOVED = "Pour.Fromcup"  # in the authors' lists of clips, not in the dataset any more
+_NAME = re.compile(r"([A-Za-z0-9.]+)_p(\d{2,})_r(\d{2,})_v(\d{2,})_c(\d{2,})", re.ASCII)
+_FILE = re.compile(
+  rf"(?P<name>{_NAME.pattern})(?P<kind>\.(?:mp4|avi|mkv)|(?:_pose3d)?\.json)", re.ASCII
+)
+
+# Our own thresholds; the release does not say who is who from frame to frame.
+_LINK_SIZES = 0.5  # a detection within this many body sizes of a track goes on with it
+_GHOST_SHARE = 0.1  # tracks with a smaller share of the longest one's frames are ghosts
+
+
+def parse_name(name: str) -> tuple[int, dict[str, int]]:
+  """Label (0-based) and attributes of a name such as Walk_p02_r00_v01_c03.
+
+  Returns: (29, {"subject": 2, "repetition": 0, "variation": 1, "camera": 3}).
+  Raises: ValueError when the name is of another form or its class is not one of the 31.
+  """
+  match = _NAME.fullmatch(name)
+  if not match:
+    raise ValueError(f"got the name {name!r}, expected one as Walk_p02_r00_v01_c03.")
+  activity, *numbers = match.groups()
+  if activity == _REMOVED:
+    raise ValueError(f"class {_REMOVED} was removed from the dataset")
+  if activity not in CLASS_NAMES:
+    raise ValueError(f"unknown class {activity}, expected one of Toyota Smarthome")
+  keys = ("subject", "repetition", "variation", "camera")
+  return CLASS_NAMES.index(activity), dict(zip(keys, map(int, numbers)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Detection:
+  """One body found in one frame.
+
+  Attributes:
+    world: float32 [13, 3], x, y, z as released: LCR-Net's estimate, in metres.
+    image: float32 [13, 2], pixels of the 640x480 video; may lie outside of it.
+    score: LCR-Net's confidence, or None where the file does not say.
+  """
+
+  world: np.ndarray
+  image: np.ndarray
+  score: float | None
+
+  @functools.cached_property
+  def centre(self) -> np.ndarray:
+    """Mean of the image joints, float [2], pixels."""
+    return self.image.mean(axis=0)
+
+  @functools.cached_property
+  def size(self) -> float:
+    """Larger side of the box around the image joints, pixels."""
+    return float(np.ptp(self.image, axis=0).max())
+
+
+def read_skeleton(path: str | pathlib.Path) -> list[list[Detection]]:
+  """Reads a skeleton file: the bodies found in each frame, at least one in all.
+
+  Raises: BadClip with the place when the file is no JSON or truncated, lacks its
+    fields, has no frames, another number of joints than 13, a value that is no finite
+    number, or nobody in any frame.
+  Source: the release: `njts` 13; `frames`, a list of detections each, with `pose2d` (13
+    x, then 13 y), `pose3d` (13 x, 13 y, 13 z) and, in release 1.1, `cumscore`.
+  """
+  path = pathlib.Path(path)
+  content, frames = load_frames(path, "frames")
+  joints = content.get("njts", NUM_JOINTS)
+  if joints != NUM_JOINTS:
+    raise BadClip(
+      f"skeleton {path.name} has njts {brief(joints)}, expected {NUM_JOINTS}"
+    )
+  bodies = []
+  for f, found in enumerate(frames):
+    where = f"skeleton {path.name}, frame {f}"
+    if not isinstance(found, list):
+      raise BadClip(f"{where} is {brief(found)}, expected a list of detections")
+    bodies.append([_detection(d, f"{where}, body {i}") for i, d in enumerate(found)])
+  if not any(bodies):
+    raise BadClip(f"skeleton {path.name} has nobody in any of {len(bodies)} frames")
+  return bodies
+
+
+def _detection(fields, where: str) -> Detection:
+  if not isinstance(fields, dict):
+    raise BadClip(f"{where} is {brief(fields)}, expected pose2d and pose3d")
+  world = numbers(fields.get("pose3d"), 3 * NUM_JOINTS, f"{where}, pose3d")
+  image = numbers(fields.get("pose2d"), 2 * NUM_JOINTS, f"{where}, pose2d")
+  score = None
+  if "cumscore" in fields:
+    score = float(numbers([fields["cumscore"]], 1, f"{where}, cumscore")[0])
+  # Planar: all x, then all y, so the joints are the columns.
+  return Detection(world.reshape(3, -1).T, image.reshape(2, -1).T, score)
+
+
+def main_actor(frames: list[list[Detection]]) -> tuple[np.ndarray, np.ndarray]:
+  """The resident: the best of the tracks that the detections form.
+
+  Best is the largest sum of scores, or the most frames where a score is missing. Tracks
+  far shorter than the longest are left aside, so that no score lets a ghost win; the
+  frames in which only ghosts were found stay empty.
+
+  Args:
+    frames: as `read_skeleton` gives them; somebody in at least one.
+  Returns: world float32 [F, 13, 3] and image float32 [F, 13, 2]; NaN where the actor
+    was not found.
+  """
+  tracks = _link(frames)
+  longest = max(len(track) for track in tracks)
+  tracks = [t for t in tracks if len(t) >= _GHOST_SHARE * longest]
+  best = max(tracks, key=len)
+  if all(d.score is not None for track in tracks for d in track.values()):
+    best = max(tracks, key=lambda track: sum(d.score for d in track.values()))
+  world = np.full((len(frames), NUM_JOINTS, 3), np.nan, np.float32)
+  image = np.full((len(frames), NUM_JOINTS, 2), np.nan, np.float32)
+  for frame, detection in best.items():
+    world[frame], image[frame] = detection.world, detection.image
+  return world, image
+
+
+def _link(frames: list[list[Detection]]) -> list[dict[int, Detection]]:
+  """Tracks {frame: detection}: each detection goes on with the track near its place.
+
+  A track may pause for any time: lost and found again at one place is one person. Among
+  several, the one seen last counts, so that nobody is taken over by an old ghost that
+  they pass by; then the nearest.
+  """
+  tracks: list[dict[int, Detection]] = []
+  for frame, detections in enumerate(frames):
+    pairs = []
+    for t, track in enumerate(tracks):
+      last = next(reversed(track))
+      for d, detection in enumerate(detections):
+        distance = np.linalg.norm(detection.centre - track[last].centre)
+        if distance <= _LINK_SIZES * max(detection.size, track[last].size):
+          pairs.append((frame - last, float(distance), t, d))
+    taken: set[int] = set()
+    for _, _, t, d in sorted(pairs):
+      if d not in taken and frame not in tracks[t]:
+        tracks[t][frame] = detections[d]
+        taken.add(d)
+    tracks += [{frame: x} for d, x in enumerate(detections) if d not in taken]
+  return tracks
+
+
+class Smarthome(paired_files.Paired):
+  """Toyota Smarthome below one folder; a `raw.Dataset`."""
+
+  name = "smarthome"
+  skeleton = "lcrnet_13"
+  class_names = CLASS_NAMES
+  source = {"persons": PERSONS, "actor": 1}  # raise `actor` when the rules change
+  example = "Walk_p02_r00_v01_c03.mp4"
+  no_video = "no video {}.mp4 beside its skeleton"
+  no_skeleton = "no skeleton {}_pose3d.json beside its video"
+
+  def _parse_name(self, name: str) -> tuple[int, dict[str, int]]:
+    return parse_name(name)
+
+  def _find(self) -> tuple[dict[str, str], dict[str, str]]:
+    """Paths of videos and of skeletons by clip name."""
+    videos, plain, refined = {}, {}, {}
+    for folder, listed in paired_files.walk(self.root):
+      for file in listed:
+        if match := _FILE.fullmatch(file):
+          kinds = {".json": plain, "_pose3d.json": refined}
+          found = kinds.get(match["kind"], videos)
+          found.setdefault(match["name"], os.path.join(folder, file))
+    return videos, {**plain, **refined}
+
+  def read(self, clip: Clip) -> RawClip:
+    """See `raw.Dataset`. Poses of the main actor."""
+    world, image = main_actor(read_skeleton(clip.pose))
+    header = video.probe(clip.video)
+    scale = np.divide([header.width, header.height], IMAGE_SIZE)  # of another copy
+    return RawClip(
+      world[:, None],
+      (image * scale).astype(np.float32)[:, None],
+      lambda: video.read_frames(clip.video),
+      header.fps,
+    )

@@ -1,0 +1,1 @@
+"""Synthetic clips of daily living: bodies, motion, rendering."""

@@ -1,0 +1,47 @@
+"""The synthetic clips of `generator.py` as a raw dataset: no file is read."""
+
+import dataclasses
+
+from vpn_jax.datasets.base import Clip, RawClip
+from vpn_jax.datasets.synthetic import generator
+
+
+class MadeUp:
+  """`num_clips` synthetic clips; a `raw.Dataset`."""
+
+  name = "synthetic"
+  skeleton = "kinect_v2"
+
+  def __init__(self, seed: int, num_clips: int, settings: generator.Settings):
+    """Clip i is the same for any `num_clips`, given seed and settings."""
+    if num_clips < 1:
+      raise ValueError(f"data.num_clips is {num_clips}, expected 1 or more.")
+    self.seed = seed
+    self.num_clips = num_clips
+    self.settings = settings
+    self.class_names = tuple(generator.CLASSES)
+    self.source = {"seed": seed, **dataclasses.asdict(settings)}
+
+  def clips(self) -> tuple[list[Clip], list[tuple[str, str]]]:
+    """See `raw.Dataset`; in the order of their index."""
+    clips = []
+    for i in range(self.num_clips):
+      label, subject, camera = generator.attributes(i, self.settings)
+      attributes = {"subject": int(subject), "camera": int(camera)}
+      name = generator.clip_name(i, self.settings)
+      clips.append(Clip(name, int(label), attributes, pose=str(i)))
+    return clips, []
+
+  def make(self, clip: Clip) -> generator.MadeUpClip:
+    """The clip with its truth."""
+    return generator.make_clip(self.seed, int(clip.pose), self.settings)
+
+  def read(self, clip: Clip) -> RawClip:
+    """See `raw.Dataset`; one person."""
+    made = self.make(clip)
+    return RawClip(
+      made.pose[:, None],
+      made.image_joints[:, None],
+      lambda: iter(made.frames),
+      float(self.settings.fps),
+    )

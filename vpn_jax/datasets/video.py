@@ -1,0 +1,260 @@
+"""Video files and streams to RGB frames and back, one frame at a time (PyAV)."""
+
+import dataclasses
+import fractions
+import pathlib
+from collections.abc import Iterable, Iterator
+
+import av
+import av.logging
+import numpy as np
+
+from vpn_jax.datasets.base import BadClip
+
+# libav prints every oddity of every file to stderr; what matters becomes a BadClip.
+av.logging.set_level(av.logging.PANIC)
+
+# What a video may be. Playlists (hls, concat, dash, sdp) are not among them: those name
+# other files, anywhere on the machine or the network.
+_CONTAINERS = (
+  "mov,mp4,avi,matroska,webm,mpegts,mpeg,mpegvideo,m4v,h264,hevc,flv,asf,ogg,gif,mxf,"
+  "nut,dv,ivf,yuv4mpegpipe"
+)
+# What a stream may be besides: still no playlist.
+_STREAMS = _CONTAINERS + ",rtsp,mpjpeg"
+_PROTOCOLS = "http,https,httpproxy,tcp,tls,udp,rtp,rtsp,rtsps"
+_PATIENCE = 10.0  # seconds that a stream may say nothing
+_MOST_PIXELS = 2**26  # of a frame, twice 8K: a damaged header may say any size
+_DAMAGE = (av.FFmpegError, OSError, ValueError, OverflowError)
+
+
+@dataclasses.dataclass(frozen=True)
+class Probe:
+  """What the header of a video says.
+
+  Attributes:
+    width: pixels.
+    height: pixels.
+    fps: frames a second.
+    num_frames: as the header has it; 0 when it does not say. Only decoding counts.
+  """
+
+  width: int
+  height: int
+  fps: float
+  num_frames: int
+
+
+def _open(path: str | pathlib.Path):
+  """Opens a file and finds its first video stream: (container, stream)."""
+  path = pathlib.Path(path)
+  if not path.is_file():
+    raise BadClip(f"video {path.name} is not there or not a file")
+  if path.stat().st_size == 0:
+    raise BadClip(f"video {path.name} is an empty file (0 bytes)")
+  try:
+    container = av.open(str(path), options={"format_whitelist": _CONTAINERS})
+  except _DAMAGE as e:
+    raise BadClip(f"video {path.name} cannot be opened: {_reason(e)}") from e
+  return container, _first_stream(container, f"video {path.name}")
+
+
+def _first_stream(container, what: str):
+  """The first video stream, ready to decode; closes the container if there is none."""
+  stream = next(iter(container.streams.video), None)
+  if stream is None or stream.codec_context is None:
+    container.close()
+    lack = "no video stream" if stream is None else "a stream of unknown kind"
+    raise BadClip(f"{what} has {lack}")
+  stream.codec_context.options = {"max_pixels": str(_MOST_PIXELS)}
+  return stream
+
+
+def _reason(error: Exception) -> str:
+  """libav's words without the path of the file, which may differ by machine."""
+  return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def probe(path: str | pathlib.Path) -> Probe:
+  """Reads size and frame rate from the header, without decoding.
+
+  Raises: BadClip when the file is missing, is no video, or lacks size or rate.
+  """
+  container, stream = _open(path)
+  with container:
+    width, height = stream.codec_context.width, stream.codec_context.height
+    rate = stream.average_rate or stream.base_rate or stream.guessed_rate
+    num_frames = stream.frames
+  if not width or not height or width * height > _MOST_PIXELS:
+    raise BadClip(
+      f"video {pathlib.Path(path).name} says frames of {width}x{height} pixels"
+    )
+  if not rate or rate <= 0:
+    raise BadClip(f"video {pathlib.Path(path).name} says no frame rate")
+  return Probe(width, height, float(rate), num_frames)
+
+
+def read_frames(path: str | pathlib.Path, *, threads: int = 1) -> Iterator[np.ndarray]:
+  """Decodes a video frame by frame.
+
+  Args:
+    path: a file of a container that libav reads; no playlist, which names others.
+    threads: decoder threads; 1 where other processes already fill the cores.
+  Yields: uint8 RGB [H, W, 3], in order of presentation, all of one size.
+  Raises: BadClip, on the first `next` or later, when the file is no video, is damaged
+    at some frame, changes its size or holds no frame.
+  """
+  container, stream = _open(path)
+  name, count, shape = pathlib.Path(path).name, 0, None
+  with container:
+    stream.codec_context.thread_count = threads
+    frames = container.decode(stream)
+    while True:
+      try:
+        frame = next(frames, None)
+        image = None if frame is None else frame.to_ndarray(format="rgb24")
+      except _DAMAGE as e:
+        raise BadClip(f"video {name} is damaged at frame {count}: {_reason(e)}") from e
+      if image is None:
+        break
+      if frame.is_corrupt:  # libav paints over what it cannot decode
+        raise BadClip(f"video {name} is damaged at frame {count}: parts are missing")
+      shape = shape or image.shape
+      if image.shape != shape:
+        raise BadClip(
+          f"video {name} changes its size at frame {count}: {image.shape[1]}x"
+          f"{image.shape[0]}, before {shape[1]}x{shape[0]}"
+        )
+      yield image
+      count += 1
+  if not count:
+    raise BadClip(f"video {name} holds no frame that can be decoded")
+
+
+def open_stream(address: str, name: str) -> tuple[Iterator[np.ndarray], float]:
+  """Opens a stream of the network.
+
+  Args:
+    address: such as rtsp://... or http://...
+    name: what messages call it; the address may hold a password.
+  Returns: its frames, uint8 RGB [H, W, 3], until it ends, breaks off or says nothing
+    for 10 seconds; what was damaged on the way is left out. And frames a second, 0
+    when it does not say. The frames raise BadClip when they change their size.
+  Raises: ValueError when there is no such stream.
+  """
+  options = {"format_whitelist": _STREAMS, "protocol_whitelist": _PROTOCOLS}
+  if address.startswith("rtsp"):
+    options["rtsp_transport"] = "tcp"  # by UDP, cameras lose parts of frames
+  try:
+    container = av.open(address, options=options, timeout=_PATIENCE)
+    stream = _first_stream(container, "it")
+  except (*_DAMAGE, BadClip) as e:
+    silent = isinstance(e, av.error.ExitError)
+    reason = f"no answer in {_PATIENCE:.0f} s" if silent else _reason(e)
+    raise ValueError(
+      f"{name} cannot be opened ({reason}): give the address of a stream that plays, "
+      "such as rtsp://... or http://..., or a video file."
+    ) from e
+  rate = stream.average_rate or stream.guessed_rate or 0
+
+  def frames():
+    shape = None
+    with container:
+      for frame in _what_arrives(container, stream):
+        shape = shape or frame.shape
+        if frame.shape != shape:
+          raise BadClip(f"{name} changes the size of its frames")
+        yield frame
+
+  return frames(), float(rate)
+
+
+def _what_arrives(container, stream) -> Iterator[np.ndarray]:
+  """The frames of a stream that come through whole."""
+  packets = container.demux(stream)
+  while True:
+    try:
+      packet = next(packets, None)
+    except _DAMAGE:  # broken off
+      return
+    if packet is None:
+      return
+    try:
+      whole = [f for f in packet.decode() if not f.is_corrupt]
+      decoded = [f.to_ndarray(format="rgb24") for f in whole]
+    except _DAMAGE:
+      continue
+    yield from decoded
+
+
+class Writer:
+  """Writes an H.264 file that browsers play, a frame at a time; for `with`.
+
+  Attributes:
+    count: frames written.
+  """
+
+  def __init__(self, path: str | pathlib.Path, fps: float):
+    """Opens nothing before the first frame.
+
+    Args:
+      path: ends in .mp4 (or .avi, .mkv: the ending picks the container).
+      fps: frames a second.
+    """
+    self.path, self.count = path, 0
+    self._rate = fractions.Fraction(round(float(fps) * 1000), 1000)
+    self._container = self._stream = None
+
+  def __enter__(self) -> "Writer":
+    return self
+
+  def add(self, frame: np.ndarray) -> None:
+    """Writes a frame, uint8 RGB [H, W, 3], all of one size; an odd side loses a pixel.
+
+    Raises: ValueError for one of another size or type than the first.
+    """
+    if self._container is None:
+      self._open(frame.shape)
+    if frame.shape != self._shape or frame.dtype != np.uint8 or len(self._shape) != 3:
+      raise ValueError(
+        f"frame {self.count} for {self.path} is {frame.dtype} {frame.shape}, expected "
+        f"uint8 {self._shape} with 3 channels: resize it."
+      )
+    stream = self._stream
+    image = np.ascontiguousarray(frame[: stream.height, : stream.width])
+    shown = av.VideoFrame.from_ndarray(image, format="rgb24")
+    self._container.mux(stream.encode(shown))
+    self.count += 1
+
+  def _open(self, shape: tuple[int, ...]) -> None:
+    self._shape = shape
+    self._container = av.open(str(self.path), "w")
+    self._stream = self._container.add_stream(
+      "libx264", rate=self._rate, options={"preset": "fast", "crf": "18"}
+    )
+    self._stream.pix_fmt = "yuv420p"  # which halves the colours: sides must be even
+    self._stream.codec_context.thread_count = 1
+    self._stream.height, self._stream.width = shape[0] // 2 * 2, shape[1] // 2 * 2
+
+  def __exit__(self, error, *_) -> None:
+    if self._container is None:
+      return
+    with self._container:
+      if not error:
+        self._container.mux(self._stream.encode())
+
+
+def write_video(
+  path: str | pathlib.Path, frames: Iterable[np.ndarray], fps: float
+) -> int:
+  """Writes frames as a `Writer` does.
+
+  Returns: the number of frames written.
+  Raises: ValueError when there is no frame, or one of another size or type.
+  """
+  with Writer(path, fps) as film:
+    for frame in frames:
+      film.add(frame)
+  if not film.count:
+    raise ValueError(f"no frames for {path}: got 0, expected at least 1.")
+  return film.count

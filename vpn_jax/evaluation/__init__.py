@@ -1,0 +1,1 @@
+"""Scores, metrics and the files they go to."""

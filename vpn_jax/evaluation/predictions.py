@@ -1,0 +1,162 @@
+"""The scores of a part of the data, their metrics, and the files they go to."""
+
+import csv
+import dataclasses
+import io
+import json
+import pathlib
+
+import numpy as np
+
+from vpn_jax.evaluation import metrics as metrics_lib
+from vpn_jax.inputs import multi_view, pose_controls
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+  """Scores of a part, in the order of its clips.
+
+  Attributes:
+    names: clip names, n of them.
+    labels: true class, int [n].
+    scores: softmax, float32 [n, K]; a maximum over views need not sum to 1.
+    class_names: K of them.
+  """
+
+  names: tuple[str, ...]
+  labels: np.ndarray
+  scores: np.ndarray
+  class_names: tuple[str, ...]
+
+
+def metrics(predictions: Predictions) -> dict[str, float]:
+  """Accuracies in percent.
+
+  Returns: top1, top5 (K when there are fewer than five classes), mean_class: the mean
+    over the classes present in the labels of the share of their clips that are right
+    (the headline of Smarthome), and clips, their number.
+  """
+  labels, scores = predictions.labels, predictions.scores
+  order = np.argsort(-scores, axis=1, kind="stable")
+  matrix = metrics_lib.confusion(labels, order[:, 0], scores.shape[1])
+  count = matrix.sum(axis=1)
+  present = count > 0
+  return {
+    "top1": float(100 * np.mean(order[:, 0] == labels)),
+    "top5": float(100 * np.mean((order[:, :5] == labels[:, None]).any(axis=1))),
+    "mean_class": float(100 * np.mean(np.diag(matrix)[present] / count[present])),
+    "clips": len(labels),
+  }
+
+
+def control_metrics(found: dict[str, Predictions]) -> dict[str, float]:
+  """shuffled_top1, shuffled_mean_class, rest_top1, rest_mean_class, in percent.
+
+  Args:
+    found: from `predict`; only the controls that it has.
+  """
+  values = {
+    name: metrics(found[name]) for name in pose_controls.CONTROLS if name in found
+  }
+  return {
+    f"{name}_{metric}": value[metric]
+    for name, value in values.items()
+    for metric in ("top1", "mean_class")
+  }
+
+
+def write(
+  folder: str | pathlib.Path,
+  predictions: Predictions,
+  about: dict | None = None,
+) -> dict[str, float]:
+  """Writes metrics.json, predictions.csv, confusion.csv and scores.npz; the metrics.
+
+  Args:
+    folder: where they go.
+    predictions: predictions.csv has a line a clip: clip, true, predicted, score, top5.
+    about: what metrics.json says beside the metrics, such as the fields of the
+      `multi_view.Inference` that it was; by default those of one view.
+  """
+  folder = pathlib.Path(folder)
+  folder.mkdir(parents=True, exist_ok=True)
+  values = metrics(predictions)
+  about = dataclasses.asdict(multi_view.ONE_VIEW) if about is None else about
+  content = {**values, **about}
+  (folder / "metrics.json").write_text(json.dumps(content, indent=1) + "\n")
+  names = predictions.class_names
+  order = np.argsort(-predictions.scores, axis=1, kind="stable")
+  with (folder / "predictions.csv").open("w", newline="") as f:
+    writer = csv.writer(f)
+    writer.writerow(["clip", "true", "predicted", "score", "top5"])
+    for name, label, score, ranked in zip(
+      predictions.names, predictions.labels, predictions.scores, order
+    ):
+      top5 = "; ".join(names[k] for k in ranked[:5])
+      best = ranked[0]
+      writer.writerow([name, names[label], names[best], f"{score[best]:.4f}", top5])
+  matrix = metrics_lib.confusion(predictions.labels, order[:, 0], len(names))
+  with (folder / "confusion.csv").open("w", newline="") as f:
+    writer = csv.writer(f)
+    writer.writerow(["true \\ predicted", *names])
+    writer.writerows([name, *row] for name, row in zip(names, matrix.tolist()))
+  np.savez_compressed(
+    folder / "scores.npz",
+    names=np.array(predictions.names),
+    labels=predictions.labels,
+    scores=predictions.scores,
+    class_names=np.array(names),
+  )
+  return values
+
+
+def read(folder: str | pathlib.Path) -> Predictions:
+  """Reads back what `write` wrote.
+
+  Raises: FileNotFoundError when there is nothing, ValueError when it is damaged.
+  """
+  path = pathlib.Path(folder) / "scores.npz"
+  if not path.exists():
+    raise FileNotFoundError(f"no {path}: run --job=evaluate on that workdir first.")
+  try:
+    content = io.BytesIO(path.read_bytes())  # NumPy leaves damaged files open
+    with np.load(content, allow_pickle=False) as data:
+      found = Predictions(
+        names=tuple(data["names"].tolist()),
+        labels=data["labels"],
+        scores=data["scores"],
+        class_names=tuple(data["class_names"].tolist()),
+      )
+    clips, classes = len(found.names), len(found.class_names)
+    if found.labels.shape != (clips,) or found.scores.shape != (clips, classes):
+      raise ValueError(
+        f"{clips} names, labels {found.labels.shape}, scores {found.scores.shape}"
+      )
+    if not np.isin(found.labels, range(classes)).all():
+      raise ValueError(f"labels beyond the {classes} classes")
+    return found
+  except Exception as e:  # zipfile, zlib and NumPy raise many kinds on damaged files
+    told = " ".join(f"{type(e).__name__}: {e}".split())[:200]
+    raise ValueError(
+      f"{path} is damaged ({told}): run --job=evaluate on that workdir again."
+    ) from e
+
+
+def read_inference(folder: str | pathlib.Path) -> multi_view.Inference:
+  """The inference of the metrics.json in a folder.
+
+  A field that an older file lacks is as in `multi_view.ONE_VIEW`.
+  Raises: FileNotFoundError when there is nothing, ValueError when it is damaged.
+  """
+  path = pathlib.Path(folder) / "metrics.json"
+  if not path.exists():
+    raise FileNotFoundError(f"no {path}: run --job=evaluate on that workdir first.")
+  try:
+    content = json.loads(path.read_text())
+    names = [field.name for field in dataclasses.fields(multi_view.Inference)]
+    return multi_view.Inference(**{k: content[k] for k in names if k in content})
+  except (ValueError, TypeError, RecursionError) as e:
+    raise ValueError(
+      f"{path} is damaged ({type(e).__name__}: {e}): run --job=evaluate on that "
+      "workdir again."
+    ) from e

@@ -1,0 +1,231 @@
+"""A trained network, looking at a video with its poses: window by window as clips.
+
+Each window is cropped, compressed and sampled by the very steps that prepared the
+network's records, so that a short video gets the scores that its record would get.
+
+Reading: the paper does not speak of long videos. Here a window is the clip, as
+  evaluation sees clips: its crop goes around the people in it, and its poses are
+  centred on its own first one, whether they come from a file or from MediaPipe.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from vpn_jax import timing
+from vpn_jax.datasets import detections, pose_estimation, single_clip
+from vpn_jax.datasets.base import BadClip, Clip, RawClip
+from vpn_jax.inference import stream, trained_network, windows
+from vpn_jax.inputs import pipeline
+from vpn_jax.records import crop, make_record
+
+
+class Viewer:
+  """Looks at a video with a trained network; see `predict.Viewer`."""
+
+  combined = "max"  # over windows (section 4.1)
+
+  def __init__(self, network: trained_network.Trained, settings, clock: timing.Clock):
+    """Opens the poses; the video waits for `parts`.
+
+    Args:
+      network: its crop recipe and skeleton say what it needs.
+      settings: `config.predict`: `video`, `pose`, `pose_model`, `boxes`, `image_units`
+        and `window_stride`.
+      clock: of the stages "pose", "crop", "compile" and "network".
+    Raises: ValueError or FileNotFoundError that says what is wrong with which file or
+      setting; BadClip for poses that are damaged.
+    """
+    _check(network, settings)
+    self.network = f"{network.workdir}, step {network.step}"
+    self.class_names = network.provenance.class_names
+    self.skeleton = network.skeleton
+    self.length = 2 * network.settings.num_frames  # what F frames at stride 2 span
+    self.stride = settings.window_stride or self.length
+    if self.stride > self.length:
+      raise ValueError(
+        f"config.predict.window_stride is {self.stride}, expected at most "
+        f"{self.length}, the frames of a window of {network.workdir}."
+      )
+    self._trained, self._clock = network, clock
+    self._forward = timing.timed(network.forward, network.variables, clock)
+    self._pose_found = settings.pose == "mediapipe"
+    self._boxes_found = _boxed(network) and settings.boxes == "mediapipe"
+    pose = None if self._pose_found else settings.pose or None
+    self._clip = Clip(pathlib.Path(settings.video).stem, 0, {}, settings.video, pose)
+    needs_image = network.provenance.crop["kind"] == "joints"
+    files = single_clip.Single(
+      network.skeleton, settings.image_units, needs_image=needs_image
+    )
+    self._model = ""  # MediaPipe's bundle, where it is needed
+    if self._pose_found or self._boxes_found:
+      self._model = pose_estimation.Estimated(files, settings.pose_model).model
+    self._opened: RawClip | None = None  # what files say about the whole video
+    if _boxed(network) and not self._boxes_found:
+      files = detections.Detected(files, settings.boxes)
+      self._opened = files.read(self._clip)
+    elif pose:
+      self._opened = files.read(self._clip)
+
+  def parts(self, film: stream.Source, held: windows.Held) -> Iterator[windows.Part]:
+    """Windows of the video, as the network sees them.
+
+    A file with less than two windows is one, whole (`windows.divide`); of a webcam or
+    stream each comes as soon as it is full (`windows.slide`).
+
+    Args:
+      film: a video that has not begun to play.
+      held: takes its frames; of `length` + `stride` at least.
+    Raises: BadClip, from `next`, for damage, for poses and frames that differ in number
+      by more than a tenth, and where a video of one window shows nobody.
+    """
+    cut = windows.slide if film.live else windows.divide
+    for stretch in cut(self._rows(film, held), self.length, self.stride):
+      first, end = stretch.first, stretch.first + len(stretch.items)
+      with self._clock.stage("crop"):
+        try:
+          part = self._part(stretch, self._raw(stretch, held, film.fps))
+        except BadClip as e:
+          if stretch.alone:
+            raise
+          part = windows.Part(first, end, (first, end - 1), None, str(e))
+      yield part
+
+  def look(self, batch: dict) -> tuple[np.ndarray, np.ndarray | None]:
+    """Softmax float32 [K], and A_ST [T, M, N] where the network has attention."""
+    scores, out = self._forward(batch)
+    return scores[0], out["attention"][0] if "attention" in out else None
+
+  def _rows(self, film: stream.Source, held: windows.Held) -> Iterator:
+    """What MediaPipe finds in each frame, [people, 33, 6], or None; fills `held`."""
+    frames = film.frames
+    if self._opened is not None:
+      frames = _with_pose(frames, len(self._opened.pose))
+    if self._model:
+      found = pose_estimation.follow(frames, film.fps, film.size, self._model)
+      found = self._clock.each("pose", found)
+    else:
+      found = ((frame, None) for frame in frames)
+    for frame, row in found:
+      with self._clock.stage("crop"):
+        held.append(frame)
+      yield row
+
+  def _raw(self, stretch: windows.Stretch, held: windows.Held, fps: float) -> RawClip:
+    """A stretch as a dataset opens a clip."""
+    first, count = stretch.first, len(stretch.items)
+    world = np.zeros((count, 1, self.skeleton.num_joints, 3), np.float32)
+    image, visibility, boxes = np.full_like(world[..., :2], np.nan), None, None
+    if self._opened is not None:
+      # A dataset's poses may go on for some frames after the video: see `make_record`.
+      known = slice(None) if stretch.alone else slice(first, first + count)
+      world, image = self._opened.pose[known], self._opened.image_joints[known]
+      if self._opened.visibility is not None:
+        visibility = self._opened.visibility[known]
+      if self._opened.boxes is not None:
+        boxes = self._opened.boxes[known]
+    if self._model:
+      joints = np.stack(stretch.items)
+      if np.isnan(joints).all():
+        raise BadClip(pose_estimation.nobody(count))
+      if self._pose_found:
+        world, image, visibility = pose_estimation.split(joints)
+      if self._boxes_found:
+        boxes = pose_estimation.boxes(pose_estimation.split(joints)[1])
+    frames = range(first, first + count)
+    return RawClip(
+      world, image, lambda: (held[t] for t in frames), fps, visibility, boxes
+    )
+
+  def _part(self, stretch: windows.Stretch, opened: RawClip) -> windows.Part:
+    network, first = self._trained, stretch.first
+    dataset = _Opened(opened, network.skeleton.name)
+    record = make_record.make_record(dataset, self._clip, network.provenance.crop)
+    seen = np.isfinite(record.pose[:, 0]).all(axis=-1)
+    if network.uses_pose and not seen.any():
+      raise BadClip("the main actor is in no frame")
+    batch = pipeline.example(record, network.settings, network.skeleton, None)
+    batch = {k: v[None] for k, v in batch.items() if k != "label"}
+    count = len(record.frames)
+    frames = first + pipeline.frame_window(count, network.settings.num_frames, None)
+    shown = int(frames.min()), int(frames.max())
+    return windows.Part(first, first + count, shown, batch, record=record)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Opened:
+  """A clip that is open already, as much of a dataset as `make_record` needs."""
+
+  clip: RawClip
+  skeleton: str
+
+  def read(self, _: Clip) -> RawClip:
+    return self.clip
+
+
+def _with_pose(frames: Iterable[np.ndarray], poses: int) -> Iterator[np.ndarray]:
+  """The first frames, as many as there are poses; BadClip when far more or fewer."""
+  count, most = 0, int(poses / (1 - make_record.LENGTH_TOLERANCE))
+  for count, frame in enumerate(frames, 1):
+    if count > most:
+      raise BadClip(make_record.lengths(poses, f"more than {most}"))
+    if count <= poses:
+      yield frame
+  if count < (1 - make_record.LENGTH_TOLERANCE) * poses:
+    raise BadClip(make_record.lengths(poses, count))
+
+
+def _boxed(network: trained_network.Trained) -> bool:
+  return network.provenance.crop["kind"] == "boxes"
+
+
+def _check(network: trained_network.Trained, settings) -> None:
+  """What can be told before a file is opened."""
+  recipe, workdir = network.provenance.crop, network.workdir
+  lacking = {*crop.recipe(), "jpeg_quality"} - recipe.keys()
+  if lacking or recipe.get("version") != crop.VERSION:
+    raise ValueError(
+      f"the crop recipe of {workdir} is {recipe}, expected version {crop.VERSION}"
+      + (f" with {sorted(lacking)}" if lacking else "")
+      + ": use the version of the code that trained it, or train again."
+    )
+  live, pose = stream.is_live(settings.video), settings.pose
+  for field in ("pose", "boxes"):
+    if live and settings[field] not in ("", "mediapipe"):
+      raise ValueError(
+        f"config.predict.{field} is {settings[field]}, but "
+        f"{stream.public(settings.video)} is no file that it could belong to: set it "
+        "to mediapipe."
+      )
+  if _boxed(network) and not settings.boxes:
+    raise FileNotFoundError(
+      f"the network in {workdir} sees a crop around detections, and "
+      "config.predict.boxes is not set: give a file as vpn_jax/datasets/detections.py "
+      "describes, or mediapipe."
+    )
+  if not pose and (network.uses_pose or recipe["kind"] == "joints"):
+    why = "takes poses" if network.uses_pose else "sees a crop around the person"
+    remedy = (
+      "give the dataset's own skeleton file, or an npz with `world` [T, J, 3] and "
+      f"`image` [T, J, 2] of the {network.skeleton.num_joints} joints of "
+      f"{network.skeleton.name}."
+    )
+    if live:
+      remedy = "a webcam or stream has poses by mediapipe only, so set it to that."
+    raise FileNotFoundError(
+      f"the network in {workdir} {why}, and config.predict.pose is not set: {remedy}"
+    )
+  if pose == "mediapipe" and network.skeleton.name != pose_estimation.SKELETON:
+    remedy = "take one trained on MediaPipe's, as configs/custom.py says"
+    raise ValueError(
+      "config.predict.pose is mediapipe, whose joints are "
+      f"{pose_estimation.SKELETON}; the network in {workdir} was trained on "
+      f"{network.skeleton.name}: "
+      f"{remedy if live else 'give poses of these joints'}."
+    )
+  if pose and pose != "mediapipe" and not pathlib.Path(pose).is_file():
+    raise FileNotFoundError(
+      f"no file {pose}: config.predict.pose is a skeleton or npz file, or mediapipe."
+    )

@@ -1,0 +1,105 @@
+"""What there is to look at, frame by frame: a video file, a webcam or a stream."""
+
+import dataclasses
+import itertools
+import urllib.parse
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+
+from vpn_jax.datasets import video
+
+_FPS = 30.0  # of a source that does not say: that of most cameras
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+  """A video that plays once.
+
+  Attributes:
+    name: as given, without the password of an address.
+    frames: uint8 RGB [H, W, 3] in order, at least one, all of one size.
+    fps: frames a second.
+    size: (W, H).
+    live: a webcam or a stream, which may never end.
+  """
+
+  name: str
+  frames: Iterator[np.ndarray]
+  fps: float
+  size: tuple[int, int]
+  live: bool = False
+
+
+def is_live(name: str) -> bool:
+  """Whether a name is the number of a webcam or an address, and no file."""
+  return name.isdecimal() or "://" in name
+
+
+def public(name: str) -> str:
+  """A name that can be printed: an address without user and password."""
+  if name.isdecimal():
+    return f"webcam {name}"
+  if "://" not in name:
+    return name
+  parts = urllib.parse.urlsplit(name)
+  return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def open_source(name: str) -> Source:
+  """Opens a video file, a webcam by its number, or a stream by its address.
+
+  A webcam or stream is opened up to its first frame.
+
+  Raises: BadClip for a file that is no video (see `video.probe`), later also from
+    `frames`; ValueError for a webcam or stream that does not play.
+  """
+  if not is_live(name):
+    header = video.probe(name)
+    frames = video.read_frames(name, threads=0)
+    return Source(name, frames, header.fps, (header.width, header.height))
+  if name.isdecimal():
+    frames, fps = _open_webcam(int(name))
+  else:
+    frames, fps = video.open_stream(name, public(name))
+  first = next(frames, None)
+  if first is None:
+    raise ValueError(
+      f"{public(name)} shows no frame: see whether another program plays it, or give a "
+      "video file."
+    )
+  height, width = first.shape[:2]
+  return Source(
+    name=public(name),
+    frames=itertools.chain([first], frames),
+    fps=fps if 1 <= fps <= 1000 else _FPS,
+    size=(width, height),
+    live=True,
+  )
+
+
+def _open_webcam(index: int) -> tuple[Iterator[np.ndarray], float]:
+  """Frames and frames a second of a camera; OpenCV's warnings are not shown."""
+  level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+  try:
+    camera = cv2.VideoCapture(index)
+  finally:
+    cv2.utils.logging.setLogLevel(level)
+  if not camera.isOpened():
+    raise ValueError(
+      f"webcam {index} cannot be opened: give the number of a camera that is there (0 "
+      "is the first) and that no other program uses, or a video file."
+    )
+
+  def frames():
+    try:
+      while True:
+        there, frame = camera.read()
+        if not there:
+          return
+        yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+    finally:
+      camera.release()
+
+  return frames(), camera.get(cv2.CAP_PROP_FPS)

@@ -1,0 +1,136 @@
+"""Inference of section 4.1: a clip in several views, and their scores made one."""
+
+import dataclasses
+
+import numpy as np
+
+POOLS = ("max", "mean")
+CROP = 224 / 256  # side of a crop of "three", of the record's frame
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+  """One look at a clip.
+
+  Attributes:
+    window: (k, K), the k-th of K windows over time, see `pipeline.frame_window`.
+    crop: side of the part that `frames` shows, as a fraction of the whole.
+    place: where it lies, 0 at the left and 1 at the right; its height is the middle.
+    size: pixels of `frames`; 0 for those of training.
+  """
+
+  window: tuple[int, int] = (0, 1)
+  crop: float = 1.0
+  place: float = 0.5
+  size: int = 0
+
+  def part(self, whole: int) -> tuple[int, int, int]:
+    """Left, top and side of the part within a square of side `whole`, pixels."""
+    side = round(whole * self.crop)
+    return int((whole - side) * self.place), (whole - side) // 2, side
+
+
+MIDDLE = View()  # the whole frames in the middle of the clip
+
+# How the frames of a window are shown.
+VIEWS = {
+  "whole": (MIDDLE,),
+  "three": tuple(View(crop=CROP, place=place) for place in (0.0, 0.5, 1.0)),
+  "full": (MIDDLE,),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Inference:
+  """How a clip is scored; `Inference(**config.inference)`.
+
+  Attributes:
+    windows: K, spread over the clip; 1 is its middle.
+    views: "whole": the record's frame at the size of training. "three": square crops of
+      it, left, centre and right. "full": the frame at its own size, fully
+      convolutionally; A_S is resized to the larger grid.
+    pool: "max" over all views of the softmax scores, or their "mean".
+    size: pixels of "full"; 0 for those of the records.
+    shuffle_pose: whether each clip comes with the pose of another one, see
+      `pose_controls.donors`.
+    rest_pose: whether all joints rest where they are on average, see
+      `pose_controls.rest_pose`.
+  Raises: ValueError for an unknown or senseless setting.
+  Source: "fully convolutional inference in space as in [54]", "max-pooling the softmax
+    scores" (section 4.1).
+  Reading: [54] shows frames whose shorter side is 256 pixels, as "full" does, and takes
+    the mean over 10 windows; the paper does not say how many. Three crops along the
+    longer side are the usual stand-in for it; records are square, so these overlap
+    more.
+  """
+
+  windows: int = 1
+  views: str = "whole"
+  pool: str = "max"
+  size: int = 0
+  shuffle_pose: bool = False
+  rest_pose: bool = False
+
+  def __post_init__(self):
+    if self.windows < 1:
+      raise ValueError(
+        f"config.inference.windows is {self.windows}, expected 1 or more."
+      )
+    for name, known in (("views", tuple(VIEWS)), ("pool", POOLS)):
+      value = getattr(self, name)
+      if value not in known:
+        raise ValueError(
+          f"config.inference.{name} is {value!r}, expected one of {known}."
+        )
+    if self.size < 0 or (self.size and self.views != "full"):
+      raise ValueError(
+        f"config.inference.size is {self.size} and views is {self.views!r}, expected a "
+        "positive size with views=full, or 0."
+      )
+    if self.shuffle_pose and self.rest_pose:
+      raise ValueError(
+        "config.inference.shuffle_pose and rest_pose are both True, expected one of "
+        "them: a pose at rest is the same for every clip."
+      )
+
+  def __str__(self) -> str:
+    at = f" at {self.size} pixels" if self.size else ""
+    poses = {"shuffled": ", poses of other clips", "rest": ", joints at rest"}
+    with_poses = poses.get(self.poses, "")
+    return (
+      f"{self.pool} over {self.windows} window(s) x views={self.views}{at}{with_poses}"
+    )
+
+  @property
+  def poses(self) -> str:
+    """Whose poses the clips come with: "own", "shuffled" or "rest"."""
+    return "shuffled" if self.shuffle_pose else "rest" if self.rest_pose else "own"
+
+  def spatial_views(self, record_side: int) -> tuple[View, ...]:
+    """How each window is shown, for records of this side in pixels."""
+    views = VIEWS[self.views]
+    if self.views == "full":
+      size = self.size or record_side
+      views = tuple(dataclasses.replace(view, size=size) for view in views)
+    return views
+
+  def pooled(
+    self, scores: np.ndarray, clips: np.ndarray
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """The scores of all views of a clip as one.
+
+    Args:
+      scores: softmax, float32 [n, K].
+      clips: whose they are, int [n], in any order.
+    Returns: the clips, each once and in order, and their scores float32 [clips, K].
+    """
+    order = np.argsort(clips, kind="stable")
+    scores = scores[order]
+    found, first, count = np.unique(clips[order], return_index=True, return_counts=True)
+    if self.pool == "max":
+      return found, np.maximum.reduceat(scores, first, axis=0)
+    total = np.add.reduceat(scores.astype(np.float64), first, axis=0)
+    return found, (total / count[:, None]).astype(np.float32)
+
+
+ONE_VIEW = Inference()  # as in validation

@@ -1,0 +1,129 @@
+"""What an example shows of each frame: the body or a hand, as a square of pixels."""
+
+import dataclasses
+
+import cv2
+import numpy as np
+
+from vpn_jax.datasets import skeletons
+from vpn_jax.records import store
+
+HANDS = ("left_hand", "right_hand")
+REGIONS = ("body", *HANDS)
+
+
+class NoHandsError(ValueError):
+  """A hand is asked of a record without image joints."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cut:
+  """Squares to cut out of the frames of a clip.
+
+  Attributes:
+    squares: left, top and side in pixels of the record's frame, int [F, 3].
+    size: side in pixels to which they are resized.
+  """
+
+  squares: np.ndarray
+  size: int
+
+
+def squares(
+  record: store.Record,
+  region: str,
+  window: np.ndarray,
+  *,
+  frame_side: int,
+  hand_size: float,
+  skeleton: skeletons.Skeleton,
+) -> np.ndarray:
+  """Where a region lies in the frames of a window, int [F, 3]: left, top, side.
+
+  The body is the record's whole frame. A hand is a square around its 2D joint, moved
+  where it would leave the frame.
+
+  Args:
+    record: its first person's `image_joints` say where the hands are.
+    region: one of `REGIONS`.
+    window: indices of the frames, int [F].
+    frame_side: of the record, pixels.
+    hand_size: side of a hand's square as a fraction of `frame_side`.
+    skeleton: names the joints of the hands.
+  Raises: NoHandsError for a hand of a record without any image joints.
+  Source: the hand streams of Das et al., WACV 2019. Reading: the side is not given.
+    Where the joint was not seen it is drawn between the frames where it was; a hand
+    that was never seen gives the centre of the frame.
+  """
+  if region == "body":
+    return np.tile([0, 0, frame_side], (len(window), 1))
+  if not np.isfinite(record.image_joints).any():
+    raise NoHandsError(
+      f"{record.name} has no image joints, expected those of the hands for {region}: "
+      "leave the hands out of config.data.example.inputs and region, or prepare "
+      "records with 2D joints, such as --config.data.pose=mediapipe."
+    )
+  joint = skeleton.hands()[HANDS.index(region)]
+  track = record.image_joints[:, 0, joint]  # [frames of the clip, 2]
+  seen = np.flatnonzero(np.isfinite(track).all(axis=-1))
+  center = np.full((len(window), 2), frame_side / 2)
+  if len(seen):
+    center = np.stack([np.interp(window, seen, xy) for xy in track[seen].T], axis=-1)
+  side = max(1, round(frame_side * hand_size))
+  corner = np.floor(center - side / 2 + 0.5)
+  corner = np.clip(corner, 0, frame_side - side).astype(np.int64)
+  return np.concatenate([corner, np.full((len(window), 1), side)], axis=-1)
+
+
+def mirrored(region: str) -> str:
+  """The region that a mirror shows in the place of this one."""
+  return {"left_hand": "right_hand", "right_hand": "left_hand"}.get(region, region)
+
+
+def inside(squares: np.ndarray, part: tuple[int, int, int]) -> np.ndarray:
+  """The same part (left, top, side) of all squares [F, 3], in pixels of the frame."""
+  left, top, side = part
+  corners = squares[:, :2] + np.array([[left, top]])
+  return np.concatenate([corners, np.full((len(squares), 1), side)], axis=1)
+
+
+def decode(
+  blobs: list[bytes], cuts: dict[str, Cut], flip: bool
+) -> dict[str, np.ndarray]:
+  """JPEG blobs -> uint8 RGB [F, size, size, 3] for each of the cuts, by its name.
+
+  Args:
+    blobs: one per frame; equal ones with equal squares are decoded once.
+    cuts: any number; a frame is decoded once for all of them.
+    flip: mirror left and right.
+  """
+  made = {
+    name: np.empty((len(blobs), cut.size, cut.size, 3), np.uint8)
+    for name, cut in cuts.items()
+  }
+  first: dict[tuple, int] = {}
+  for i, blob in enumerate(blobs):
+    key = blob, *(tuple(cut.squares[i].tolist()) for cut in cuts.values())
+    if (j := first.setdefault(key, i)) != i:
+      for frames in made.values():
+        frames[i] = frames[j]
+      continue
+    frame = store.decode_frame(blob)
+    for name, cut in cuts.items():
+      left, top, side = cut.squares[i]
+      _resize(frame[top : top + side, left : left + side], made[name][i])
+  if flip:
+    made = {name: np.ascontiguousarray(x[:, :, ::-1]) for name, x in made.items()}
+  return made
+
+
+def _resize(frame: np.ndarray, into: np.ndarray) -> None:
+  """Writes a square frame into another of its own size."""
+  if frame.shape == into.shape:
+    into[:] = frame
+    return
+  # Area averaging takes several times as long as decoding, and where less than two
+  # pixels become one, linear interpolation uses them all too.
+  halves = frame.shape[0] >= 2 * into.shape[0]
+  how = cv2.INTER_AREA if halves else cv2.INTER_LINEAR
+  cv2.resize(frame, into.shape[:2], dst=into, interpolation=how)

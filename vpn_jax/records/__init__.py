@@ -1,0 +1,1 @@
+"""Clips -> records: cropped, compressed, checked."""

@@ -1,0 +1,79 @@
+"""A contact sheet: crops of many clips on one page, with the joints drawn (cv2)."""
+
+import cv2
+import numpy as np
+
+from vpn_jax import drawing
+from vpn_jax.records import store
+
+# Columns, then pixels, then RGB.
+COLUMNS, TILE, GAP, LINE, HEADER = 6, 220, 16, 18, 60
+PAPER, INK, FAINT = (24, 26, 30), (240, 240, 240), (160, 166, 172)
+
+
+def draw_crop(record, skeleton, size: int, rng) -> tuple[np.ndarray, str]:
+  """A random frame among those with joints in the image, enlarged, with its bones.
+
+  Bones to joints of a visibility below 0.5 are faint.
+
+  Args:
+    record: a sound `store.Record`.
+    skeleton: of its joints.
+    size: side of its crops, pixels.
+    rng: numpy generator.
+  Returns: uint8 RGB [TILE, TILE, 3], and what to write below.
+  """
+  known = np.isfinite(record.image_joints).all(axis=-1).any(axis=(1, 2))
+  t = int(rng.choice(np.flatnonzero(known) if known.any() else len(known)))
+  how = cv2.INTER_AREA if size > TILE else cv2.INTER_CUBIC
+  frame = store.decode_frame(record.frames[t])
+  frame = cv2.resize(frame, (TILE, TILE), interpolation=how)
+  joints = record.image_joints[t] * (TILE / size)
+  faint = drawing.draw_skeleton(frame, joints, skeleton, 2)
+  frame = cv2.addWeighted(frame, 0.6, faint, 0.4, 0)
+  joints = np.where(record.visibility[t, ..., None] < 0.5, np.float32(np.nan), joints)
+  line = f"frame {t + 1} of {len(known)}"
+  if not known.any():
+    nobody = not np.isfinite(record.pose).all(axis=-1).any()
+    line += ", nobody seen" if nobody else ", no joints in the image"
+  return drawing.draw_skeleton(frame, joints, skeleton, 2), line
+
+
+def tile(drawn, lines) -> np.ndarray:
+  """A picture with three lines below, uint8 RGB [TILE + 3 LINE, TILE, 3]."""
+  picture, last = drawn or (np.full((TILE, TILE, 3), 50, np.uint8), "damaged")
+  strip = np.full((3 * LINE, TILE, 3), PAPER, np.uint8)
+  for row, text in enumerate((*lines, last)):
+    _text(strip, text, (1, LINE * (row + 1) - 3), FAINT if row else INK)
+  return np.concatenate([picture, strip])
+
+
+def arrange(tiles: list[np.ndarray], title: str) -> np.ndarray:
+  """Tiles, uint8 RGB [TILE + 3 LINE, TILE, 3], row by row below a heading.
+
+  Returns: uint8 RGB [HEADER + rows (TILE + 3 LINE + GAP), GAP + columns (TILE + GAP),
+    3] with `COLUMNS` columns or fewer.
+  """
+  columns, down, across = min(COLUMNS, len(tiles)), TILE + 3 * LINE + GAP, TILE + GAP
+  rows = -(-len(tiles) // columns)
+  sheet = np.empty((HEADER + rows * down, GAP + columns * across, 3), np.uint8)
+  sheet[:] = PAPER
+  _text(sheet, title, (GAP, 26), INK, 0.55)
+  for i, word in enumerate(("left", "right", "middle")):
+    color = (drawing.LEFT, drawing.RIGHT, drawing.MIDDLE)[i]
+    _text(sheet, word, (GAP + 45 * i, 47), color)
+  for i, tile in enumerate(tiles):
+    top, left = HEADER + i // columns * down, GAP + i % columns * across
+    sheet[top : top + tile.shape[0], left : left + TILE] = tile
+  return sheet
+
+
+def _text(image, text: str, place, color, scale: float = 0.43) -> None:
+  """Writes ASCII, shortened in the middle to fit into a tile."""
+  font, text = cv2.FONT_HERSHEY_SIMPLEX, text.encode("ascii", "replace").decode()
+  whole, drop = text, 1
+  while cv2.getTextSize(text, font, scale, 1)[0][0] > TILE - 2:
+    drop += 1
+    half = (len(whole) - drop) // 2
+    text = f"{whole[:half]}..{whole[half + drop :]}"
+  cv2.putText(image, text, place, font, scale, color, 1, cv2.LINE_AA)

@@ -1,0 +1,144 @@
+"""One clip of a dataset -> its record: cropped, compressed, short gaps filled."""
+
+import itertools
+import pathlib
+
+import numpy as np
+
+from vpn_jax.datasets import base, skeletons
+from vpn_jax.datasets.base import BadClip, Clip, Dataset
+from vpn_jax.records import crop, store
+
+SHORT_GAP = 10  # frames; a person lost for no longer is interpolated
+# Metres that the longest bone of a person may have. Thighs and shins of adults measure
+# 0.3 to 0.7 m in Kinect and BlazePose poses, so a unit that is off by 10 falls outside.
+LONGEST_BONE = (0.1, 2.0)
+LENGTH_TOLERANCE = 0.1  # of the longer: how far poses and video may differ in length
+
+
+def make_record(
+  dataset: Dataset,
+  clip: Clip,
+  recipe: dict,
+  folder: str | pathlib.Path | None = None,
+) -> store.Record:
+  """Reads, crops and compresses one clip.
+
+  Args:
+    dataset: where the clip is from.
+    clip: which.
+    recipe: `crop.recipe` with "jpeg_quality".
+    folder: for the frames of a long clip until they are written; see `store.Spool`.
+  Raises: BadClip when it cannot be used.
+  """
+  opened = dataset.read(clip)
+  pose = opened.pose
+  if not np.isfinite(pose).all(axis=-1).any():
+    raise BadClip("nobody in any frame")
+  check_unit(pose, skeletons.get(dataset.skeleton))
+  points = _crop_points(opened, recipe["kind"])
+  most = int(len(pose) / (1 - LENGTH_TOLERANCE))
+  boxes, blobs = None, store.Spool(folder)
+  for t, frame in enumerate(opened.frames()):
+    if t == most:
+      raise BadClip(lengths(len(pose), f"more than {most}"))
+    if boxes is None:
+      height, width = frame.shape[:2]
+      boxes = crop.clip_boxes(recipe, points, width, height)
+    cut = crop.crop_and_resize(frame, boxes[min(t, len(boxes) - 1)], recipe["size"])
+    blobs.append(store.encode_frame(cut, recipe["jpeg_quality"]))
+  if not blobs:
+    raise BadClip("the video holds no frame")
+  common = min(len(pose), len(blobs))
+  if common < (1 - LENGTH_TOLERANCE) * max(len(pose), len(blobs)):
+    raise BadClip(lengths(len(pose), len(blobs)))
+  blobs.truncate(common)
+  filled = fill_gaps(pose)[:common]
+  seen = np.isfinite(pose[:common]).all(axis=-1)
+  if not np.isfinite(filled).all(axis=-1).any():
+    raise BadClip(f"nobody in the first {common} frames, where the video ends")
+  visibility = np.full(pose.shape[:-1], np.nan, np.float32)
+  if opened.visibility is not None:
+    visibility = opened.visibility
+  drawn = np.isfinite(filled).all(axis=-1) & ~seen
+  image_joints = fill_gaps(opened.image_joints)[:common]
+  return store.Record(
+    name=clip.name,
+    label=clip.label,
+    attributes=clip.attributes,
+    fps=opened.fps,
+    boxes=boxes[:common],
+    frames=blobs,
+    pose=filled,
+    image_joints=crop.to_crop(image_joints, boxes[:common], recipe["size"]),
+    visibility=np.where(drawn, np.float32(0), visibility[:common]),
+  )
+
+
+def check_unit(pose: np.ndarray, skeleton: skeletons.Skeleton) -> None:
+  """Refuses poses whose bones cannot be in metres.
+
+  Args:
+    pose: float [F, persons, J, 3]; NaN where not seen.
+    skeleton: of the joints.
+  Raises: BadClip when the longest bone of the first person, its median over the frames,
+    is not within LONGEST_BONE. Poses without any bone of positive length pass.
+  """
+  ends = skeleton.bone_indices()
+  apart = pose[:, 0, ends[:, 0]] - pose[:, 0, ends[:, 1]]
+  lengths = np.linalg.norm(apart.astype(np.float64), axis=-1)  # [F, bones]
+  lengths[~(lengths > 0)] = np.nan
+  lengths = lengths[:, np.isfinite(lengths).any(axis=0)]
+  if not lengths.size:
+    return
+  longest = float(np.nanmedian(lengths, axis=0).max())
+  low, high = LONGEST_BONE
+  if not low <= longest <= high:
+    factor = 10.0 ** -round(np.log10(longest / 0.45))
+    raise BadClip(
+      f"the longest bone measures {longest:.3g} m, expected {low} to {high} m: poses "
+      f"are read in metres, so multiply the joints by {factor:g}"
+    )
+
+
+def _crop_points(opened: base.RawClip, kind: str) -> np.ndarray:
+  """What the crop goes around, float [F, people, K, 2] in pixels of the video."""
+  if kind == "boxes":
+    if opened.boxes is None or np.isnan(opened.boxes).all():
+      raise BadClip("nobody was detected in any frame")
+    return opened.boxes.reshape(*opened.boxes.shape[:2], 2, 2)
+  if kind == "joints" and np.isnan(opened.image_joints).all():
+    raise BadClip(
+      "no joints in the image to crop by: give detections (config.data.boxes), or take "
+      "the whole frame (config.prepare.crop=full)"
+    )
+  return opened.image_joints
+
+
+def lengths(poses: int, frames: int | str) -> str:
+  """Why poses and video are no pair; see LENGTH_TOLERANCE."""
+  return (
+    f"{poses} poses but {frames} video frames, expected a difference of at most "
+    f"{LENGTH_TOLERANCE:.0%}"
+  )
+
+
+def fill_gaps(joints: np.ndarray, longest: int = SHORT_GAP) -> np.ndarray:
+  """Draws straight lines across short gaps between two sightings.
+
+  Args:
+    joints: float [F, persons, J, C]; NaN where not seen.
+    longest: frames; longer gaps stay NaN, and so do those at the start and the end.
+  Returns: a copy without the short gaps; each joint is filled on its own.
+  """
+  shape = joints.shape
+  flat = np.array(joints, np.float32).reshape(shape[0], -1, shape[-1])
+  seen = np.isfinite(flat).all(axis=-1)
+  for j in np.flatnonzero(seen.any(axis=0) & ~seen.all(axis=0)):
+    frames = np.flatnonzero(seen[:, j])
+    for a, b in itertools.pairwise(frames):
+      if 1 < b - a <= longest + 1:
+        part = ((np.arange(a + 1, b) - a) / np.float32(b - a))[:, None]
+        line = (1 - part) * flat[a, j] + part * flat[b, j]
+        flat[a + 1 : b, j] = line.astype(np.float32)
+  return flat.reshape(shape)

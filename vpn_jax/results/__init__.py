@@ -1,0 +1,1 @@
+"""The paper's rows and numbers beside one's own runs."""

@@ -1,0 +1,212 @@
+"""Tables 1 to 7 of the paper: which rows there are, how to run one, what it reported.
+
+A row is an argument of `--config`; the numbers are percent, top-1, for Smarthome the
+mean over the classes. Rows of the tables with another backbone or input than this code
+has, such as depth maps, are left out.
+"""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+  """A network of the tables.
+
+  Attributes:
+    arg: what stands behind the protocol in `--config`; "" is VPN itself.
+    starts_from: the row whose backbone it starts from in stage 2 (section 3.3); "" for
+      the published weights.
+    pose_from: the row whose pose backbone it starts from; an LSTM then stays frozen
+      (appendix 2). "" for none.
+  """
+
+  arg: str
+  starts_from: str = ""
+  pose_from: str = ""
+
+
+POSE_ALONE = "pose alone"
+LSTM_ALONE = "pose alone, LSTM"
+
+ROWS = {
+  POSE_ALONE: Row("model=pose"),
+  LSTM_ALONE: Row("model=pose,pose_backbone=lstm"),
+  "I3D": Row("model=i3d"),
+  "I3D, continued": Row("model=i3d_continued", "I3D"),
+  "I3D+NL": Row("model=i3d_nl"),
+  "P-I3D": Row("model=p_i3d", "I3D", LSTM_ALONE),
+  "Separable STA": Row("model=separable_sta", "I3D", LSTM_ALONE),
+  "RNX3D101": Row("model=i3d,backbone=resnext3d"),
+  "VPN, RNX3D101": Row("backbone=resnext3d", "RNX3D101", POSE_ALONE),
+  "VPN without embedding": Row("embedding=none", "I3D", POSE_ALONE),
+  "VPN without coupler, LSTM": Row(
+    "coupler=False,pose_backbone=lstm", "I3D", LSTM_ALONE
+  ),
+  "VPN without coupler": Row("coupler=False", "I3D", POSE_ALONE),
+  "VPN, LSTM": Row("pose_backbone=lstm", "I3D", LSTM_ALONE),
+  "VPN": Row("", "I3D", POSE_ALONE),
+  "VPN, kl_fp": Row("embedding=kl_fp", "I3D", POSE_ALONE),
+  "VPN, kl_pf": Row("embedding=kl_pf", "I3D", POSE_ALONE),
+  "VPN, contrastive": Row("embedding=contrastive", "I3D", POSE_ALONE),
+  "VPN, kl_bi": Row("embedding=kl_bi", "I3D", POSE_ALONE),
+  "VPN, spatial attention, without embedding, LSTM": Row(
+    "attention=spatial,embedding=none,pose_backbone=lstm", "I3D", LSTM_ALONE
+  ),
+  "VPN, spatial attention, LSTM": Row(
+    "attention=spatial,pose_backbone=lstm", "I3D", LSTM_ALONE
+  ),
+  "VPN, spatial attention, without embedding": Row(
+    "attention=spatial,embedding=none", "I3D", POSE_ALONE
+  ),
+  "VPN, spatial attention": Row("attention=spatial", "I3D", POSE_ALONE),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+  """A table of the paper.
+
+  Attributes:
+    title: what it compares.
+    columns: (dataset, protocol) of each number.
+    rows: row -> its numbers; None where the paper has none.
+    ablation: whether its rows make sense on any dataset.
+  """
+
+  title: str
+  columns: tuple[tuple[str, str], ...]
+  rows: dict[str, tuple[float | None, ...]]
+  ablation: bool = False
+
+  def published(self, row: str, dataset: str, protocol: str) -> float | None:
+    """The paper's number, None where it has none."""
+    if row not in self.rows or (dataset, protocol) not in self.columns:
+      return None
+    return self.rows[row][self.columns.index((dataset, protocol))]
+
+
+_ABLATION = (
+  ("ntu120", "cs1"),
+  ("ntu120", "cs2"),
+  ("smarthome", "cs"),
+  ("smarthome", "cv2"),
+)
+_NTU = (("ntu60", "cs"), ("ntu60", "cv"), ("ntu120", "cs1"), ("ntu120", "cs2"))
+_SMARTHOME = (("smarthome", "cs"), ("smarthome", "cv1"), ("smarthome", "cv2"))
+
+TABLES = {
+  1: Table(
+    "The components of VPN",
+    _ABLATION,
+    {
+      "I3D": (77.0, 80.1, 53.4, 45.1),
+      "I3D, continued": (None,) * 4,
+      "VPN without embedding": (85.4, 86.9, 56.4, 50.5),
+      "VPN": (86.3, 87.8, 60.8, 53.5),
+    },
+    ablation=True,
+  ),
+  2: Table(
+    "Pose backbone and coupler",
+    _ABLATION,
+    {
+      "VPN without coupler, LSTM": (84.7, 83.6, 57.1, 50.6),
+      "VPN without coupler": (85.6, 86.8, 60.1, 53.1),
+      "VPN, LSTM": (85.3, 84.1, 57.6, 51.5),
+      "VPN": (86.3, 87.8, 60.8, 53.5),
+    },
+    ablation=True,
+  ),
+  3: Table(
+    "The embedding loss",
+    _ABLATION,
+    {
+      "VPN, kl_fp": (85.5, 87.1, 57.2, 50.9),
+      "VPN, kl_pf": (85.6, 86.9, 57.0, 51.1),
+      "VPN, kl_bi": (86.1, 87.2, 57.2, 51.7),
+      "VPN, contrastive": (None,) * 4,
+      "VPN": (86.3, 87.8, 60.8, 53.5),
+    },
+    ablation=True,
+  ),
+  4: Table(
+    "The embedding with spatial attention alone",
+    _ABLATION,
+    {
+      "VPN, spatial attention, without embedding, LSTM": (81.7, 81.2, 45.5, 50.0),
+      "VPN, spatial attention, LSTM": (82.7, 82.0, 56.5, 52.6),
+      "VPN, spatial attention, without embedding": (82.6, 84.3, 49.1, 51.7),
+      "VPN, spatial attention": (83.1, 85.3, 58.4, 53.1),
+    },
+    ablation=True,
+  ),
+  5: Table(
+    "NTU RGB+D 60 and 120",
+    _NTU,
+    {
+      "I3D": (None, None, 77.0, 80.1),
+      "Separable STA": (92.2, 94.6, 83.8, 82.5),
+      "P-I3D": (93.0, 95.4, None, None),
+      "VPN": (93.5, 96.2, 86.3, 87.8),
+      "VPN, RNX3D101": (95.5, 98.0, None, None),
+    },
+  ),
+  6: Table(
+    "Toyota Smarthome",
+    _SMARTHOME,
+    {
+      "I3D": (53.4, 34.9, 45.1),
+      "I3D+NL": (53.6, 34.3, 43.9),
+      "P-I3D": (54.2, 35.1, 50.3),
+      "Separable STA": (54.2, 35.2, 50.3),
+      "VPN": (60.8, 43.8, 53.5),
+    },
+  ),
+  7: Table(
+    "N-UCLA",
+    (("nucla", "v12_3"),),
+    {"Separable STA": (92.4,), "P-I3D": (93.1,), "VPN": (93.5,)},
+  ),
+}
+
+
+def published(row: str, dataset: str, protocol: str) -> float | None:
+  """The paper's number of a row in whichever table has it; None where none has."""
+  for table in TABLES.values():
+    number = table.published(row, dataset, protocol)
+    if number is not None:
+      return number
+  return None
+
+
+def row_name(arg: dict) -> str:
+  """The row that an argument string of `--config` asks for.
+
+  Args:
+    arg: its words and their values: model, backbone, pose_backbone, coupler, attention,
+      embedding.
+  """
+  lstm = ", LSTM" if arg["pose_backbone"] == "lstm" else ""
+  other = "" if arg["backbone"] == "i3d" else "RNX3D101"
+  of_model = {
+    "pose": POSE_ALONE + lstm,
+    "i3d": other or "I3D",
+    "i3d_continued": f"{other or 'I3D'}, continued",
+    "i3d_nl": f"{other or 'I3D'}+NL",
+    "p_i3d": ", ".join(filter(None, ("P-I3D", other))),
+    "separable_sta": ", ".join(filter(None, ("Separable STA", other))),
+  }
+  if arg["model"] != "vpn" or arg["attention"] == "none":
+    return of_model.get(arg["model"], other or "I3D")
+  words = ["VPN without coupler" if not arg["coupler"] else "VPN"]
+  if arg["attention"] == "spatial":
+    words.append("spatial attention")
+  if other:
+    words.append(other)
+  if arg["embedding"] == "none" and len(words) == 1:
+    words[0] += " without embedding"
+  elif arg["embedding"] == "none":
+    words.append("without embedding")
+  elif arg["embedding"] != "euclidean":
+    words.append(arg["embedding"])
+  return ", ".join(words) + lstm

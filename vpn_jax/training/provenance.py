@@ -1,0 +1,205 @@
+"""What a network belongs to: data, protocol and code; and whether other data fits."""
+
+import dataclasses
+import importlib.metadata
+import json
+import pathlib
+import platform
+import subprocess
+from collections.abc import Iterable
+
+from absl import logging
+
+from vpn_jax.datasets import protocols, skeletons
+from vpn_jax.records import store
+
+# What must agree to test a network, and moreover to go on training it.
+TO_TEST = (
+  "dataset", "class_names", "skeleton", "skeleton_digest", "crop", "protocol",
+)  # fmt: skip
+TO_RESUME = (*TO_TEST, "validation", "index_digest")
+# What must agree to start from a part of it on the same dataset: else the clips that
+# test now may have trained it.
+TO_START = ("crop", "protocol")
+# Settings that fix which clips a step draws.
+PLACE_IN_DATA = ("seed", "train.batch_size")
+# Settings that fix which parameters there are.
+PARAMETERS = (
+  "network", "model.attention_norm", "model.head", "model.pose_classifier",
+  "model.pose.input_norm", "model.pose.kind",
+)  # fmt: skip
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+
+
+@dataclasses.dataclass(frozen=True)
+class Provenance:
+  """What a network was trained on.
+
+  Attributes:
+    dataset: its name.
+    class_names: in logit order.
+    skeleton, skeleton_digest: see `skeletons`.
+    crop: the crop recipe of the records.
+    protocol: which clips test and which do not: attribute, not_test, test and classes.
+    validation: which of the latter validate: attribute and values.
+    index_digest: of the records.
+  """
+
+  dataset: str
+  class_names: tuple[str, ...]
+  skeleton: str
+  skeleton_digest: str
+  crop: dict
+  protocol: dict
+  validation: dict
+  index_digest: str
+
+  @classmethod
+  def of(cls, index: store.Index, protocol: protocols.Protocol) -> "Provenance":
+    """That of training on the records of an index by a protocol."""
+    p = protocol
+    own = () if p.validation_attribute else p.validation
+    made = cls(
+      dataset=index.dataset,
+      class_names=protocols.class_names(p, index.class_names),
+      skeleton=index.skeleton,
+      skeleton_digest=skeletons.get(index.skeleton).digest(),
+      crop=dict(index.crop),
+      protocol={
+        "attribute": p.attribute,
+        "not_test": _sorted({*p.train, *own}),
+        "test": p.test and _sorted(p.test),
+        "classes": p.classes,
+      },
+      validation={
+        "attribute": p.validation_attribute or p.attribute,
+        "values": _sorted(p.validation),
+      },
+      index_digest=index.digest(),
+    )
+    return cls.from_dict(made.to_dict())
+
+  def to_dict(self) -> dict:
+    return dataclasses.asdict(self)
+
+  @classmethod
+  def from_dict(cls, values: dict) -> "Provenance":
+    """Also from JSON, which knows no tuples."""
+    values = json.loads(json.dumps(values))
+    return cls(**{**values, "class_names": tuple(values["class_names"])})
+
+  def differences(self, data: "Provenance", names: tuple[str, ...]) -> list[str]:
+    """What of these attributes differs, a line each that names both sides."""
+    found = []
+    for name in names:
+      ours, theirs = getattr(self, name), getattr(data, name)
+      if isinstance(ours, dict):  # only the entries that differ
+        keys = sorted({*ours, *theirs})
+        keys = [k for k in keys if ours.get(k) != theirs.get(k)]
+        ours, theirs = ({k: d.get(k) for k in keys} for d in (ours, theirs))
+      if ours != theirs:
+        found.append(f"{name}: the checkpoint has {ours!r}, the data {theirs!r}")
+    return found
+
+  def check(
+    self, data: "Provenance", names: tuple[str, ...] = TO_TEST, on_mismatch="refuse"
+  ) -> None:
+    """Refuses data that this network does not fit, or warns.
+
+    Args:
+      data: what it is to be used on.
+      names: what must agree.
+      on_mismatch: "refuse", or "warn" of what differs. Another number of classes or
+        joints is refused in any case.
+    Raises: ValueError that names both sides and the remedy.
+    """
+    if on_mismatch not in ("refuse", "warn"):
+      raise ValueError(
+        f"config.on_mismatch is {on_mismatch!r}, expected 'refuse' or 'warn'."
+      )
+    found = self.differences(data, names)
+    if not found:
+      return
+    joints, theirs = (skeletons.get(p.skeleton).num_joints for p in (self, data))
+    fits = "class_names" not in names or (
+      joints == theirs and len(self.class_names) == len(data.class_names)
+    )
+    remedy = "prepare the records the same way or use the run that belongs to them"
+    if fits and on_mismatch == "warn":
+      for line in found:
+        logging.warning("%s.", line)
+      return
+    if fits:
+      remedy += "; --config.on_mismatch=warn goes on all the same"
+    raise ValueError(f"{'; '.join(found)}: {remedy}.")
+
+  def check_start(self, data: "Provenance", on_mismatch="refuse") -> None:
+    """`check` before a part of this network starts another one.
+
+    On another dataset anything may differ: that is what fine-tuning is for. Datasets of
+    one's own are the same when their records are.
+    """
+    same = self.dataset == data.dataset != "custom"
+    if same or self.index_digest == data.index_digest:
+      self.check(data, TO_START, on_mismatch)
+
+
+def changed_settings(before: dict, now: dict) -> list[str]:
+  """What of a configuration changed since a checkpoint, as "name: old -> new".
+
+  Raises: ValueError for what fixes the order of the clips and the place among them, or
+    which parameters there are.
+  """
+
+  def flat(tree, prefix=""):
+    for name, value in tree.items():
+      if isinstance(value, dict):
+        yield from flat(value, f"{prefix}{name}.")
+      else:
+        yield prefix + name, value
+
+  old, new = (dict(flat(json.loads(json.dumps(tree)))) for tree in (before, now))
+  changed = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+  changed = [name for name in changed if name.partition(".")[0] != "row"]
+  for name in PLACE_IN_DATA:
+    if name in changed:
+      raise ValueError(
+        f"config.{name} is {new[name]}, the checkpoint was trained with {old[name]}: "
+        "going on would repeat or leave out clips, so keep it or start in another "
+        "workdir."
+      )
+  for name in PARAMETERS:
+    if name in changed and name in old:
+      raise ValueError(
+        f"config.{name} is {new.get(name)!r}, the checkpoint was trained with "
+        f"{old[name]!r} and has its parameters: resume with --config.{name}="
+        f"{old[name]}, or start in another workdir."
+      )
+  return [f"{name}: {old.get(name)} -> {new.get(name)}" for name in changed]
+
+
+def _sorted(values: Iterable[int | str]) -> list[int | str]:
+  return sorted(values, key=lambda value: (isinstance(value, str), value))
+
+
+def code_commit() -> str:
+  """The commit of this code, with a "+" where files differ; "" without git."""
+  git = ("git", "-C", str(pathlib.Path(__file__).parent))
+  try:
+    commit = subprocess.run(
+      (*git, "rev-parse", "--short", "HEAD"), capture_output=True, text=True, check=True
+    )
+    changed = subprocess.run((*git, "diff", "--quiet", "HEAD"), check=False)
+  except (OSError, subprocess.CalledProcessError):
+    return ""
+  return commit.stdout.strip() + ("+" if changed.returncode else "")
+
+
+def code() -> dict[str, str]:
+  """The commit of this code, and the versions of Python and of the packages."""
+  versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
+  return {
+    "commit": code_commit(),
+    "python": platform.python_version(),
+    **versions,
+  }

@@ -1,0 +1,203 @@
+"""The stages of a row: what is trained alone before the whole network.
+
+VPN starts from a pose backbone and a visual backbone that were each trained alone on
+the same clips (section 3.3, appendix 2). One command trains them all: each stage is a
+run of its own in a folder below that of the whole, resumed when it was stopped and
+skipped when it is finished.
+"""
+
+import dataclasses
+import pathlib
+import shlex
+
+import ml_collections
+
+from vpn_jax.inputs import regions
+from vpn_jax.models import vpn
+from vpn_jax.training import checkpoint, run_summary
+from vpn_jax.training.provenance import changed_settings
+
+# config.model of a visual backbone alone, taken from that of the whole network.
+_OF_VISUAL = (
+  "backbone", "width", "endpoint", "bn_momentum", "remat", "dtype",
+)  # fmt: skip
+# Flags of the whole network that a stage takes too, by how they begin.
+_SHARED = ("seed", "on_mismatch", "data.", "inference.")
+_FLAGS = {
+  "pose": (*_SHARED, "model.pose."),
+  "visual": (*_SHARED, "init.backbone", "init.kinetics.")
+  + tuple(f"model.{name}" for name in _OF_VISUAL),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+  """A run that must be finished before the whole network is trained.
+
+  Attributes:
+    kind: "pose" or "visual", the backbone that it trains alone.
+    workdir: of the run.
+    config: of the run.
+    command: that trains it by itself; "" when that of the whole is not known.
+  """
+
+  kind: str
+  workdir: str
+  config: ml_collections.ConfigDict
+  command: str
+
+  def done(self) -> bool:
+    return (pathlib.Path(self.workdir) / run_summary.SUMMARY_FILE).exists()
+
+  def changes(self) -> list[str]:
+    """Settings that differ from those that a finished stage was trained with."""
+    with checkpoint.reading(self.workdir) as runs:
+      trained = runs.about().config
+    # What training reads from the records.
+    read = ("model.num_classes", "data.skeleton", "model.pose.skeleton")
+    changed = changed_settings(trained, self.config.to_dict())
+    return [line for line in changed if not line.startswith(read)]
+
+
+def plan(
+  config: ml_collections.ConfigDict, workdir: str, command: str = ""
+) -> list[Stage]:
+  """The stages of a row in order, without those that `config.init` has runs for.
+
+  Args:
+    config: of the whole network; `config.pretraining` has a block for each backbone
+      that the row trains alone before. None is planned when `config.stages` is False.
+    workdir: of the whole network.
+    command: that trains the whole network.
+  """
+  if not config.stages:
+    return []
+  found, folder = [], pathlib.Path(workdir)
+  if "pose" in config.pretraining and config.init.pose_backbone == "none":
+    lstm = config.model.pose.kind == "lstm"
+    words = ["model=pose", *(["pose_backbone=lstm"] if lstm else [])]
+    place = str(folder / "pose")
+    command_of = stage_command(command, "pose", words, place)
+    found.append(Stage("pose", place, _pose_config(config), command_of))
+  if "visual" in config.pretraining and not _names_runs(config.init.backbone):
+    backbone = config.model.backbone
+    words = ["model=i3d", *([f"backbone={backbone}"] if backbone != "i3d" else [])]
+    shown = config.data.example.region
+    for region in regions.REGIONS if config.network == "p_i3d" else (shown,):
+      place = str(folder / ("visual" if region == shown else f"visual_{region}"))
+      made = _visual_config(config, region)
+      command_of = stage_command(command, "visual", words, place)
+      if region != shown and command_of:
+        command_of += f" --config.data.example.region={region}"
+      found.append(Stage("visual", place, made, command_of))
+  return found
+
+
+def started_from(
+  config: ml_collections.ConfigDict, stages: list[Stage]
+) -> ml_collections.ConfigDict:
+  """The configuration of the whole network, started from its stages."""
+  config = config.copy_and_resolve_references()
+  for kind, field in (("pose", "pose_backbone"), ("visual", "backbone")):
+    runs = [stage.workdir for stage in stages if stage.kind == kind]
+    if runs:
+      config.init[field] = ",".join(runs)
+  return config
+
+
+def _names_runs(sources: str) -> bool:
+  """Whether all of these sources of weights are folders of runs."""
+  paths = [pathlib.Path(source.strip()) for source in sources.split(",")]
+  return all((path / checkpoint.FOLDER).is_dir() for path in paths)
+
+
+def _alone(config, kind: str) -> ml_collections.ConfigDict:
+  """A configuration with the schedule of a stage, which has no stages itself."""
+  c = config.copy_and_resolve_references()
+  block = c.pretraining[kind]
+  with c.unlocked():
+    c.train, c.optimizer = block.train, block.optimizer
+    c.model = {"num_classes": 0, "dropout": block.dropout, "pose": c.model.pose}
+    if kind == "visual":
+      usual = {f.name: f.default for f in dataclasses.fields(vpn.VPN) if f.init}
+      unset = {"parent", "name", "from_features", *c.model}
+      c.model.update({k: v for k, v in usual.items() if k not in unset})
+      c.model.update({name: config.model[name] for name in _OF_VISUAL})
+      c.model.update(attention="none", embedding=False)
+      c.model.frozen_until = block.frozen_until
+    c.row = block.row
+    c.pretraining = {}
+  c.stages = False
+  c.features.cached = False
+  c.data.example.views = 0
+  return c
+
+
+def _pose_config(config) -> ml_collections.ConfigDict:
+  """That of the pose backbone alone."""
+  c = _alone(config, "pose")
+  c.network = "pose"
+  c.model.pose.update(frozen=False, recurrent_output="steps")
+  c.data.example.inputs = ("pose",)
+  return c
+
+
+def _visual_config(config, region: str) -> ml_collections.ConfigDict:
+  """That of the visual backbone alone, on one region of the frames."""
+  c = _alone(config, "visual")
+  c.network = "vpn"
+  c.data.example.update(inputs=("frames", "pose"), region=region)
+  c.init.pose_backbone = "none"
+  return c
+
+
+def stage_command(command: str, kind: str, words: list[str], workdir: str) -> str:
+  """The command that trains a stage by itself.
+
+  Args:
+    command: of the whole network.
+    kind: "pose" or "visual".
+    words: what stands behind the protocol in its --config.
+    workdir: of the stage.
+  Returns: the command with the flags that the stage takes; those of
+    `config.pretraining.<kind>` without that prefix.
+  """
+  made = []
+  for word in shlex.split(command):
+    name, _, value = word.partition("=")
+    if name == "--workdir":
+      made.append(f"--workdir={workdir}")
+    elif name == "--config":
+      file, _, arg = value.partition(":")
+      protocol, *others = arg.split(",")
+      size = [other for other in others if other.startswith("size=")]
+      made.append(f"{name}={file}:{','.join([protocol, *words, *size])}")
+    elif name.startswith("--config."):
+      made += flags_of_stage([word], kind)
+    else:
+      made.append(word)
+  return shlex.join(made)
+
+
+def own_flag(flag: str, kind: str) -> str:
+  """A flag of `config.pretraining.<kind>` as that of the stage itself; "" for others.
+
+  Such as --config.pretraining.pose.train.epochs=9 -> --config.train.epochs=9.
+  """
+  own = f"--config.pretraining.{kind}."
+  if not flag.startswith(own):
+    return ""
+  name = flag.removeprefix(own)
+  is_block = name.startswith(("train.", "optimizer."))
+  return f"--config.{'' if is_block else 'model.'}{name}"
+
+
+def flags_of_stage(flags: list[str], kind: str) -> list[str]:
+  """Of the --config flags of a whole network those that a stage takes."""
+  found = []
+  for flag in flags:
+    if own := own_flag(flag, kind):
+      found.append(own)
+    elif flag.removeprefix("--config.").startswith(_FLAGS[kind]):
+      found.append(flag)
+  return found

@@ -1,0 +1,1 @@
+"""Published weights and their file formats -> this package's trees."""

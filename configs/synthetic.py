@@ -13,7 +13,6 @@ SCHEDULES = {
   "lstm": dict(epochs=20.0),
   "visual": dict(epochs=8.0, batch_size=8, decay_epochs=(5, 7)),
   "whole": dict(epochs=8.0, batch_size=8, decay_epochs=(5, 7)),
-  "frozen": dict(epochs=70.0, learning_rate=0.05, schedule="cosine"),
 }
 
 

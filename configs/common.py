@@ -201,12 +201,13 @@ def row_of(arg: Arg, **changes) -> str:
 
 
 def recipe(
-  arg: Arg, schedules: dict[str, dict] | None = None
+  arg: Arg, schedules: dict[str, dict] | None = None, *, align: str = "none"
 ) -> ml_collections.ConfigDict:
   """Section 4.1 for one row; a dataset's config adds its facts under `data`.
 
   Args:
     schedules: what a dataset trains other than the paper, by KINDS: see `schedule`.
+    align: "view" turns poses to face the camera, see `models.pose_alignment`.
   """
   schedules = schedules or {}
   if set(schedules) - set(KINDS):
@@ -257,6 +258,7 @@ def recipe(
     kind=arg.pose_backbone,
     # The LSTM once it was trained alone (appendix 2).
     frozen=arg.model != "pose" and (arg.pose_backbone == "lstm" or arg.frozen),
+    align=align,
     input_norm="batch",  # "none": the pose as it is
     bone_weight=5.0,  # alpha
     other_weight=2.0,  # beta
@@ -300,8 +302,8 @@ def recipe(
       embedding_dim=256,  # D
       attention_hidden=256,
       attention_norm="batch",  # "none": eq. 2 to the letter
-      # A_T as it is, or "mean": times T. Frozen features cannot adapt to a modulation by
-      # a few per cent, so heads on them take the latter (docs/results.md).
+      # A_T as it is, or "mean": times T. Frozen features cannot adapt to a modulation
+      # of a few per cent, so heads on them take the latter (docs/results.md).
       attention_scale="mean" if arg.frozen else "sum",
       attention_grid=(),
       pose_classifier=False,  # follows loss.pose_weight

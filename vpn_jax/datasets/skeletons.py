@@ -67,6 +67,10 @@ class Skeleton:
     left, right = (roles.get(hand, hand) for hand in ("left_hand", "right_hand"))
     return self.index(left), self.index(right)
 
+  def hips(self) -> tuple[int, int]:
+    """Positions of the left and the right hip."""
+    return self.index("left_hip"), self.index("right_hip")
+
   def mirror(self) -> np.ndarray:
     """Joint order after a horizontal flip: left and right swapped, int [J].
 

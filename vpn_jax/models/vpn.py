@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from vpn_jax import ops
 from vpn_jax.datasets import skeletons
 from vpn_jax.models import attention as attention_lib
-from vpn_jax.models import backbones, non_local, pose_backbone
+from vpn_jax.models import backbones, non_local, pose_alignment, pose_backbone
 from vpn_jax.models import embedding as embedding_lib
 from vpn_jax.models import graph as graph_lib
 
@@ -39,6 +39,8 @@ class PoseBranch(nn.Module):
     kind: "gcn" or "lstm".
     frozen: whether weights and statistics stay as they are in training; the LSTM's do,
       once it was trained alone (appendix 2).
+    align: "view" turns each clip to face the camera, "body" each step; "none" takes the
+      pose in camera axes. See `pose_alignment.align_pose`.
     input_norm: "batch" normalizes every coordinate of every joint by its mean and
       variance over the clips and steps of the batch; "none" takes the pose as it is.
     bone_weight, other_weight, other_pairs: alpha, beta and who gets beta (eq. 1).
@@ -56,6 +58,7 @@ class PoseBranch(nn.Module):
   persons: int = 1
   kind: str = "gcn"
   frozen: bool = False
+  align: str = "none"
   input_norm: str = "batch"
   bone_weight: float = 5.0
   other_weight: float = 2.0
@@ -81,6 +84,8 @@ class PoseBranch(nn.Module):
         f"skeleton {self.skeleton!r}; set config.data.skeleton and config.data.persons."
       )
     train = train and not self.frozen
+    if self.align != "none":
+      pose = pose_alignment.align_pose(pose, *skeleton.hips(), self.align)
     if self.input_norm == "batch":
       norm = ops.BatchNorm(
         use_scale=True,

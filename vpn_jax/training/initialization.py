@@ -87,8 +87,9 @@ def _check_pose_backbone(model, workdir: str) -> None:
   """ValueError unless a run's pose backbone has the parameters of the network's."""
   with checkpoint.reading(workdir) as runs:
     theirs = runs.about(runs.best_step()).config["model"].get("pose") or {}
+  theirs = {"align": "none", **theirs}  # earlier versions did not align
   ours = model.pose or {}
-  for name in ("kind", "input_norm", "identity_filter"):
+  for name in ("kind", "align", "input_norm", "identity_filter"):
     if name in ours and name in theirs and ours[name] != theirs[name]:
       raise ValueError(
         f"the run in {workdir} has a pose backbone with {name} {theirs[name]!r}, "

@@ -30,6 +30,7 @@ demo: $(VENV)/ready
 	$(DEMO_CS),model=pose $(DEMO_ARGS) --workdir=$(DEMO)/pose
 	$(DEMO_CS),model=i3d,frozen=True $(DEMO_ARGS) --workdir=$(DEMO)/i3d
 	$(DEMO_VPN) $(DEMO_POSE) --config.model.attention_norm=none \
+	  --config.model.attention_scale=sum \
 	  --workdir=$(DEMO)/vpn_eq2_to_the_letter
 	$(DEMO_VPN) $(DEMO_POSE) --workdir=$(DEMO)/vpn
 	$(BIN)/python launch.py --job=fuse --workdir=$(DEMO)/vpn,$(DEMO)/pose

@@ -5,7 +5,7 @@ import json
 import made_run
 import numpy as np
 import pytest
-from look_at import picture, shows, table
+from check_figure import picture, shows, table
 
 from vpn_jax.evaluation import predictions as predictions_lib
 from vpn_jax.evaluation.predictions import Predictions
@@ -49,7 +49,7 @@ def left_out(said):
 
 
 def test_every_figure_of_two_runs(drawn):
-  assert drawn.said == [
+  assert drawn.printed == [
     f"wrote {drawn.folder / name}.png and {name}.csv" for name in catalogue.FIGURES
   ]
   for name in catalogue.FIGURES:
@@ -128,7 +128,7 @@ def test_many_classes(tmp_path, small_config):
 
 @pytest.mark.parametrize("workdir", ["", ",", "a,b,c"])
 def test_other_numbers_of_runs(workdir, small_config):
-  with pytest.raises(ValueError, match="expected a finished run, or two parted by"):
+  with pytest.raises(ValueError, match="expected a finished run, or two separated by"):
     figures_job.run(small_config, workdir)
 
 

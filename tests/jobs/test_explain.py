@@ -1,4 +1,4 @@
-"""The job "explain" on small networks of random weights and tiny made-up clips."""
+"""The job "explain" on small networks of random weights and tiny synthetic clips."""
 
 import contextlib
 import csv
@@ -16,7 +16,13 @@ import scipy.ndimage
 from configs import custom
 from configs import synthetic as synthetic_config
 from vpn_jax import ops
-from vpn_jax.analysis import activations, hand_truth, judgement
+from vpn_jax.analysis import (
+  activations,
+  explanation_summary,
+  explanations,
+  grad_cam,
+  ground_truth,
+)
 from vpn_jax.inference import trained_network
 from vpn_jax.inputs import pipeline, pose_controls
 from vpn_jax.jobs import explain
@@ -24,7 +30,7 @@ from vpn_jax.records import prepare, store
 from vpn_jax.training.provenance import Provenance
 
 RUNS = {"i3d": "cs,model=i3d", "vpn": "cs"}
-CAM, ATTENTION, OTHER, JOINTS = judgement.RANDOM
+CAM, ATTENTION, OTHER, JOINTS = explanations.RANDOM
 PLACES, ORDER = "random places", "random joints"
 
 
@@ -176,7 +182,7 @@ def test_curves_end_where_the_network_says(explained, looked, run, orders):
     rest = np.broadcast_to(pose.mean(axis=(0, 1)), pose.shape)
     ends[True] = (mean_score(pose=rest),) * 2
   for order in orders:
-    (x, down), (_, up) = (explained.curve(run, k, order) for k in explain.CURVES)
+    (x, down), (_, up) = (explained.curve(run, k, order) for k in explanations.CURVES)
     of_joints = order in (JOINTS, ORDER)
     np.testing.assert_allclose(
       x, np.linspace(0, 1, 26 if of_joints else 5), rtol=1e-3, err_msg=order
@@ -185,10 +191,12 @@ def test_curves_end_where_the_network_says(explained, looked, run, orders):
     np.testing.assert_allclose(whole, content["score"], rtol=1e-4)
     assert down[-1] == pytest.approx(ends[of_joints][0], rel=1e-4)
     assert up[0] == pytest.approx(ends[of_joints][1], rel=0.02)
-  assert {*content["methods"]} == {name for name in orders if name in judgement.RANDOM}
+  assert {*content["methods"]} == {
+    name for name in orders if name in explanations.RANDOM
+  }
   for name, values in content["methods"].items():
-    for kind in explain.CURVES:
-      for key, order in (("area", name), ("random", judgement.RANDOM[name])):
+    for kind in explanations.CURVES:
+      for key, order in (("area", name), ("random", explanations.RANDOM[name])):
         x, y = explained.curve(run, kind, order)
         assert values[kind][key] == pytest.approx(np.trapezoid(y, x), rel=1e-3)
       assert values[kind]["difference"] == pytest.approx(
@@ -215,7 +223,7 @@ def test_where_attention_points(explained, looked):
   pixels = np.stack(np.mgrid[:32, :32][::-1], axis=-1)
   hits, chances, centres, bodies = [], [], [], []
   for clip, a_st in zip(clips, out["attention"]):
-    true = hand_truth.of(clip, index)
+    true = ground_truth.of(clip, index)
     near = distances(pixels, true) <= 8**0.5
     if not near.any():
       continue
@@ -248,7 +256,7 @@ def test_the_control_points_where_the_pose_of_another_clip_does(explained, looke
   _, out = scores_and_out(network, {**batch, "pose": batch["pose"][donors]})
   pixels, hits = np.stack(np.mgrid[:32, :32][::-1], axis=-1), []
   for clip, a_st in zip(clips, out["attention"]):
-    near = distances(pixels, hand_truth.of(clip, index)) <= 8**0.5
+    near = distances(pixels, ground_truth.of(clip, index)) <= 8**0.5
     if near.any():
       heat = scipy.ndimage.zoom(
         np.float64(a_st), (2, 4, 4), order=1, mode="nearest", grid_mode=True
@@ -262,7 +270,7 @@ def test_where_the_graph_points(explained, looked):
   _, index, clips, _, (_, out) = looked["vpn"]
   hits, chances = [], []
   for clip, features in zip(clips, out["joint_features"]):
-    acting = hand_truth.of(clip, index).acting[2:10].any(axis=0)
+    acting = ground_truth.of(clip, index).acting[2:10].any(axis=0)
     if not acting.any():
       continue
     relevance = activations.joint_activation(features).mean(axis=0)
@@ -283,15 +291,15 @@ def test_grad_cam_through_the_network(looked, run):
   w = network.variables["params"]["classifier"]["kernel"]
   weight = 1 + (out["attention"][0].mean() if run == "vpn" else 0)
   for k in (0, 5):
-    found = judgement.class_map(network.model, network.variables, one, features, k)
+    found = grad_cam.class_map(network.model, network.variables, one, features, k)
     expected = np.maximum(features[0] @ jax.device_get(w)[:, k], 0) * weight / 4 / 8 / 8
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-7)
     assert expected.max() > 0
-  logits = judgement.logits_on(network.model, network.variables, one, features)
+  logits = grad_cam.logits_from(network.model, network.variables, one, features)
   np.testing.assert_allclose(jax.nn.softmax(logits), scores[:1], rtol=1e-4)
 
 
-def test_poses_alone_of_clips_whose_truth_nobody_knows(make_config, tmp_path, capsys):
+def test_poses_alone_of_clips_whose_truth_is_unknown(make_config, tmp_path, capsys):
   """By the graph; the LSTM has nothing to look at."""
   data = make_config().data
   for kind in ("gcn", "lstm"):
@@ -305,7 +313,7 @@ def test_poses_alone_of_clips_whose_truth_nobody_knows(make_config, tmp_path, ca
     save(c, tmp_path / kind)
   explain.run(c, f"{tmp_path}/gcn,{tmp_path}/lstm")
   unknown, about, lstm, _, row = capsys.readouterr().out.splitlines()
-  assert unknown.startswith("pointing game: left out, of custom clips nobody knows")
+  assert unknown.startswith("pointing game: left out, which joints and objects")
   assert about.startswith("gcn, step 3: 4 clips, top-1 ")
   assert lstm == (
     "lstm: left out, it has neither one feature map of the frames nor a graph of joints"
@@ -319,11 +327,11 @@ def test_poses_alone_of_clips_whose_truth_nobody_knows(make_config, tmp_path, ca
 
 
 def test_one_clip_has_no_error():
-  one = judgement.Judged(
+  one = explanations.ClipResult(
     True, 0.5, {CAM: (1.0, 0.2, 0.0, 0.3)},
     {CAM: np.array([[1, 0, 0], [0, 1, 1]]), PLACES: np.array([[1, 0.5, 0], [0, 0, 1]])},
   )  # fmt: skip
-  methods = explain.summary([one])
+  methods = explanation_summary.summary([one])
   assert methods[CAM]["deletion"] == {
     "area": 0.25, "random": 0.5, "difference": -0.25, "standard_error": None,
   }  # fmt: skip
@@ -333,9 +341,9 @@ def test_one_clip_has_no_error():
   ]  # fmt: skip
 
 
-def test_spread_is_even():
+def test_sampled_clips_are_spread_evenly():
   labels = np.array([0, 1] * 9 + [2])
-  assert explain.spread(labels, 3) == [2, 8, 14, 3, 9, 15, 18]
+  assert explanation_summary.sample_clips(labels, 3) == [2, 8, 14, 3, 9, 15, 18]
 
 
 def test_messages(small_config, tmp_path):

@@ -1,58 +1,28 @@
-"""Tests of vpn_jax/analysis/explanations.py, on functions whose answer is known."""
+"""Tests of vpn_jax/analysis/faithfulness.py, on functions with a known answer."""
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vpn_jax.analysis import explanations
-
-
-def test_grad_cam_of_a_linear_head():
-  """Mean over T x M x N = 24 places, then w: alpha = w / 24, and the map its ReLU."""
-  rng = np.random.default_rng(0)
-  f = rng.normal(size=(2, 3, 4, 5)).astype(np.float32)
-  w = rng.normal(size=5).astype(np.float32)
-
-  def score(features):
-    return features.mean(axis=(0, 1, 2)) @ w
-
-  found = jax.device_get(explanations.grad_cam(score, f))
-  np.testing.assert_allclose(found, np.maximum(f @ w, 0) / 24, rtol=1e-5, atol=1e-7)
-  assert (found == 0).any()
-  assert (found > 0).any()
-
-
-def test_grad_cam_is_of_the_class_at_this_clip():
-  """The score takes the square of channel 0 at one place: alpha_0 = 2 f / 8 there."""
-  f = np.zeros((2, 2, 2, 2), np.float32)
-  f[1, 0, 1] = 3, 5
-  f[0, 1, 1] = 2, 7
-  found = explanations.grad_cam(lambda x: jnp.square(x[1, 0, 1, 0]), f)
-  expected = np.zeros((2, 2, 2))
-  expected[1, 0, 1], expected[0, 1, 1] = 3 * 6 / 8, 2 * 6 / 8
-  np.testing.assert_allclose(found, expected)
-  # What speaks against the class is not shown.
-  assert not explanations.grad_cam(lambda x: -jnp.square(x[1, 0, 1, 0]), f).any()
+from vpn_jax.analysis import faithfulness
 
 
 def test_enlarge():
-  line = explanations.enlarge(np.array([[[0.0, 1.0]]]), (1, 1, 4))
+  line = faithfulness.enlarge(np.array([[[0.0, 1.0]]]), (1, 1, 4))
   # Two cells of two pixels, middles at 0.5 and 2.5: even beyond them.
   np.testing.assert_allclose(line, [[[0, 0.25, 0.75, 1]]])
   heat = np.random.default_rng(0).random((2, 7, 7))
-  large = explanations.enlarge(heat, (6, 21, 35))
+  large = faithfulness.enlarge(heat, (6, 21, 35))
   assert large.shape == (6, 21, 35)
   # The middle pixel of odd cells is the cell.
   np.testing.assert_allclose(large[1::3, 1::3, 2::5], heat, rtol=1e-12)
   assert large.max() == heat.max()
-  flat = explanations.enlarge(np.full((2, 3, 7), 0.1), (5, 50, 50))
+  flat = faithfulness.enlarge(np.full((2, 3, 7), 0.1), (5, 50, 50))
   assert np.unique(flat).size == 1  # to the last digit
 
 
 def test_tolerance_is_half_a_diagonal():
-  assert explanations.tolerance((4, 4), (64, 64)) == pytest.approx(8 * 2**0.5)
-  assert explanations.tolerance((7, 14), (224, 224)) == pytest.approx(
+  assert faithfulness.tolerance((4, 4), (64, 64)) == pytest.approx(8 * 2**0.5)
+  assert faithfulness.tolerance((7, 14), (224, 224)) == pytest.approx(
     (16**2 + 8**2) ** 0.5
   )
 
@@ -60,7 +30,7 @@ def test_tolerance_is_half_a_diagonal():
 def test_near():
   targets = np.full((2, 2, 2), np.nan)
   targets[0, 1] = 3, 1  # x, y
-  hits = explanations.near(targets, (4, 6), 1.0)
+  hits = faithfulness.near(targets, (4, 6), 1.0)
   expected = np.zeros((2, 4, 6), bool)
   for y, x in ((1, 3), (0, 3), (2, 3), (1, 2), (1, 4)):
     expected[0, y, x] = True
@@ -71,57 +41,57 @@ def test_within():
   targets = np.array([[[3.0, 1.0], [np.nan, np.nan]], [[np.nan] * 2, [8.0, 8.0]]])
   places = np.array([[[3.0, 2.0], [5.0, 1.0], [8.0, 8.0]]] * 2)
   np.testing.assert_array_equal(
-    explanations.within(places, targets, 1.5),
+    faithfulness.within(places, targets, 1.5),
     [[True, False, False], [False, False, True]],
   )
 
 
 def test_pointing():
   targets = np.array([[[3.0, 1.0]], [[10.0, 10.0]]])
-  hits = explanations.near(targets, (12, 16), 2.0)
+  hits = faithfulness.near(targets, (12, 16), 2.0)
   heat = np.zeros((2, 12, 16))
   heat[0, 2, 4] = 1  # y, x
-  assert explanations.pointing(heat, hits) == 1
-  assert explanations.pointing(-heat, hits) == pytest.approx(
+  assert faithfulness.pointing(heat, hits) == 1
+  assert faithfulness.pointing(-heat, hits) == pytest.approx(
     (hits.sum() - 1) / (hits.size - 1)
   )
   heat[1, 2, 4] = 2  # the place, but not the time
-  assert explanations.pointing(heat, hits) == 0
+  assert faithfulness.pointing(heat, hits) == 0
   heat[0, 2, 4] = 2
-  assert explanations.pointing(heat, hits) == 0.5
-  assert explanations.pointing(np.full((2, 12, 16), 0.3), hits) == hits.mean()
+  assert faithfulness.pointing(heat, hits) == 0.5
+  assert faithfulness.pointing(np.full((2, 12, 16), 0.3), hits) == hits.mean()
   assert 0 < hits.mean() < 0.1
   joints = np.array([False, True, True])
-  assert explanations.pointing(np.array([1.0, 3.0, 2.0]), joints) == 1
+  assert faithfulness.pointing(np.array([1.0, 3.0, 2.0]), joints) == 1
 
 
 def test_ranks():
   relevance = np.array([[1.0, 5.0, 1.0], [7.0, 1.0, -2.0]])
   ties = np.array([[0.2, 0.0, 0.3], [0.0, 0.1, 0.9]])
   np.testing.assert_array_equal(
-    explanations.ranks(relevance, ties), [[3, 1, 2], [0, 4, 5]]
+    faithfulness.ranks(relevance, ties), [[3, 1, 2], [0, 4, 5]]
   )
 
 
 def test_replaced():
   start, end = np.zeros((2, 2, 1)), np.arange(1.0, 5).reshape(2, 2, 1)
   rank = np.array([[2, 0], [3, 1]])
-  made = explanations.replaced(start, end, rank, 2)[..., 0]
+  made = faithfulness.replaced(start, end, rank, 2)[..., 0]
   np.testing.assert_array_equal(made, [[[0, 0], [0, 0]], [[0, 2], [0, 4]], end[..., 0]])
   # Joints: the same at all steps of the pose.
   start, end = np.zeros((3, 2, 1)), np.ones((3, 2, 1))
-  made = explanations.replaced(start, end, np.array([1, 0]), 2)[..., 0]
+  made = faithfulness.replaced(start, end, np.array([1, 0]), 2)[..., 0]
   np.testing.assert_array_equal(made[1], [[0, 1]] * 3)
 
 
-# A network that looks at one known place.
+# A network that responds to one known part of the clip.
 
 SHAPE = 4, 16, 16
 
 
 @pytest.fixture
-def looked_at():
-  """Frames of noise, the quarter of their pixels that is looked at, and the look."""
+def one_part():
+  """Frames of noise, the quarter of their pixels that counts, and the score."""
   rng = np.random.default_rng(0)
   frames = rng.integers(0, 255, (*SHAPE, 3), dtype=np.uint8)
   place = np.zeros(SHAPE, bool)
@@ -134,37 +104,37 @@ def looked_at():
   return frames, place, score
 
 
-def areas(looked_at, relevance):
+def areas(one_part, relevance):
   """Deletion and insertion area of a map, in eighths."""
-  frames, _, score = looked_at
+  frames, _, score = one_part
   empty = np.zeros_like(frames)
-  rank = explanations.ranks(relevance, np.random.default_rng(1).random(SHAPE))
-  curves = explanations.deletion_insertion(score, frames, empty, empty, rank, 8)
+  rank = faithfulness.ranks(relevance, np.random.default_rng(1).random(SHAPE))
+  curves = faithfulness.deletion_insertion(score, frames, empty, empty, rank, 8)
   assert curves.shape == (2, 9)
   np.testing.assert_allclose(curves[:, [0, -1]], [[1, 0], [0, 1]])
-  return explanations.area(curves)
+  return faithfulness.area(curves)
 
 
-def test_areas_of_true_and_false_maps(looked_at):
+def test_areas_of_true_and_false_maps(one_part):
   """All of the place goes or comes in the first quarter, or in the last one."""
-  place = looked_at[1].astype(float)
-  true, false = areas(looked_at, place), areas(looked_at, -place)
+  place = one_part[1].astype(float)
+  true, false = areas(one_part, place), areas(one_part, -place)
   np.testing.assert_allclose(true, [1 / 8, 7 / 8], atol=1e-9)
   np.testing.assert_allclose(false, [7 / 8, 1 / 8], atol=1e-9)
-  nothing = areas(looked_at, np.zeros(SHAPE))
+  nothing = areas(one_part, np.zeros(SHAPE))
   np.testing.assert_allclose(nothing, [1 / 2, 1 / 2], atol=0.05)
   half = np.random.default_rng(2).random(SHAPE) * 1.5 + place
-  deleted, inserted = areas(looked_at, half)
+  deleted, inserted = areas(one_part, half)
   assert true[0] < deleted < nothing[0]
   assert true[1] > inserted > nothing[1]
 
 
-def test_pointing_of_true_and_false_maps(looked_at):
-  _, place, _ = looked_at
-  hits = explanations.near(np.array([[[8.0, 8.0]]] * 4), (16, 16), 3.0)
+def test_pointing_of_true_and_false_maps(one_part):
+  _, place, _ = one_part
+  hits = faithfulness.near(np.array([[[8.0, 8.0]]] * 4), (16, 16), 3.0)
   true = np.where(place, 1 - np.abs(np.arange(16) - 8) / 16, 0)
-  assert explanations.pointing(true, hits) > 0.5  # rows 4 to 11, all with x = 8
-  assert explanations.pointing(-true, hits) < hits.mean()
+  assert faithfulness.pointing(true, hits) > 0.5  # rows 4 to 11, all with x = 8
+  assert faithfulness.pointing(-true, hits) < hits.mean()
 
 
 def test_curves_over_joints():
@@ -177,14 +147,14 @@ def test_curves_over_joints():
   for first, expected in ((3, [0.1, 0.9]), (0, [0.3, 0.7])):
     relevance = np.zeros(5)
     relevance[first], relevance[3] = 2, max(relevance[3], 1)
-    rank = explanations.ranks(relevance, np.arange(5.0))
-    curves = explanations.deletion_insertion(score, pose, rest, rest, rank, 5)
-    np.testing.assert_allclose(explanations.area(curves), expected, atol=1e-6)
+    rank = faithfulness.ranks(relevance, np.arange(5.0))
+    curves = faithfulness.deletion_insertion(score, pose, rest, rest, rank, 5)
+    np.testing.assert_allclose(faithfulness.area(curves), expected, atol=1e-6)
 
 
 def test_area():
   np.testing.assert_allclose(
-    explanations.area(np.array([[1.0, 1.0, 1.0], [0.0, 0.5, 1.0], [1.0, 0.0, 0.0]])),
+    faithfulness.area(np.array([[1.0, 1.0, 1.0], [0.0, 0.5, 1.0], [1.0, 0.0, 0.0]])),
     [1, 0.5, 0.25],
   )
 
@@ -192,15 +162,15 @@ def test_area():
 def test_what_frames_become():
   frames = np.zeros((2, 40, 40, 3), np.uint8)
   frames[:, :, ::2] = 200, 100, 51
-  empty = explanations.mean_coloured(frames)
+  empty = faithfulness.mean_coloured(frames)
   assert empty.shape == frames.shape
   assert empty.dtype == np.uint8
   np.testing.assert_array_equal(
     np.unique(empty.reshape(-1, 3), axis=0), [[100, 50, 26]]
   )
-  unclear = explanations.blurred(frames)
+  unclear = faithfulness.blurred(frames)
   assert unclear.dtype == np.uint8
   assert np.ptp(unclear[..., 0].astype(int)) < 8  # the stripes are gone
   frames[:, :, 20:] = 255  # half of it white stays the lighter one
-  unclear = explanations.blurred(frames)
+  unclear = faithfulness.blurred(frames)
   assert unclear[:, :, 30:].min() > unclear[:, :, :10].max()

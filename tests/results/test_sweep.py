@@ -219,7 +219,7 @@ def test_the_job_writes_its_commands(tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(sys, "argv", ["launch.py", *words, "--config.train.steps=7"])
   sweep_job.run(config, str(tmp_path))
   script = (tmp_path / sweep.SCRIPT_FILE).read_text().splitlines()
-  assert script[0] == "# 5 runs, needs first"
+  assert script[0] == "# 5 runs, dependencies first"
   assert all(line.endswith("--config.train.steps=7") for line in script[1:])
   assert "sweep.tables" not in script[1]
   printed = capsys.readouterr().out

@@ -58,7 +58,7 @@ def test_spread_over_the_classes():
   assert classes_lib.spread_over_classes(labels, 9) == [2, 3, 0, 5, 6]
 
 
-# Who is taken for whom: a 50 % for b and 25 % for c, b 20 % for a, c always c; no d.
+# Predictions: 50 % of a as b and 25 % as c, 20 % of b as a, all of c right; no d.
 MIXED = predictions([0, 0, 0, 0, 1, 1, 1, 1, 1, 2], [0, 1, 1, 2, 1, 0, 1, 1, 1, 2])
 
 

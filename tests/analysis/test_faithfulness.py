@@ -39,9 +39,9 @@ def test_near():
 
 def test_within():
   targets = np.array([[[3.0, 1.0], [np.nan, np.nan]], [[np.nan] * 2, [8.0, 8.0]]])
-  places = np.array([[[3.0, 2.0], [5.0, 1.0], [8.0, 8.0]]] * 2)
+  points = np.array([[[3.0, 2.0], [5.0, 1.0], [8.0, 8.0]]] * 2)
   np.testing.assert_array_equal(
-    faithfulness.within(places, targets, 1.5),
+    faithfulness.within(points, targets, 1.5),
     [[True, False, False], [False, False, True]],
   )
 
@@ -55,7 +55,7 @@ def test_pointing():
   assert faithfulness.pointing(-heat, hits) == pytest.approx(
     (hits.sum() - 1) / (hits.size - 1)
   )
-  heat[1, 2, 4] = 2  # the place, but not the time
+  heat[1, 2, 4] = 2  # the position, but not the time
   assert faithfulness.pointing(heat, hits) == 0
   heat[0, 2, 4] = 2
   assert faithfulness.pointing(heat, hits) == 0.5
@@ -94,14 +94,14 @@ def one_part():
   """Frames of noise, the quarter of their pixels that counts, and the score."""
   rng = np.random.default_rng(0)
   frames = rng.integers(0, 255, (*SHAPE, 3), dtype=np.uint8)
-  place = np.zeros(SHAPE, bool)
-  place[1:3, 4:12, :] = True
+  part = np.zeros(SHAPE, bool)
+  part[1:3, 4:12, :] = True
 
   def score(clips):
     same = (clips == frames).all(axis=-1)
-    return same[:, place].mean(axis=1)
+    return same[:, part].mean(axis=1)
 
-  return frames, place, score
+  return frames, part, score
 
 
 def areas(one_part, relevance):
@@ -116,23 +116,23 @@ def areas(one_part, relevance):
 
 
 def test_areas_of_true_and_false_maps(one_part):
-  """All of the place goes or comes in the first quarter, or in the last one."""
-  place = one_part[1].astype(float)
-  true, false = areas(one_part, place), areas(one_part, -place)
+  """All of the part goes or comes in the first quarter, or in the last one."""
+  part = one_part[1].astype(float)
+  true, false = areas(one_part, part), areas(one_part, -part)
   np.testing.assert_allclose(true, [1 / 8, 7 / 8], atol=1e-9)
   np.testing.assert_allclose(false, [7 / 8, 1 / 8], atol=1e-9)
   nothing = areas(one_part, np.zeros(SHAPE))
   np.testing.assert_allclose(nothing, [1 / 2, 1 / 2], atol=0.05)
-  half = np.random.default_rng(2).random(SHAPE) * 1.5 + place
+  half = np.random.default_rng(2).random(SHAPE) * 1.5 + part
   deleted, inserted = areas(one_part, half)
   assert true[0] < deleted < nothing[0]
   assert true[1] > inserted > nothing[1]
 
 
 def test_pointing_of_true_and_false_maps(one_part):
-  _, place, _ = one_part
+  _, part, _ = one_part
   hits = faithfulness.near(np.array([[[8.0, 8.0]]] * 4), (16, 16), 3.0)
-  true = np.where(place, 1 - np.abs(np.arange(16) - 8) / 16, 0)
+  true = np.where(part, 1 - np.abs(np.arange(16) - 8) / 16, 0)
   assert faithfulness.pointing(true, hits) > 0.5  # rows 4 to 11, all with x = 8
   assert faithfulness.pointing(-true, hits) < hits.mean()
 

@@ -12,7 +12,7 @@ def test_curves_of_a_resumed_run(tmp_path):
   lines = [
     {"step": 1, "seconds": 0.1, "train/loss": 3.0, "train/accuracy": 10},
     {"step": 2, "seconds": 0.2, "train/loss": 2.0},
-    {"step": 3, "seconds": 0.3, "train/loss": 1.5},  # lost with the machine
+    {"step": 3, "seconds": 0.3, "train/loss": 1.5},  # lost when the machine failed
     {"step": 2, "seconds": 0.1, "train/loss": 2.5},  # resumed from step 1
     {"step": 2, "seconds": 0.1, "test/top1": 40.0},
   ]

@@ -28,10 +28,10 @@ def test_best_and_worst(drawn):
   of = {k: [name for name, label in clips if label == k] for k in "abcd"}
   best = by_clip(drawn.folder / "best.csv")
   assert set(best) == {(of["a"][0], "a"), (of["b"][1], "b"), (of["c"][1], "c")}
-  for (name, true), said in best.items():
+  for (name, true), answers in best.items():
     place = [n for n, _ in clips].index(name)
     top = pytest.approx(0.6 + 0.02 * place, abs=1e-4)
-    (first, wrong, score), (second, right, score2) = said
+    (first, wrong, score), (second, right, score2) = answers
     assert (first, second) == ("base", "vpn")
     assert right == true != wrong
     assert score == score2 == top
@@ -50,10 +50,10 @@ def test_pictures_of_examples(drawn):
   # The top of a frame is ten times its number, under the lines of the poses.
   np.testing.assert_allclose(tops, [10 * f for f in frames], atol=25)
   assert tops == sorted(tops)
-  said = words(figure)
-  assert "d" in said
-  assert any(text.startswith("vpn: c (0.") for text in said)
-  assert any(text.startswith("base: d (0.") for text in said)
+  answers = words(figure)
+  assert "d" in answers
+  assert any(text.startswith("vpn: c (0.") for text in answers)
+  assert any(text.startswith("base: d (0.") for text in answers)
 
 
 def test_nothing_to_show(drawn):

@@ -6,8 +6,11 @@ import re
 import shutil
 import subprocess
 
+import cv2
+import numpy as np
 import pytest
 
+from vpn_jax import ops
 from vpn_jax.jobs import report as report_job
 from vpn_jax.results import report
 from vpn_jax.training import loop
@@ -37,21 +40,15 @@ class Reader(html.parser.HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def pixel():
-  """The smallest png, 1 x 1."""
-  import cv2
-  import numpy as np
-
-  return cv2.imencode(".png", np.zeros((1, 1, 3), np.uint8))[1].tobytes()
-
-
-@pytest.fixture
-def workdir(small_config, tmp_path, pixel):
-  """A finished run with a picture and its numbers."""
-  folder = tmp_path / "<run>"
-  small_config.train.steps = 2
-  loop.train(small_config, str(folder))
+def workdir(make_config, tmp_path_factory):
+  """A finished run with a picture of one pixel and its numbers."""
+  folder = tmp_path_factory.mktemp("report") / "<run>"
+  config = make_config()
+  config.train.steps = 2
+  with ops.use_formulation("plain"):
+    loop.train(config, str(folder))
   (folder / "figures").mkdir()
+  pixel = cv2.imencode(".png", np.zeros((1, 1, 3), np.uint8))[1].tobytes()
   (folder / "figures" / "curves.png").write_bytes(pixel)
   lines = [
     "run,step,value",
@@ -111,7 +108,7 @@ window.onload = () => {
 </script>"""
 
 
-def test_a_browser_shows_it_on_a_phone(workdir, small_config, tmp_path):
+def test_a_browser_shows_it_on_a_phone(workdir, tmp_path):
   browser = shutil.which("chromium") or shutil.which("google-chrome")
   if not browser:
     pytest.skip("needs the browser chromium, which is not installed")

@@ -1,4 +1,4 @@
-"""Which runs a table needs, in which order, and who does them."""
+"""The runs of a table, their order, and the processes that share them."""
 
 import pathlib
 import subprocess
@@ -11,7 +11,7 @@ from configs import synthetic
 from vpn_jax.jobs import sweep as sweep_job
 from vpn_jax.results import sweep
 
-# Stands in for launch.py: notes its start, fails on demand, leaves a summary.
+# Replaces launch.py: records its start, fails on demand, leaves a summary.
 PROGRAM = """
 import os, pathlib, sys, time
 words = dict(w.partition("=")[::2] for w in sys.argv[1:])
@@ -28,7 +28,7 @@ time.sleep(0.05)
 """
 
 
-def made(folder, rows, **settings):
+def planned(folder, rows, **settings):
   settings = {"protocols": ("cs", "cv"), "seeds": (0,), **settings}
   return sweep.plan("configs/synthetic.py:cs", str(folder), rows=rows, **settings)
 
@@ -45,7 +45,7 @@ def started(folder):
 
 
 def test_a_row_brings_what_it_starts_from():
-  runs = made("runs", ("VPN, LSTM",), protocols=("cs",))
+  runs = planned("runs", ("VPN, LSTM",), protocols=("cs",))
   i3d, lstm, vpn = runs
   assert i3d.words == (
     "launch.py",
@@ -63,7 +63,7 @@ def test_a_row_brings_what_it_starts_from():
 
 def test_a_graph_is_trained_alone_as_well():
   flags = ("--config.train.epochs=9", "--config.pretraining.pose.train.epochs=5")
-  i3d, pose, vpn = made("runs", ("VPN",), protocols=("cs",), flags=flags)
+  i3d, pose, vpn = planned("runs", ("VPN",), protocols=("cs",), flags=flags)
   assert pose.workdir == "runs/synthetic/cs/pose/seed0"
   assert vpn.needs == (i3d.workdir, pose.workdir)
   assert vpn.words[-2:] == flags
@@ -74,14 +74,14 @@ def test_a_graph_is_trained_alone_as_well():
     "--config.pretraining.visual.frozen_until=Mixed_3b",
   )
   rows = ("VPN", "I3D+NL", "I3D, continued")
-  i3d, pose, vpn, nl, continued = made("runs", rows, protocols=("cs",), flags=flags)
+  i3d, pose, vpn, nl, continued = planned("runs", rows, protocols=("cs",), flags=flags)
   assert pose.words[-1] == "--config.model.dropout=0.1"
   assert i3d.words[-1] == "--config.model.frozen_until=Mixed_3b"
   assert vpn.words[-2:] == flags
   assert not any("pretraining" in word for word in nl.words)  # it has no stages
   assert continued.words[-1] == flags[1]
   assert flags[0] not in continued.words
-  (vpn,) = made("runs", ("VPN",), protocols=("cs",), stages=False)
+  (vpn,) = planned("runs", ("VPN",), protocols=("cs",), stages=False)
   assert not any(".init." in word for word in vpn.words)
 
 
@@ -100,13 +100,13 @@ def test_a_frozen_backbone_keeps_the_published_weights():
 
 
 def test_without_stages_only_the_pose_backbone_is_trained_before():
-  lstm, vpn = made("runs", ("VPN, LSTM",), protocols=("cs",), stages=False)
+  lstm, vpn = planned("runs", ("VPN, LSTM",), protocols=("cs",), stages=False)
   assert vpn.needs == (lstm.workdir,)
   assert not any("init.backbone" in word for word in vpn.words)
 
 
 def test_p_i3d_starts_from_one_network_per_part():
-  runs = made("runs", ("P-I3D",), protocols=("cs",))
+  runs = planned("runs", ("P-I3D",), protocols=("cs",))
   assert [pathlib.Path(r.workdir).parent.name for r in runs] == [
     *("i3d", "i3d_left_hand", "i3d_right_hand"),
     *("pose_pose_backbone-lstm", "p_i3d"),
@@ -132,7 +132,7 @@ def test_nucla_starts_from_ntu60():
   assert first.workdir == "runs/ntu60/cs/i3d_backbone-resnext3d/seed4"
 
 
-def test_every_run_is_planned_once_and_keeps_the_words_of_the_config():
+def test_runs_are_planned_once_and_keep_the_words_of_the_config():
   runs = sweep.plan(
     "configs/ntu60.py:cs,size=cpu",
     "runs",
@@ -146,8 +146,8 @@ def test_every_run_is_planned_once_and_keeps_the_words_of_the_config():
   assert all(r.words[-1] == "--config.train.steps=2" for r in runs)
 
 
-def test_what_is_done_is_not_run_again(tmp_path, program):
-  runs = made(tmp_path, ("VPN", "VPN, LSTM"))
+def test_finished_runs_are_not_repeated(tmp_path, program):
+  runs = planned(tmp_path, ("VPN", "VPN, LSTM"))
   assert sweep.work(runs, **program) == []
   assert sorted(started(tmp_path)) == sorted(r.workdir for r in runs)
   (pathlib.Path(runs[0].workdir) / "summary.json").unlink()
@@ -157,7 +157,7 @@ def test_what_is_done_is_not_run_again(tmp_path, program):
 
 def test_several_workers_share_the_runs(tmp_path, program):
   """Two processes of two streams each: every run is started once."""
-  runs = made(tmp_path, ("VPN", "VPN, LSTM", "VPN, kl_bi"), seeds=(0, 1))
+  runs = planned(tmp_path, ("VPN", "VPN, LSTM", "VPN, kl_bi"), seeds=(0, 1))
   with subprocess.Popen([sys.executable, "-c", WORKER, str(tmp_path)]) as other:
     assert sweep.work(runs, streams=2, **program) == []
     assert other.wait() == 0
@@ -176,9 +176,9 @@ assert not sweep.work(runs, streams=2, wait=0.05, program=program)
 """
 
 
-def test_a_failed_run_stops_what_needs_it_alone(tmp_path, program):
+def test_a_failed_run_stops_only_its_dependents(tmp_path, program):
   flags = ("--config.fail=i3d",)
-  runs = made(tmp_path, ("VPN", "pose alone"), protocols=("cs",), flags=flags)
+  runs = planned(tmp_path, ("VPN", "pose alone"), protocols=("cs",), flags=flags)
   failed = sweep.work(runs, **program)
   assert failed == [str(tmp_path / "synthetic/cs/i3d/seed0")]
   assert [pathlib.Path(r.workdir).parent.name for r in runs if r.done()] == ["pose"]
@@ -247,7 +247,7 @@ def test_rows_are_fused_for_each_protocol_and_seed():
 
 def test_messages(tmp_path, monkeypatch):
   with pytest.raises(ValueError, match=r"unknown rows \['VPM'\], expected some of"):
-    made(tmp_path, ("VPM",))
+    planned(tmp_path, ("VPM",))
   config = synthetic.get_config("cs")
   with pytest.raises(ValueError, match="--workdir is empty"):
     sweep_job.run(config, "")

@@ -6,6 +6,7 @@ Grad-CAM, the attention A_ST and the activations of the joints are the explanati
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
@@ -119,41 +120,42 @@ class Explainer:
     scores, out = self._forward(network.variables, batch)
     scores = jax.device_get(scores[0])
     predicted = int(np.argmax(scores))
-    result = ClipResult(predicted == label, float(scores[predicted]), {}, {})
+    pointing, curves = {}, {}
     features = out.get("features")
     if features is not None and features.ndim == 5:  # not one map a part, as P-I3D
-      frames = batch["frames"][0]
-      maps = {}  # those that are the same for all classes
-      if "attention" in out:
-        maps[ATTENTION] = out["attention"][0]
-        if other is not None:
-          maps[OTHER] = self._attention_by(other, features)
-      by_class = [
-        self._class_map(network.variables, batch, features, k)
-        for k in (label, predicted)
-      ]
-      of_label, of_predicted, *rest = (
-        faithfulness.enlarge(jax.device_get(x), frames.shape[:3])
-        for x in (*by_class, *maps.values())
-      )
-      grid, rest = features.shape[1:4], dict(zip(maps, rest))
+      of_label, of_predicted = self._maps(batch, out, (label, predicted), other)
+      grid, shape = features.shape[1:4], batch["frames"].shape[1:4]
       if truth is not None:
-        result.pointing.update(
-          self._point_in_frames(record, truth, {CAM: of_label, **rest}, grid)
-        )
-      noise = faithfulness.enlarge(rng.random(grid), frames.shape[:3])
-      maps = {CAM: of_predicted, **rest}
-      result.curves.update(self._frame_curves(batch, predicted, maps, noise))
+        pointing |= self._point_in_frames(record, truth, of_label, grid)
+      noise = faithfulness.enlarge(rng.random(grid), shape)
+      curves |= self._frame_curves(batch, predicted, of_predicted, noise)
     if "joint_features" in out:
       joint_features = jax.device_get(out["joint_features"][0])  # [S, J, 64]
       relevance = activations.joint_activation(joint_features).mean(axis=0)
       if truth is not None:
-        result.pointing.update(self._point_at_joints(record, truth, relevance))
+        pointing |= self._point_at_joints(record, truth, relevance)
       noise = rng.random(len(relevance))
-      result.curves.update(
-        self._joint_curves(batch, features, predicted, relevance, noise)
-      )
-    return result
+      curves |= self._joint_curves(batch, features, predicted, relevance, noise)
+    return ClipResult(predicted == label, float(scores[predicted]), pointing, curves)
+
+  def _maps(
+    self, batch: dict, out: dict, classes: Sequence[int], other: store.Record | None
+  ) -> list[dict[str, np.ndarray]]:
+    """For each of the classes: explanation -> map in every pixel, float [F, H, W]."""
+    variables, features = self.network.variables, out["features"]
+    by_class = [self._class_map(variables, batch, features, k) for k in classes]
+    of_all = {}
+    if "attention" in out:
+      of_all[ATTENTION] = out["attention"][0]
+      if other is not None:
+        of_all[OTHER] = self._attention_by(other, features)
+    shape = batch["frames"].shape[1:4]
+    enlarged = [
+      faithfulness.enlarge(jax.device_get(x), shape)
+      for x in (*of_all.values(), *by_class)
+    ]
+    of_all = dict(zip(of_all, enlarged))
+    return [{CAM: x, **of_all} for x in enlarged[len(of_all) :]]
 
   def _attention_by(self, other: store.Record, features: jax.Array) -> jax.Array:
     """A_ST [T, M, N] of features [1, T, M, N, C] by another clip's pose."""
@@ -162,32 +164,22 @@ class Explainer:
     batch = {"features": features, "pose": example["pose"][None]}
     return self._attention(self.network.variables, batch)
 
-  def _point_in_frames(
-    self,
-    record: store.Record,
-    truth: GroundTruth,
-    maps: dict[str, np.ndarray],
-    grid: tuple[int, int, int],
-  ) -> dict[str, tuple[float, float, float, float]]:
+  def _point_in_frames(self, record, truth, maps, grid) -> dict[str, tuple]:
     """The pointing game of maps [F, H, W], enlarged from a grid (T, M, N)."""
-    size = next(iter(maps.values())).shape[1:]
+    size = maps[CAM].shape[1:]
     body, targets = self._in_frames(record, truth)
     tolerance = faithfulness.tolerance(grid[1:], size)
     hits = faithfulness.near(targets, size, tolerance)
     if not hits.any():
       return {}
-    baselines = (
-      hits, hits[:, size[0] // 2, size[1] // 2],
-      faithfulness.within(body, targets, tolerance),
-    )  # fmt: skip
-    chances = [float(x.mean()) for x in baselines]
+    centre = hits[:, size[0] // 2, size[1] // 2]
+    on_body = faithfulness.within(body, targets, tolerance)
+    chances = [float(x.mean()) for x in (hits, centre, on_body)]
     return {
       name: (faithfulness.pointing(heat, hits), *chances) for name, heat in maps.items()
     }
 
-  def _frame_curves(
-    self, batch: dict, predicted: int, maps: dict[str, np.ndarray], noise: np.ndarray
-  ) -> dict[str, np.ndarray]:
+  def _frame_curves(self, batch, predicted, maps, noise) -> dict[str, np.ndarray]:
     """Deletion and insertion over the frames, by maps and by noise [F, H, W]."""
     frames = batch["frames"][0]
 
@@ -202,18 +194,15 @@ class Explainer:
       return jax.device_get(scores)[:, predicted]
 
     empty, unclear = faithfulness.mean_coloured(frames), faithfulness.blurred(frames)
-    curves = {}
-    for name, relevance in {**maps, RANDOM[CAM]: noise}.items():
-      rank = faithfulness.ranks(relevance, noise)
-      curves[name] = faithfulness.deletion_insertion(
-        score, frames, empty, unclear, rank, self.steps
+    return {
+      name: faithfulness.deletion_insertion(
+        score, frames, empty, unclear, faithfulness.ranks(x, noise), self.steps
       )
-    return curves
+      for name, x in {**maps, RANDOM[CAM]: noise}.items()
+    }
 
-  def _point_at_joints(
-    self, record: store.Record, truth: GroundTruth, relevance: np.ndarray
-  ) -> dict[str, tuple[float, float, float, float]]:
-    """The pointing game over joints: is the most relevant one acting?"""
+  def _point_at_joints(self, record, truth, relevance) -> dict[str, tuple]:
+    """The pointing game over joints: is the joint of largest relevance [J] acting?"""
     hits = np.zeros(len(relevance), bool)
     acting = truth.acting[self._window(record)].any(axis=0)
     hits[: len(acting)] = acting  # the main actor's joints come first
@@ -223,12 +212,7 @@ class Explainer:
     return {JOINTS: (hit, float(hits.mean()), none, none)}
 
   def _joint_curves(
-    self,
-    batch: dict,
-    features: jax.Array | None,
-    predicted: int,
-    relevance: np.ndarray,
-    noise: np.ndarray,
+    self, batch, features, predicted, relevance, noise
   ) -> dict[str, np.ndarray]:
     """Deletion and insertion over the joints, by relevance and by noise [J]."""
 
@@ -238,13 +222,12 @@ class Explainer:
 
     pose = batch["pose"][0]
     rest = np.broadcast_to(self.rest_pose.astype(pose.dtype), pose.shape)
-    curves = {}
-    for name, x in {JOINTS: relevance, RANDOM[JOINTS]: noise}.items():
-      rank = faithfulness.ranks(x, noise)
-      curves[name] = faithfulness.deletion_insertion(
-        score, pose, rest, rest, rank, len(noise)
+    return {
+      name: faithfulness.deletion_insertion(
+        score, pose, rest, rest, faithfulness.ranks(x, noise), len(noise)
       )
-    return curves
+      for name, x in {JOINTS: relevance, RANDOM[JOINTS]: noise}.items()
+    }
 
   def _window(self, record: store.Record) -> np.ndarray:
     """Frames of the record that the network sees."""

@@ -50,8 +50,8 @@ def centered(
   seen = jnp.isfinite(body).all(axis=-1, keepdims=True)
   first = seen & (jnp.cumsum(seen, axis=1) == 1)
   found = jnp.where(first, body, 0.0).sum(axis=1)
-  given = jnp.isfinite(origin).all(axis=-1, keepdims=True)
-  origin = jnp.where(given, origin, found)
+  known = jnp.isfinite(origin).all(axis=-1, keepdims=True)
+  origin = jnp.where(known, origin, found)
   return jnp.nan_to_num(joints - origin[:, None, None], nan=0.0)
 
 
@@ -65,18 +65,18 @@ def serving(network: trained_network.Trained) -> Callable[[dict], dict]:
   joints = network.settings.persons * network.skeleton.num_joints
   shapes = network.settings.example_shapes(joints)
 
-  def run(given, variables):
-    given = dict(given)
-    clips = next(iter(given.values())).shape[0]
+  def run(raw, variables):
+    batch = dict(raw)
+    clips = next(iter(batch.values())).shape[0]
     if network.uses_pose:
-      pose = given.pop("joints"), given.pop("origin")
-      given["pose"] = centered(*pose, network.skeleton)
+      pose = batch.pop("joints"), batch.pop("origin")
+      batch["pose"] = centered(*pose, network.skeleton)
     unused = {
       name: jnp.zeros((clips, *x.shape), x.dtype)
       for name, x in shapes.items()
-      if name not in given
+      if name not in batch
     }
-    scores, out = trained_network.look(network.model, variables, {**unused, **given})
+    scores, out = trained_network.look(network.model, variables, {**unused, **batch})
     return {"scores": scores, **out}
 
   def run_as(formulation):
@@ -86,9 +86,9 @@ def serving(network: trained_network.Trained) -> Callable[[dict], dict]:
 
     return run_in_formulation
 
-  def by_platform(given):
+  def by_platform(raw):
     return jax.lax.platform_dependent(
-      given, network.variables, cpu=run_as("cpu"), default=run_as("plain")
+      raw, network.variables, cpu=run_as("cpu"), default=run_as("plain")
     )
 
   return by_platform
@@ -142,10 +142,10 @@ def export(
       f"config.export.platforms is {','.join(platforms)!r}, expected some of "
       f"{','.join(PLATFORMS)}."
     )
-  given = inputs(network, batch)
+  specs = inputs(network, batch)
   with _without_source_paths():
-    made = jax.export.export(jax.jit(serving(network)), platforms=platforms)(given)
-  names = sorted(jax.eval_shape(serving(network), given))
+    made = jax.export.export(jax.jit(serving(network)), platforms=platforms)(specs)
+  names = sorted(jax.eval_shape(serving(network), specs))
   skeleton, provenance = network.skeleton, network.provenance
   about = {
     "format": serve.FORMAT,
@@ -155,7 +155,7 @@ def export(
     "platforms": list(platforms),
     "inputs": {
       name: {**_array_spec(x), "meaning": _MEANING[name], "optional": name == "origin"}
-      for name, x in given.items()
+      for name, x in specs.items()
     },
     "outputs": {
       name: _array_spec(x) for name, x in zip(names, made.out_avals, strict=True)

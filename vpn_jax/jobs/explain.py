@@ -51,14 +51,6 @@ def table_rows(run: str, methods: dict[str, dict]) -> list[list[str]]:
   return rows
 
 
-def print_table(rows: list[list[str]]) -> None:
-  """Prints aligned rows under `COLUMNS`."""
-  rows = [list(COLUMNS), *rows]
-  widths = [max(map(len, cells)) for cells in zip(*rows)]
-  for row in rows:
-    print("  ".join(c.ljust(w) for c, w in zip(row, widths)).rstrip())
-
-
 def explain_run(
   folder: pathlib.Path, name: str, config, index, part: pipeline.Part
 ) -> list[list[str]]:
@@ -134,4 +126,5 @@ def run(config, workdir: str) -> None:
   for folder, name in zip(map(pathlib.Path, workdirs), catalogue.run_names(workdirs)):
     rows += explain_run(folder, name, config, index, parts["test"])
   if rows:
-    print_table(rows)
+    for row in text.padded([COLUMNS, *rows]):
+      print("  ".join(row).rstrip())

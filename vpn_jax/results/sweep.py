@@ -121,7 +121,7 @@ class _Planner:
   runs: dict[str, Run] = dataclasses.field(default_factory=dict)
 
   @property
-  def frozen(self) -> bool:
+  def _frozen(self) -> bool:
     return "frozen=True" in self.words
 
   def add(
@@ -143,17 +143,11 @@ class _Planner:
     pose = []
     if what.pose_from and (self.stages or what.pose_from == paper.LSTM_ALONE):
       pose = [self.add(file, protocol, what.pose_from, seed)]
-    command = [
-      "launch.py",
-      f"--config={file}:{arg}",
-      f"--config.seed={seed}",
-      f"--workdir={workdir}",
-      *more,
-    ]
-    if visual:
-      command.append(f"--config.init.backbone={','.join(visual)}")
-    if pose:
-      command.append(f"--config.init.pose_backbone={pose[0]}")
+    command = ["launch.py", f"--config={file}:{arg}", f"--config.seed={seed}"]
+    command += [f"--workdir={workdir}", *more]
+    for backbone, needs in (("backbone", visual), ("pose_backbone", pose)):
+      if needs:
+        command.append(f"--config.init.{backbone}={','.join(needs)}")
     run = Run(workdir, (*command, *self._flags_of(what)), (*visual, *pose))
     self.runs.setdefault(workdir, run)
     return workdir
@@ -165,7 +159,7 @@ class _Planner:
     if pathlib.Path(file).stem == "nucla" and "model=pose" not in row.arg:
       start = "RNX3D101" if "backbone=resnext3d" in row.arg else "I3D"
       return [self.add(*NTU60_BACKBONE, start, seed)]
-    if not (self.stages and row.starts_from) or self.frozen:
+    if not (self.stages and row.starts_from) or self._frozen:
       return []
     regions = [()]
     if "p_i3d" in row.arg:
@@ -178,7 +172,7 @@ class _Planner:
   def _flags_of(self, row: paper.Row) -> list[str]:
     """The flags of a row; of those of `config.pretraining`, only of its stages."""
     alone, found = _backbone_alone(row), []
-    blocks = {"pose": row.pose_from, "visual": row.starts_from and not self.frozen}
+    blocks = {"pose": row.pose_from, "visual": row.starts_from and not self._frozen}
     used = tuple(f"--config.pretraining.{name}." for name, has in blocks.items() if has)
     for flag in self.flags:
       if not flag.startswith("--config.pretraining."):
@@ -239,13 +233,32 @@ def _claim(run: Run) -> IO | None:
   return file
 
 
-class _Queue:
-  """The runs that are left, shared by the streams of this process."""
+def _share(stream: int, streams: int) -> tuple[set[int], dict[str, str]]:
+  """The cores and the environment of one stream: the machine's, divided evenly."""
+  linux = hasattr(os, "sched_getaffinity")
+  cores = sorted(os.sched_getaffinity(0)) if linux else range(os.cpu_count() or 1)
+  devices = [d for d in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if d]
+  environment = dict(os.environ)
+  if len(devices) >= streams > 1:
+    environment["CUDA_VISIBLE_DEVICES"] = ",".join(devices[stream::streams])
+  return set(cores[stream::streams] or cores), environment
 
-  def __init__(self, runs: list[Run]):
+
+class _Worker:
+  """Takes runs that are ready, starts them, and stops them on request."""
+
+  def __init__(
+    self,
+    runs: list[Run],
+    requests: interrupt.Requests,
+    program: Sequence[str],
+    say: Callable[[str], None],
+  ):
     self._runs = {run.workdir: run for run in runs}
+    self._requests, self._program, self._say = requests, program, say
     self._lock = threading.Lock()
     self._mine: set[str] = set()  # a process may lock a file twice
+    self._processes: set[subprocess.Popen] = set()
     self.failed: set[str] = set()
 
   def left(self) -> list[Run]:
@@ -257,12 +270,7 @@ class _Queue:
       self._hopeless(self._runs[need]) for need in run.needs
     )
 
-  def exhausted(self) -> bool:
-    """Whether no run is left that may still be taken, now or later."""
-    with self._lock:
-      return all(map(self._hopeless, self.left()))
-
-  def take(self) -> tuple[Run, IO] | None:
+  def _take(self) -> tuple[Run, IO] | None:
     """A run with its claim; None when none is ready."""
     with self._lock:
       for run in self.left():
@@ -277,46 +285,13 @@ class _Queue:
           return run, claim
       return None
 
-  def give_back(self, run: Run, failed: bool) -> None:
-    with self._lock:
-      self._mine.discard(run.workdir)
-      if failed:
-        self.failed.add(run.workdir)
-
-
-def _share(stream: int, streams: int) -> tuple[set[int], dict[str, str]]:
-  """The cores and the environment of one stream: the machine's, divided evenly."""
-  linux = hasattr(os, "sched_getaffinity")
-  cores = sorted(os.sched_getaffinity(0)) if linux else range(os.cpu_count() or 1)
-  devices = [d for d in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if d]
-  environment = dict(os.environ)
-  if len(devices) >= streams > 1:
-    environment["CUDA_VISIBLE_DEVICES"] = ",".join(devices[stream::streams])
-  return set(cores[stream::streams] or cores), environment
-
-
-class _Worker:
-  """Starts the runs of a queue, in one stream or several, and stops them on request."""
-
-  def __init__(
-    self,
-    queue: _Queue,
-    requests: interrupt.Requests,
-    program: Sequence[str],
-    say: Callable[[str], None],
-  ):
-    self._queue, self._requests = queue, requests
-    self._program, self._say = program, say
-    self._under_way: set[subprocess.Popen] = set()
-    self._stopped: set[subprocess.Popen] = set()
-
   def stream(self, number: int, streams: int, wait: float) -> None:
-    """Takes runs until none is left, or a request to stop arrives."""
+    """Executes runs until none is left, or a request to stop arrives."""
     cores, environment = _share(number, streams)
     while not self._requests.arrived():
-      if taken := self._queue.take():
+      if taken := self._take():
         self._execute(*taken, cores, environment)
-      elif self._queue.exhausted():
+      elif all(map(self._hopeless, self.left())):
         return
       else:
         time.sleep(wait)
@@ -324,7 +299,7 @@ class _Worker:
   def _execute(
     self, run: Run, claim: IO, cores: set[int], environment: dict[str, str]
   ) -> None:
-    """Runs a run to its end, releases it and reports how it ended."""
+    """Executes a run to its end, releases it and reports how it ended."""
     began = time.monotonic()
     log = pathlib.Path(run.workdir) / "log"
     command = [*self._program, *run.words]
@@ -334,22 +309,24 @@ class _Worker:
       )
       if hasattr(os, "sched_setaffinity"):  # Linux
         os.sched_setaffinity(process.pid, cores)
-      self._under_way.add(process)
+      self._processes.add(process)
       code = process.wait()
-      self._under_way.discard(process)
-    stopped = code != 0 and self._requests.arrived()
-    self._queue.give_back(run, failed=code != 0 and not stopped)
+      self._processes.discard(process)
     outcome = "done" if code == 0 else f"failed with {code}, see {log}"
-    outcome = "stopped" if stopped else outcome
+    with self._lock:
+      self._mine.discard(run.workdir)
+      if code != 0 and self._requests.arrived():
+        outcome = "stopped"
+      elif code != 0:
+        self.failed.add(run.workdir)
     minutes = (time.monotonic() - began) / 60
-    left = len(self._queue.left())
-    self._say(f"{run.workdir}: {outcome}, {minutes:.1f} min; {left} left")
+    self._say(f"{run.workdir}: {outcome}, {minutes:.1f} min; {len(self.left())} left")
 
   def terminate(self) -> None:
-    """Stops the runs under way; in a terminal they have the signal already."""
-    for process in self._under_way - self._stopped:
+    """Stops each run under way once; in a terminal they have the signal already."""
+    for process in list(self._processes):
+      self._processes.discard(process)
       process.terminate()
-      self._stopped.add(process)
 
 
 def work(
@@ -371,12 +348,11 @@ def work(
   Returns: the workdirs of the runs that failed.
   Raises: interrupt.Interrupted on SIGTERM or SIGINT, when the runs under way stopped.
   """
-  queue = _Queue(runs)
   with (
     interrupt.Requests() as requests,
     concurrent.futures.ThreadPoolExecutor(streams) as pool,
   ):
-    worker = _Worker(queue, requests, program, say)
+    worker = _Worker(runs, requests, program, say)
     working = {pool.submit(worker.stream, n, streams, wait) for n in range(streams)}
     while working:
       finished, working = concurrent.futures.wait(working, timeout=0.5)
@@ -386,7 +362,7 @@ def work(
         worker.terminate()
   if requests.arrived():
     raise interrupt.Interrupted(
-      f"asked to stop with {len(queue.left())} of {len(runs)} runs left: the same "
+      f"asked to stop with {len(worker.left())} of {len(runs)} runs left: the same "
       "command goes on."
     )
-  return sorted(queue.failed)
+  return sorted(worker.failed)

@@ -6,6 +6,7 @@ Runs that differ in the seed alone share a line, with mean and standard deviatio
 import shlex
 import statistics
 
+from vpn_jax import text as text_lib
 from vpn_jax.results import paper
 from vpn_jax.training import run_summary
 
@@ -174,13 +175,12 @@ def gather(summaries: list[dict]) -> dict[str, list[dict[str, str]]]:
   return tables
 
 
-def _cells(lines: list[dict[str, str]]) -> tuple[list[list[str]], list[int]]:
-  """Head and lines without the columns that are empty, and the columns' widths."""
+def _cells(lines: list[dict[str, str]]) -> list[list[str]]:
+  """Head and lines, padded, without the columns that are empty."""
   shown = [
     c for c in COLUMNS if any(line.get(c, "-") not in ("", "-") for line in lines)
   ]
-  rows = [shown, *([line.get(c, "") for c in shown] for line in lines)]
-  return rows, [max(map(len, column)) for column in zip(*rows)]
+  return text_lib.padded([shown, *([line.get(c, "") for c in shown] for line in lines)])
 
 
 def text(tables: dict[str, list[dict[str, str]]]) -> str:
@@ -191,8 +191,7 @@ def text(tables: dict[str, list[dict[str, str]]]) -> str:
   """
   blocks = []
   for heading, lines in tables.items():
-    rows, widths = _cells(lines)
-    rows = ["  ".join(c.ljust(w) for c, w in zip(r, widths)).rstrip() for r in rows]
+    rows = ["  ".join(row).rstrip() for row in _cells(lines)]
     blocks.append("\n".join([heading, *rows]))
   return "\n\n".join(blocks)
 
@@ -205,11 +204,9 @@ def markdown(tables: dict[str, list[dict[str, str]]]) -> str:
   """
   blocks = []
   for heading, lines in tables.items():
-    rows, widths = _cells(lines)
-    rows.insert(1, ["-" * w for w in widths])
-    rows = [
-      "| " + " | ".join(c.ljust(w) for c, w in zip(r, widths)) + " |" for r in rows
-    ]
+    head, *rows = _cells(lines)
+    rows = [head, ["-" * len(cell) for cell in head], *rows]
+    rows = [f"| {' | '.join(row)} |" for row in rows]
     commands = [line["command"] for line in lines if "command" in line]
     blocks.append("\n".join([f"## {heading}", "", *rows, "", "```", *commands, "```"]))
   return "\n\n".join(blocks)

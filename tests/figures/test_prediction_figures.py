@@ -120,7 +120,7 @@ def test_pairs_that_cannot_be_drawn(drawn):
 
 
 def test_zoom_on_the_most_confused_block(drawn):
-  # Of vpn 50 lies between a and b, as between c and d; the first is taken.
+  # vpn has 50 between a and b, and between c and d; the first block wins.
   rows = table(drawn.folder / "zoom.csv")
   assert rows == [
     ["run", "true", "a", "b"],
@@ -130,7 +130,7 @@ def test_zoom_on_the_most_confused_block(drawn):
     ["vpn", "b", "0.0", "100.0"],
   ]
   turned = dataclasses.replace(drawn.runs, predictions=drawn.runs.predictions[::-1])
-  figure, rows = matrices.zoom(turned)  # of base 150 lies between a and b
+  figure, rows = matrices.zoom(turned)  # base has 150 between a and b
   assert rows[0][2:] == ["a", "b"]
 
 

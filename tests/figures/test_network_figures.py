@@ -127,7 +127,7 @@ def map_of(drawn, clip, run, symbol):
 def test_heatmaps(drawn, outputs):
   names, outs = outputs
   clips = sorted({row["clip"] for row in rows_of(drawn, "heatmaps")})
-  # a and b are mixed up most: the first test clip of each.
+  # a and b are confused most: the first test clip of each.
   assert clips == [drawn.runs.clips_of(k, 1)[0] for k in (0, 1)]
   place = names.index(clips[0])
   for run, out in zip(("base", "vpn"), outs):
@@ -161,9 +161,9 @@ def test_strongest_channels_of_heatmaps(drawn, outputs):
 
 def test_times_of_heatmaps(drawn):
   figure, _ = heatmaps.heatmaps(with_settings(drawn.runs, times=(0.0, 0.9)))
-  said = words(figure)
-  assert {"0% of the clip", "90% of the clip"} <= said
-  assert {"base\n$f$", "vpn\n$f$", "vpn\n$f'$"} <= said
+  shown_words = words(figure)
+  assert {"0% of the clip", "90% of the clip"} <= shown_words
+  assert {"base\n$f$", "vpn\n$f$", "vpn\n$f'$"} <= shown_words
   shown = [axes for axes in figure.axes if axes.images]
   assert len(shown) == 2 * (4 * 2 + 3)  # clips: frames and maps, then channels
   for wrong in ((1.0,), ("a",), ()):
@@ -173,7 +173,7 @@ def test_times_of_heatmaps(drawn):
 
 
 def test_frames_are_those_of_the_time(drawn):
-  """The top of a noise frame tells which one it is."""
+  """The top of a noise frame has ten times its number as brightness."""
   record = drawn.runs.record(drawn.runs.part.clips[0]["name"])
   for frame in pictures.steps_at((0.0, 0.5, 0.99), 12):
     shown = pictures.frame_picture(record, frame)

@@ -115,8 +115,8 @@ class Explainer:
     Raises: ValueError for hands of a record without image joints.
     """
     network = self.network
-    example = pipeline.example(record, network.settings, network.skeleton, None)
-    batch = {name: example[name][None] for name in network.model.inputs}
+    inputs = pipeline.example(record, network.settings, network.skeleton, None)
+    batch = {name: inputs[name][None] for name in network.model.inputs}
     scores, out = self._forward(network.variables, batch)
     scores = jax.device_get(scores[0])
     predicted = int(np.argmax(scores))
@@ -160,8 +160,8 @@ class Explainer:
   def _attention_by(self, other: store.Record, features: jax.Array) -> jax.Array:
     """A_ST [T, M, N] of features [1, T, M, N, C] by another clip's pose."""
     settings = dataclasses.replace(self.network.settings, inputs=("pose",))
-    example = pipeline.example(other, settings, self.network.skeleton, None)
-    batch = {"features": features, "pose": example["pose"][None]}
+    inputs = pipeline.example(other, settings, self.network.skeleton, None)
+    batch = {"features": features, "pose": inputs["pose"][None]}
     return self._attention(self.network.variables, batch)
 
   def _point_in_frames(self, record, truth, maps, grid) -> dict[str, tuple]:

@@ -35,11 +35,11 @@ def joints(runs: Runs) -> tuple[Figure, Iterable[list]]:
   maps, poses, titles = [], [], []
   rows = [["clip", "class", "step", "part", "joint", "activation"]]
   for name in runs.clips(PANELS):
-    _, out, example = runs.forward(-1, runs.record(name))
+    _, out, inputs = runs.forward(-1, runs.record(name))
     features = jax.device_get(out["joint_features"])[:, : skeleton.num_joints]
     values = activations.joint_activation(features)  # [S, J]
     maps.append(values[:, order].T)
-    poses.append(example["pose"][:, : skeleton.num_joints])
+    poses.append(inputs["pose"][:, : skeleton.num_joints])
     titles.append(runs.label(name))
     rows += [
       [name, titles[-1], step, part, skeleton.joints[j], f"{values[step, j]:.6g}"]

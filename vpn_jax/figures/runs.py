@@ -165,10 +165,10 @@ class Runs:
     """
     network = self.network(run)
     try:
-      example = pipeline.example(record, network.settings, network.skeleton, None)
+      inputs = pipeline.example(record, network.settings, network.skeleton, None)
     except ValueError as e:
       raise NotAvailableError(str(e)) from e
-    example.pop("label")
-    batch = {name: value[None] for name, value in example.items()}
+    inputs.pop("label")
+    batch = {name: value[None] for name, value in inputs.items()}
     scores, out = network.forward(network.variables, batch)
-    return scores[0], {name: value[0] for name, value in out.items()}, example
+    return scores[0], {name: value[0] for name, value in out.items()}, inputs

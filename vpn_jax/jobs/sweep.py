@@ -7,9 +7,10 @@ import sys
 from vpn_jax import interrupt, text
 from vpn_jax.jobs import fuse
 from vpn_jax.jobs import tables as tables_job
-from vpn_jax.results import paper, sweep
+from vpn_jax.results import paper, sweep, sweep_plan
 from vpn_jax.training import run_summary
 
+SCRIPT_FILE = "sweep.sh"  # all commands, in the folder of the runs
 # Rows that train more than a head on one backbone.
 NOT_FROZEN = ("I3D, continued", "I3D+NL", "P-I3D")
 
@@ -45,7 +46,7 @@ def run(config, workdir: str) -> None:
   chosen = [w.partition("=")[2] for w in words if w.startswith("--config=")][-1]
   seeds = tuple(map(int, seeds))
   protocols = text.split_words(settings.protocols)
-  runs = sweep.plan(
+  runs = sweep_plan.plan(
     chosen,
     workdir,
     rows=_rows(settings, chosen),
@@ -58,8 +59,8 @@ def run(config, workdir: str) -> None:
       if word.startswith("--config.") and not word.startswith("--config.sweep.")
     ),
   )
-  groups = sweep.fusions(settings.fuse, chosen, workdir, protocols, seeds)
-  script = pathlib.Path(workdir) / sweep.SCRIPT_FILE
+  groups = sweep_plan.fusions(settings.fuse, chosen, workdir, protocols, seeds)
+  script = pathlib.Path(workdir) / SCRIPT_FILE
   script.parent.mkdir(parents=True, exist_ok=True)
   commands = [r.command() for r in runs]
   title = f"# {len(runs)} runs, dependencies first"

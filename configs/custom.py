@@ -1,7 +1,8 @@
 r"""Your own videos.
 
-In folders, `<class>/<clip>.mp4`, or `train/<class>/...` and `test/<class>/...`; poses
-by MediaPipe (requirements-pose.txt, and the bundle of Google's Pose Landmarker page):
+Either in folders, `<class>/<clip>.mp4`, or `train/<class>/...` and `test/<class>/...`,
+with poses by MediaPipe (requirements-pose.txt, and the model bundle of Google's Pose
+Landmarker page):
 
   python launch.py --config=configs/custom.py --job=prepare \
       --config.data.raw=my/videos --config.data.pose=mediapipe \
@@ -10,10 +11,11 @@ by MediaPipe (requirements-pose.txt, and the bundle of Google's Pose Landmarker 
       --workdir=runs/my
   python launch.py --config=configs/custom.py --workdir=runs/my --job=figures
 
-Without those two fields each video needs its joints beside it (raw/folders.py).
+Without the two pose fields each video needs its joints beside it, see
+vpn_jax/datasets/folders.py.
 
-Or by an index (csv) with the columns clip, video, label, and any others to split by,
-and two files of joints by clip name (npz), 3D in metres and 2D in the image:
+Or with an index (csv) of columns clip, video, label and any others to split by, and two
+files of joints by clip name (npz), 3D in metres and 2D in the image:
 
   python launch.py --config=configs/custom.py --job=prepare \
       --config.data.index=my/index.csv --config.data.world_joints=my/world.npz \
@@ -29,7 +31,7 @@ def get_config(arg="split"):
   arg = common.parse_arg(arg, protocols=("split",))
   c = common.recipe(arg)
   with c.unlocked():
-    c.data.pattern = ""  # over file names: "(?P<subject>[a-z]+)_.*" gives a subject
+    c.data.pattern = ""  # of file names: "(?P<subject>[a-z]+)_.*" gives a subject
     c.data.index = ""
     c.data.allow_absolute = False  # True: the index may name videos outside its folder
     c.data.world_joints = ""

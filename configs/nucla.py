@@ -5,11 +5,12 @@ r"""Northwestern-UCLA. Paper: v12_3 93.5 (table 7).
   python launch.py --config=configs/ntu60.py:cs,model=i3d --workdir=runs/ntu60_i3d
   python launch.py --config=configs/nucla.py:v12_3 --workdir=runs/nucla_vpn
 
-The second command makes what the visual backbone starts from: N-UCLA is too small to
+The second command trains the backbone that VPN starts from: N-UCLA is too small to
 start from Kinetics (section 4.4).
 
-The skeletons have no joints in the image to crop by, hence the boxes. Without any:
---config.data.boxes=mediapipe finds them, --config.prepare.crop=full takes all.
+The skeletons have no joints in the image, so the crop needs boxes of the persons.
+--config.data.boxes=mediapipe detects them; --config.prepare.crop=full keeps the whole
+frame.
 """
 
 from configs import common

@@ -1,4 +1,4 @@
-r"""Made-up activities of daily living: no download, no licence; the default.
+"""Synthetic activities of daily living: nothing to download, no licence to sign.
 
 python launch.py --config=configs/synthetic.py:cs --job=prepare
 python launch.py --config=configs/synthetic.py:cs,model=i3d --workdir=runs/i3d
@@ -7,7 +7,7 @@ python launch.py --config=configs/synthetic.py:cs --workdir=runs/vpn
 
 from configs import common
 
-# For two CPU cores; settled on seed 0 of cs.
+# For two CPU cores; chosen on seed 0 of cs.
 SCHEDULES = {
   "pose": dict(epochs=40.0, decay_epochs=(28, 36)),
   "lstm": dict(epochs=20.0),
@@ -18,13 +18,14 @@ SCHEDULES = {
 
 def get_config(arg="cs"):
   arg = common.parse_arg(arg, protocols=("cs", "cv"), size="demo")
-  c = common.recipe(arg, SCHEDULES, align="view")
+  c = common.recipe(arg, SCHEDULES)
   with c.unlocked():
     c.data.seed = 0  # of the generator
     c.data.num_clips = 1050
     c.data.clip_frames = 48
   c.data.update(dataset="synthetic", records="data/synthetic", skeleton="kinect_v2")
   c.data.example.pose_steps = 16  # t_p
-  # At 64 pixels nothing tells the objects in hand apart; a tight crop enlarges them.
+  c.model.pose.align = "view"  # cameras 45 degrees apart
+  # At 64 pixels the objects in hand look the same; a tight crop enlarges them.
   c.prepare.update(size=112, slack=0.03)
   return c

@@ -1,6 +1,6 @@
-"""Pictures on pictures: attention heat, skeletons and scores over frames (cv2).
+"""Draws attention maps, skeletons and scores over frames.
 
-Frames are uint8 RGB [H, W, 3]; every function returns new ones.
+Frames are uint8 RGB [H, W, 3]; every function returns a new one.
 """
 
 import cv2
@@ -11,10 +11,13 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def heat_range(attention: np.ndarray) -> tuple[float, float]:
-  """What is drawn as cold and as hot, for all maps that are compared.
+  """The values to draw as cold and as hot, for all maps that are compared.
 
-  The range is not stretched beyond a tenth of the largest value, so that a map that
-  says nothing looks even instead of like noise.
+  The range covers at least a tenth of the largest value, so that a uniform map is drawn
+  as uniform, not as noise.
+
+  Args:
+    attention: float of any shape.
   """
   low, high = float(attention.min()), float(attention.max())
   return min(low, 0.9 * high), high
@@ -26,13 +29,13 @@ def draw_heat(
   span: tuple[float, float],
   box: tuple[float, float, float, float] | None = None,
 ) -> np.ndarray:
-  """Lays a map over a frame: grey where it is cold, coloured where it is hot.
+  """Draws a map over a frame: grey where it is cold, coloured where it is hot.
 
   Args:
     frame: uint8 [H, W, 3].
     heat: float [M, N]; its cells are enlarged bilinearly.
-    span: (cold, hot) as `heat_range` gives them.
-    box: left, top, right, bottom of the map in the frame, which it may exceed, pixels;
+    span: (cold, hot), from `heat_range`.
+    box: left, top, right, bottom of the map, pixels of the frame, which it may exceed;
       None for the whole frame.
   """
   height, width = frame.shape[:2]
@@ -40,10 +43,10 @@ def draw_heat(
   low, high = span
   x = np.clip((np.asarray(heat, np.float32) - low) / max(high - low, 1e-12), 0, 1)
   across, down = (right - left) / x.shape[1], (bottom - top) / x.shape[0]
-  place = np.array(  # of the middle of a cell
+  matrix = np.array(  # cell -> pixel of its middle
     [[across, 0, left + (across - 1) / 2], [0, down, top + (down - 1) / 2]]
   )
-  # Only pixels whose middle lies in the box.
+  # The pixels whose middle lies in the box.
   x0, y0 = max(0, int(np.floor(left + 0.5))), max(0, int(np.floor(top + 0.5)))
   x1, y1 = (
     min(width, int(np.ceil(right - 0.5))),
@@ -51,8 +54,8 @@ def draw_heat(
   )
   if x0 >= x1 or y0 >= y1:
     return frame.copy()
-  place[:, 2] -= x0, y0
-  x = cv2.warpAffine(x, place, (x1 - x0, y1 - y0), borderMode=cv2.BORDER_REPLICATE)
+  matrix[:, 2] -= x0, y0
+  x = cv2.warpAffine(x, matrix, (x1 - x0, y1 - y0), borderMode=cv2.BORDER_REPLICATE)
   shade = np.uint8(255 * (0.4 + 0.6 * x))  # from red to yellow, without the black
   color = cv2.applyColorMap(shade, cv2.COLORMAP_INFERNO)
   color = cv2.cvtColor(color, cv2.COLOR_BGR2RGB)
@@ -67,13 +70,13 @@ def draw_heat(
 def draw_skeleton(
   frame: np.ndarray, joints: np.ndarray, skeleton, thickness: int | None = None
 ) -> np.ndarray:
-  """Draws the bones of everybody seen; left limbs, right limbs and the rest differ.
+  """Draws the bones of everybody seen, in three colours: left limbs, right, the rest.
 
   Args:
     frame: uint8 [H, W, 3].
     joints: float [persons, J, 2], pixels of the frame; NaN where unknown.
     skeleton: a `skeletons.Skeleton`.
-    thickness: of the lines, pixels; from the size of the frame when None.
+    thickness: of the lines, pixels; None: by the size of the frame.
   """
   frame = np.ascontiguousarray(frame).copy()
   thickness = thickness or max(1, round(min(frame.shape[:2]) / 240))
@@ -97,7 +100,10 @@ def draw_scores(
 ) -> np.ndarray:
   """Writes classes with their scores and a bar each below the frame, on black.
 
-  There is room for `rows` of them where they are fewer.
+  Args:
+    frame: uint8 [H, W, 3].
+    ranked: class and its score, 0 to 1, best first.
+    rows: leaves room for so many, where there are fewer.
   """
   height, width = frame.shape[:2]
   line = max(12, round(height / 18))
@@ -108,6 +114,6 @@ def draw_scores(
     end = round(width * float(np.clip(score, 0, 1)))
     cv2.rectangle(strip, (0, bottom - line + 3), (end, bottom + 1), (120, 50, 0), -1)
     text = f"{score:.2f} {name}".encode("ascii", "replace").decode()
-    place = (max(2, line // 4), bottom - line // 4)
-    cv2.putText(strip, text, place, _FONT, scale, (255, 255, 255), 1, cv2.LINE_AA)
+    corner = (max(2, line // 4), bottom - line // 4)
+    cv2.putText(strip, text, corner, _FONT, scale, (255, 255, 255), 1, cv2.LINE_AA)
   return np.concatenate([frame, strip])

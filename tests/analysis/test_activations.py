@@ -27,7 +27,7 @@ def test_body_order_of_the_kinect():
 
 
 @pytest.mark.parametrize("name", sorted(skeletons.SKELETONS))
-def test_every_joint_has_one_place(name):
+def test_every_joint_is_in_one_part(name):
   skeleton = skeletons.get(name)
   order = activations.body_order(skeleton)
   assert sorted(j for part in order.values() for j in part) == list(

@@ -16,7 +16,7 @@ def predictions(labels, predicted, classes=("a", "b", "c", "d")):
 
 def test_confusion_in_percent():
   p = predictions([0, 0, 0, 0, 1, 3], [0, 0, 1, 2, 1, 0])
-  percent = classes_lib.row_percent(classes_lib.confusion(p))
+  percent = classes_lib.confusion_percent(p)
   np.testing.assert_array_equal(percent[0], [50, 25, 25, 0])
   np.testing.assert_array_equal(percent[1], [0, 100, 0, 0])
   assert np.isnan(percent[2]).all()  # no clip of c
@@ -53,17 +53,17 @@ def test_class_gain_of_other_clips_or_classes():
 
 def test_spread_over_the_classes():
   labels = np.array([5, 5, 0, 2, 2, 7, 9])  # present: 0 2 5 7 9
-  assert classes_lib.spread(labels, 1) == [0]  # the middle one, 5
-  assert classes_lib.spread(labels, 2) == [3, 5]  # 2 and 7
-  assert classes_lib.spread(labels, 9) == [2, 3, 0, 5, 6]
+  assert classes_lib.spread_over_classes(labels, 1) == [0]  # the middle one, 5
+  assert classes_lib.spread_over_classes(labels, 2) == [3, 5]  # 2 and 7
+  assert classes_lib.spread_over_classes(labels, 9) == [2, 3, 0, 5, 6]
 
 
-# Who is taken for whom: a 50 % for b and 25 % for c, b 20 % for a, c always c; no d.
+# Predictions: 50 % of a as b and 25 % as c, 20 % of b as a, all of c right; no d.
 MIXED = predictions([0, 0, 0, 0, 1, 1, 1, 1, 1, 2], [0, 1, 1, 2, 1, 0, 1, 1, 1, 2])
 
 
-def test_mixed_up_is_the_mean_of_both_directions():
-  score = classes_lib.mixed_up(classes_lib.row_percent(classes_lib.confusion(MIXED)))
+def test_mutual_confusion_is_the_mean_of_both_directions():
+  score = classes_lib.mutual_confusion(classes_lib.confusion_percent(MIXED))
   assert score[0, 1] == score[1, 0] == (50 + 20) / 2
   assert score[0, 2] == score[2, 0] == 25 / 2
   assert score[1, 2] == 0

@@ -19,7 +19,7 @@ def test_distance_is_that_of_scipy():
   assert found.shape == (4,)
 
 
-def test_place_size_and_orientation_do_not_count():
+def test_position_size_and_orientation_do_not_count():
   turn = scipy.spatial.transform.Rotation.from_euler("xyz", (0.3, -1.0, 2.0))
   moved = 2.5 * turn.apply(BODY) + np.array([1.0, -3.0, 0.5])
   assert dynamicity.procrustes_distance(BODY, moved) == pytest.approx(0, abs=1e-7)

@@ -12,13 +12,13 @@ def test_clusters_stay_apart():
   labels = np.repeat(np.arange(3), 20)
   centres = 8 * RNG.normal(size=(3, 50))
   features = (centres[labels] + RNG.normal(size=(60, 50))).astype(np.float32)
-  places = projection.tsne(features)
-  assert places.shape == (60, 2)
-  means = np.stack([places[labels == k].mean(axis=0) for k in range(3)])
-  inside = max(np.linalg.norm(places - means[labels], axis=1))
+  points = projection.tsne(features)
+  assert points.shape == (60, 2)
+  means = np.stack([points[labels == k].mean(axis=0) for k in range(3)])
+  inside = max(np.linalg.norm(points - means[labels], axis=1))
   between = min(np.linalg.norm(means[i] - means[i - 1]) for i in range(3))
   assert between > 2 * inside
-  np.testing.assert_array_equal(places, projection.tsne(features))
+  np.testing.assert_array_equal(points, projection.tsne(features))
 
 
 def test_few_or_equal_points():

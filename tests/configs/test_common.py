@@ -73,9 +73,9 @@ def test_the_lstm_is_trained_alone_and_then_frozen():
   assert vpn.model.pose.frozen
   assert (vpn.optimizer.kind, vpn.optimizer.clip_norm) == ("sgd", 0.0)
   assert not ntu60.get_config("cs").model.pose.frozen
-  made_up = synthetic.get_config("cs,model=pose,pose_backbone=lstm")
-  assert made_up.optimizer == alone.optimizer  # fewer epochs, else the same
-  assert (made_up.train.epochs, made_up.train.batch_size) == (20.0, 32)
+  synthetic_lstm = synthetic.get_config("cs,model=pose,pose_backbone=lstm")
+  assert synthetic_lstm.optimizer == alone.optimizer  # fewer epochs, else the same
+  assert (synthetic_lstm.train.epochs, synthetic_lstm.train.batch_size) == (20.0, 32)
 
 
 def test_nucla_starts_from_the_backbone_of_ntu60():

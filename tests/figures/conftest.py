@@ -11,31 +11,31 @@ import pytest
 
 from vpn_jax import ops
 from vpn_jax.evaluation import predictions as predictions_lib
-from vpn_jax.figures.runs import Inputs
+from vpn_jax.figures.runs import Runs
 from vpn_jax.inputs import pipeline
 from vpn_jax.jobs import figures as figures_job
 from vpn_jax.training.provenance import Provenance
 
-# What the runs say of the two test clips of each class, a to d.
-SAID = {"base": "bb ba cd dd", "vpn": "ab bb cc cd"}
+# The answers of the runs for the two test clips of each class, a to d.
+ANSWERS = {"base": "bb ba cd dd", "vpn": "ab bb cc cd"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Drawn:
-  """The figures of both runs: their files, what was printed, and their inputs."""
+  """The figures of both runs: their files, what was printed, and the runs."""
 
   folder: pathlib.Path
-  said: list[str]
-  inputs: Inputs
+  printed: list[str]
+  runs: Runs
 
 
-def write_predictions(folder, part, said):
-  """Scores of 0.6, 0.62, ... for what a run said, so that no two clips tie."""
-  said = said.split()
-  counts, rows = dict.fromkeys(range(len(said)), 0), []
+def write_predictions(folder, part, answers):
+  """Scores of 0.6, 0.62, ... for the answers of a run, so that no two clips tie."""
+  answers = answers.split()
+  counts, rows = dict.fromkeys(range(len(answers)), 0), []
   for i, clip in enumerate(part.clips):
     label = clip["label"]
-    named = "abcd".index(said[label][counts[label]])
+    named = "abcd".index(answers[label][counts[label]])
     counts[label] += 1
     top = 0.6 + 0.02 * i
     rows.append(np.where(np.arange(4) == named, top, (1 - top) / 3))
@@ -61,18 +61,17 @@ def drawn(make_config, tmp_path_factory):
   index, parts = pipeline.open_parts(c.data, ("test",))
   provenance = Provenance.of(index, parts["test"].protocol)
   with ops.use_formulation("plain"):
-    for name, said in SAID.items():
+    for name, answers in ANSWERS.items():
       one = c.copy_and_resolve_references()
       if name == "base":
         one.model.update(attention="none", embedding=False)
       made_run.save_network(one, folder / name, provenance)
-      write_predictions(folder / name, parts["test"], said)
+      write_predictions(folder / name, parts["test"], answers)
     workdirs = str(folder / "base"), str(folder / "vpn")
     with contextlib.redirect_stdout(io.StringIO()) as printed:
       figures_job.run(c, ",".join(workdirs))
-  predictions = tuple(predictions_lib.read(pathlib.Path(w) / "test") for w in workdirs)
-  inputs = Inputs(c, workdirs, tuple(SAID), predictions)
-  return Drawn(folder / "vpn" / "figures", printed.getvalue().splitlines(), inputs)
+  runs = figures_job.open_runs(c, workdirs)
+  return Drawn(folder / "vpn" / "figures", printed.getvalue().splitlines(), runs)
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from look_at import table, words
+from check_figure import table, words
 
 from vpn_jax.figures import examples
 from vpn_jax.figures.runs import NotAvailableError
@@ -22,16 +22,16 @@ def by_clip(path):
 
 
 def test_best_and_worst(drawn):
-  # conftest.SAID: base "bb ba cd dd", vpn "ab bb cc cd". vpn alone has right the first
-  # clip of a, the second of b and of c.
-  clips = [(c["name"], "abcd"[c["label"]]) for c in drawn.inputs.part.clips]
+  # conftest.ANSWERS: base "bb ba cd dd", vpn "ab bb cc cd". vpn alone has right the
+  # first clip of a, the second of b and of c.
+  clips = [(c["name"], "abcd"[c["label"]]) for c in drawn.runs.part.clips]
   of = {k: [name for name, label in clips if label == k] for k in "abcd"}
   best = by_clip(drawn.folder / "best.csv")
   assert set(best) == {(of["a"][0], "a"), (of["b"][1], "b"), (of["c"][1], "c")}
-  for (name, true), said in best.items():
+  for (name, true), answers in best.items():
     place = [n for n, _ in clips].index(name)
     top = pytest.approx(0.6 + 0.02 * place, abs=1e-4)
-    (first, wrong, score), (second, right, score2) = said
+    (first, wrong, score), (second, right, score2) = answers
     assert (first, second) == ("base", "vpn")
     assert right == true != wrong
     assert score == score2 == top
@@ -42,7 +42,7 @@ def test_best_and_worst(drawn):
 
 
 def test_pictures_of_examples(drawn):
-  figure, rows = examples.worst(drawn.inputs)
+  figure, rows = examples.worst(drawn.runs)
   shown = [axes.images[0].get_array() for axes in figure.axes]
   assert len(shown) == 2 * examples.COLUMNS
   frames = [2 * i + 1 for i in range(6)]  # middles of six parts of 12 frames
@@ -50,20 +50,20 @@ def test_pictures_of_examples(drawn):
   # The top of a frame is ten times its number, under the lines of the poses.
   np.testing.assert_allclose(tops, [10 * f for f in frames], atol=25)
   assert tops == sorted(tops)
-  said = words(figure)
-  assert "d" in said
-  assert any(text.startswith("vpn: c (0.") for text in said)
-  assert any(text.startswith("base: d (0.") for text in said)
+  answers = words(figure)
+  assert "d" in answers
+  assert any(text.startswith("vpn: c (0.") for text in answers)
+  assert any(text.startswith("base: d (0.") for text in answers)
 
 
 def test_nothing_to_show(drawn):
-  inputs = drawn.inputs
-  same = dataclasses.replace(inputs, predictions=inputs.predictions[:1] * 2)
+  runs = drawn.runs
+  same = dataclasses.replace(runs, predictions=runs.predictions[:1] * 2)
   with pytest.raises(NotAvailableError, match="that vpn has right and base wrong"):
     examples.best(same)
   right = [
     dataclasses.replace(p, scores=np.eye(4, dtype=np.float32)[p.labels])
-    for p in inputs.predictions
+    for p in runs.predictions
   ]
   with pytest.raises(NotAvailableError, match="vpn has every test clip right"):
-    examples.worst(dataclasses.replace(inputs, predictions=tuple(right)))
+    examples.worst(dataclasses.replace(runs, predictions=tuple(right)))

@@ -1,7 +1,7 @@
 """Tests of vpn_jax/figures/timeline.py: the classes of a video over its time."""
 
-import look_at
 import numpy as np
+from check_figure import picture, shows
 
 from vpn_jax.figures import style, timeline
 from vpn_jax.inference import predict
@@ -45,19 +45,19 @@ def result(scores, parts, left_out=0):
 
 def drawn(tmp_path, made):
   predict_job.write_timeline(str(tmp_path / "made" / "x.png"), made)
-  return look_at.picture(tmp_path / "made" / "x.png")
+  return picture(tmp_path / "made" / "x.png")
 
 
 def test_the_best_is_marked_and_time_without_windows_is_grey(tmp_path):
   scores = np.random.default_rng(0).dirichlet(np.ones(8), size=6)
   parts = [(16 * i, 16 * i + 16) for i in range(6)]
   whole = drawn(tmp_path, result(scores, parts))
-  marks = look_at.shows(whole, style.LOSS)
+  marks = shows(whole, style.LOSS)
   assert marks > 2000
   gap = result(scores[[0, 1, 4, 5]], [parts[i] for i in (0, 1, 4, 5)], left_out=2)
   gap = drawn(tmp_path, gap)
-  assert look_at.shows(gap, style.FAINT) > look_at.shows(whole, style.FAINT) + 20_000
-  assert 0.5 * marks < look_at.shows(gap, style.LOSS) < 0.9 * marks
+  assert shows(gap, style.FAINT) > shows(whole, style.FAINT) + 20_000
+  assert 0.5 * marks < shows(gap, style.LOSS) < 0.9 * marks
 
 
 def test_one_window(tmp_path):

@@ -7,7 +7,7 @@ import made_damage
 import numpy as np
 import pytest
 
-from vpn_jax.analysis import curves
+from vpn_jax.analysis import training_curves
 from vpn_jax.evaluation import predictions as predictions_lib
 from vpn_jax.inference import serve
 from vpn_jax.results import tables
@@ -91,7 +91,7 @@ def test_metrics(tmp_path_factory):
   def damaged(steps):
     (folder / "metrics.jsonl").write_bytes(made_damage.apply(METRICS.encode(), steps))
     scalars = made_damage.value_or_none(
-      lambda: curves.read_curves(folder), "metrics.jsonl"
+      lambda: training_curves.read(folder), "metrics.jsonl"
     )
     for places, values in (scalars or {}).values():
       assert places.shape == values.shape

@@ -1,4 +1,4 @@
-"""Exported networks: the numbers of the live one, what the file says, and messages."""
+"""Exported networks: equal to the live one, content of the file, and messages."""
 
 import dataclasses
 import json
@@ -67,7 +67,7 @@ def exported(workdirs, noise_records, shrunk):
 
 
 def raw_inputs(network, noise_records, clips):
-  """What a program would give, and the batch that the pipeline makes of it."""
+  """Raw inputs of clips, and the batch that the pipeline makes of them."""
   index = store.read_index(noise_records)
   source = store.Source(noise_records, index.clips()[:clips])
   given, batches = [], []
@@ -130,24 +130,24 @@ def test_a_fixed_batch_on_one_platform(workdirs, noise_records, plain_operations
   network = trained_network.load(str(workdirs / "vpn"))
   file = workdirs / "made" / "fixed.zip"
   about = export.export(network, str(file), 2, ("cpu",))
-  told, call = serve.load(file)
-  assert told == json.loads(json.dumps(about))
-  assert told["inputs"]["frames"]["shape"] == [2, 8, 32, 32, 3]
-  assert told["outputs"]["scores"] == {"dtype": "float32", "shape": [2, 4]}
+  read, call = serve.load(file)
+  assert read == json.loads(json.dumps(about))
+  assert read["inputs"]["frames"]["shape"] == [2, 8, 32, 32, 3]
+  assert read["outputs"]["scores"] == {"dtype": "float32", "shape": [2, 4]}
   given, batch = raw_inputs(network, noise_records, 2)
   scores, out = network.forward(network.variables, batch)
-  assert_same(call(serve.batch(told, given)), {"scores": scores, **out})
+  assert_same(call(serve.batch(read, given)), {"scores": scores, **out})
   one = {name: x[0] for name, x in given.items()}
   with pytest.raises(
     ValueError, match=r"frames is uint8 \[1, 8, 32, 32, 3\], expected"
   ):
-    serve.batch(told, one)
+    serve.batch(read, one)
 
 
 @pytest.mark.parametrize(
   ("row", "takes"), [("i3d", ["frames"]), ("pose", ["joints", "origin"])]
 )
-def test_a_network_takes_what_it_looks_at(
+def test_a_network_takes_only_the_inputs_it_uses(
   row, takes, workdirs, noise_records, plain_operations
 ):
   network = trained_network.load(str(workdirs / row))
@@ -179,12 +179,12 @@ def test_weights_once_and_no_foreign_calls(exported, workdirs):
   }
   times = {name: stored.count(np.asarray(x).tobytes()) for name, x in kernels.items()}
   made = jax.export.deserialize(bytearray(stored)).mlir_module()
-  # jax promises nothing for others to those who run a file with another release.
+  # jax promises nothing for other calls in another release.
   assert set(re.findall(r"custom_call @(\w+)", made)) == {"shape_assertion"}
   assert times == {"folded": 1, "attention": 1, "embedding": 0}  # for two platforms
 
 
-def test_what_the_file_says(exported, workdirs, noise_records):
+def test_the_content_of_about_json(exported, workdirs, noise_records):
   about, network = serve.read(exported)
   index = store.read_index(noise_records)
   assert about["classes"] == list(CLASSES)
@@ -233,12 +233,12 @@ def test_the_script_alone(
   assert len(lines) == 7
 
 
-def test_the_script_says_what_it_expects(exported, capsys):
+def test_the_script_prints_the_inputs(exported, capsys):
   serve.main([str(exported)])
-  told = capsys.readouterr().out
-  assert "step 3, 4 classes" in told
-  assert "frames: uint8 [B, 8, 32, 32, 3], RGB" in told
-  assert "joints: float32 [B, 4, 50, 3], camera axes, metres" in told
+  printed = capsys.readouterr().out
+  assert "step 3, 4 classes" in printed
+  assert "frames: uint8 [B, 8, 32, 32, 3], RGB" in printed
+  assert "joints: float32 [B, 4, 50, 3], camera axes, metres" in printed
 
 
 @pytest.mark.parametrize(
@@ -281,7 +281,9 @@ def test_files_that_are_not_run(exported, tmp_path):
   flipped = whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
   for name, data in (("flipped", flipped), ("cut", whole[:-9]), ("other", b"text")):
     (tmp_path / name).write_bytes(data)
-    with pytest.raises(ValueError, match=f"{name} is damaged or no exported network"):
+    with pytest.raises(
+      ValueError, match=f"{name} is damaged or not an exported network"
+    ):
       serve.read(tmp_path / name)
   with zipfile.ZipFile(tmp_path / "zip", "w") as members:
     members.writestr("something", "else")
@@ -299,7 +301,7 @@ def test_the_script_ends_with_one_line(exported, tmp_path):
   with pytest.raises(SystemExit, match=r"error: .*none\.zip"):
     serve.main([str(tmp_path / "none.zip")])
   (tmp_path / "clips.npz").write_text("text")
-  with pytest.raises(SystemExit, match=r"error: .*clips.npz is no npz file"):
+  with pytest.raises(SystemExit, match=r"error: .*clips.npz is not an npz file"):
     serve.main([str(exported), str(tmp_path / "clips.npz")])
   np.savez(tmp_path / "clips.npz", frames=np.zeros((1, 8, 32, 32, 3), np.uint8))
   with pytest.raises(SystemExit, match=r"error: no joints, but \['frames'\]: expected"):

@@ -1,4 +1,4 @@
-"""The job "explain" on small networks of random weights and tiny made-up clips."""
+"""The job "explain" on small networks of random weights and tiny synthetic clips."""
 
 import contextlib
 import csv
@@ -16,7 +16,13 @@ import scipy.ndimage
 from configs import custom
 from configs import synthetic as synthetic_config
 from vpn_jax import ops
-from vpn_jax.analysis import activations, hand_truth, judgement
+from vpn_jax.analysis import (
+  activations,
+  explanation_summary,
+  explanations,
+  grad_cam,
+  ground_truth,
+)
 from vpn_jax.inference import trained_network
 from vpn_jax.inputs import pipeline, pose_controls
 from vpn_jax.jobs import explain
@@ -24,35 +30,35 @@ from vpn_jax.records import prepare, store
 from vpn_jax.training.provenance import Provenance
 
 RUNS = {"i3d": "cs,model=i3d", "vpn": "cs"}
-CAM, ATTENTION, OTHER, JOINTS = judgement.RANDOM
+CAM, ATTENTION, OTHER, JOINTS = explanations.RANDOM
 PLACES, ORDER = "random places", "random joints"
 
 
 @pytest.fixture(autouse=True)
 def _plain(plain_operations):
-  """For what the tests compute themselves."""
+  """For what the tests themselves compute."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Explained:
-  """What the job made of `RUNS`, and what it printed."""
+  """The files that the job made of `RUNS`, and the lines that it printed."""
 
   folder: pathlib.Path
   config: object
-  said: list[str]
+  printed: list[str]
 
   def content(self, run):
     return json.loads((self.folder / run / "explanations.json").read_text())
 
   def curve(self, run, kind, order):
-    """Shares and scores of a mean curve, of the csv."""
+    """Shares and scores of a mean curve in the csv."""
     with (self.folder / run / "explanations.csv").open() as file:
       rows = [
         r for r in csv.DictReader(file) if (r["curve"], r["order"]) == (kind, order)
       ]
     return np.array([[float(r["share"]), float(r["score"])] for r in rows]).T
 
-  def looked(self, run):
+  def forward(self, run):
     """The network, its clips with their examples, and scores and out of all of them."""
     network = trained_network.load(str(self.folder / run))
     index, parts = pipeline.open_parts(self.config.data, ("test",))
@@ -90,25 +96,28 @@ def explained(shrunk, tmp_path_factory):
       if run == "i3d":
         prepare.prepare(c)
       save(c, folder / run)
-  with ops.use_formulation("plain"), contextlib.redirect_stdout(io.StringIO()) as said:
+  with (
+    ops.use_formulation("plain"),
+    contextlib.redirect_stdout(io.StringIO()) as printed,
+  ):
     explain.run(c, ", ".join(str(folder / run) for run in RUNS))
-  return Explained(folder, c, said.getvalue().splitlines())
+  return Explained(folder, c, printed.getvalue().splitlines())
 
 
 @pytest.fixture(scope="module")
-def looked(explained):
-  """`Explained.looked` of every run."""
+def forwarded(explained):
+  """`Explained.forward` of every run."""
   with ops.use_formulation("plain"):
-    return {run: explained.looked(run) for run in RUNS}
+    return {run: explained.forward(run) for run in RUNS}
 
 
 def cells(line):
-  """Of a line of the table."""
+  """The cells of a line of the table."""
   return [cell.strip() for cell in line.split("  ") if cell.strip()]
 
 
-def test_what_is_said_and_written(explained):
-  *about, head, i3d_cam, vpn_cam, vpn_attention, _, vpn_joints = explained.said
+def test_the_table_and_the_files(explained):
+  *about, head, i3d_cam, vpn_cam, vpn_attention, _, vpn_joints = explained.printed
   assert cells(head)[:4] == ["run", "explanation", "hit, %", "chance"]
   table = [cells(line) for line in (i3d_cam, vpn_attention, vpn_joints)]
   named = ("i3d", CAM), ("vpn", ATTENTION), ("vpn", JOINTS)
@@ -151,9 +160,9 @@ def test_clips_are_one_of_each_class(explained):
     ("vpn", (CAM, ATTENTION, OTHER, PLACES, JOINTS, ORDER)),
   ],
 )
-def test_curves_end_where_the_network_says(explained, looked, run, orders):
+def test_curves_end_where_the_network_says(explained, forwarded, run, orders):
   """Whole clips at one end; at the other mean colours, blurred frames, rest poses."""
-  network, _, _, batch, (scores, _) = looked[run]
+  network, _, _, batch, (scores, _) = forwarded[run]
   named = scores.argmax(axis=1)
 
   def mean_score(**changed):
@@ -176,7 +185,7 @@ def test_curves_end_where_the_network_says(explained, looked, run, orders):
     rest = np.broadcast_to(pose.mean(axis=(0, 1)), pose.shape)
     ends[True] = (mean_score(pose=rest),) * 2
   for order in orders:
-    (x, down), (_, up) = (explained.curve(run, k, order) for k in explain.CURVES)
+    (x, down), (_, up) = (explained.curve(run, k, order) for k in explanations.CURVES)
     of_joints = order in (JOINTS, ORDER)
     np.testing.assert_allclose(
       x, np.linspace(0, 1, 26 if of_joints else 5), rtol=1e-3, err_msg=order
@@ -185,10 +194,12 @@ def test_curves_end_where_the_network_says(explained, looked, run, orders):
     np.testing.assert_allclose(whole, content["score"], rtol=1e-4)
     assert down[-1] == pytest.approx(ends[of_joints][0], rel=1e-4)
     assert up[0] == pytest.approx(ends[of_joints][1], rel=0.02)
-  assert {*content["methods"]} == {name for name in orders if name in judgement.RANDOM}
+  assert {*content["methods"]} == {
+    name for name in orders if name in explanations.RANDOM
+  }
   for name, values in content["methods"].items():
-    for kind in explain.CURVES:
-      for key, order in (("area", name), ("random", judgement.RANDOM[name])):
+    for kind in explanations.CURVES:
+      for key, order in (("area", name), ("random", explanations.RANDOM[name])):
         x, y = explained.curve(run, kind, order)
         assert values[kind][key] == pytest.approx(np.trapezoid(y, x), rel=1e-3)
       assert values[kind]["difference"] == pytest.approx(
@@ -196,73 +207,73 @@ def test_curves_end_where_the_network_says(explained, looked, run, orders):
       )
 
 
-def distances(places, true):
-  """Of places [..., 2] in frames of 32 pixels to what acts nearest, [8, ...].
+def distances(points, truth):
+  """From points [..., 2], in frames of 32 pixels, to the nearest that acts, [8, ...].
 
   The frames are 2 to 9 of 12, of 40 pixels.
   """
   nearest = []
   for t in range(2, 10):
-    points = [*true.joints[t][true.acting[t]], *true.held[t]]
-    away = [np.linalg.norm(places - point * 32 / 40, axis=-1) for point in points]
+    acting = [*truth.joints[t][truth.acting[t]], *truth.held[t]]
+    away = [np.linalg.norm(points - point * 32 / 40, axis=-1) for point in acting]
     nearest.append(np.fmin.reduce(away))  # NaN when nothing acts yet
   return np.stack(nearest)
 
 
-def test_where_attention_points(explained, looked):
-  """A_ST [4, 8, 8], enlarged by scipy; a cell is 4 pixels, so 2 x sqrt(2) count."""
-  _, index, clips, _, (_, out) = looked["vpn"]
-  pixels = np.stack(np.mgrid[:32, :32][::-1], axis=-1)
-  hits, chances, centres, bodies = [], [], [], []
-  for clip, a_st in zip(clips, out["attention"]):
-    true = hand_truth.of(clip, index)
-    near = distances(pixels, true) <= 8**0.5
+def pointing(clips, maps, index):
+  """The game of maps [4, 8, 8], enlarged by scipy: columns hit, chance, centre, body.
+
+  A cell is 4 pixels, so 2 x sqrt(2) of them count as a hit.
+  """
+  pixels, rows = np.stack(np.mgrid[:32, :32][::-1], axis=-1), []
+  for clip, a_st in zip(clips, maps):
+    truth = ground_truth.of(clip, index)
+    near = distances(pixels, truth) <= 8**0.5
     if not near.any():
       continue
     heat = scipy.ndimage.zoom(
       np.float64(a_st), (2, 4, 4), order=1, mode="nearest", grid_mode=True
     )
-    hits.append(near[heat > heat.max() * (1 - 1e-9)].mean())
-    chances.append(near.mean())
-    centres.append(near[:, 16, 16].mean())
     of_body = [
-      distances(true.joints[2 + t] * 32 / 40, true)[t] <= 8**0.5 for t in range(8)
+      distances(truth.joints[2 + t] * 32 / 40, truth)[t] <= 8**0.5 for t in range(8)
     ]
-    bodies.append(np.mean(of_body))
+    hit = near[heat > heat.max() * (1 - 1e-9)].mean()
+    rows.append((hit, near.mean(), near[:, 16, 16].mean(), np.mean(of_body)))
+  return np.array(rows)
+
+
+def test_where_attention_points(explained, forwarded):
+  _, index, clips, _, (_, out) = forwarded["vpn"]
+  values = pointing(clips, out["attention"], index)
   game = explained.content("vpn")["methods"][ATTENTION]["pointing"]
+  hit, chance, centre, body = values.mean(axis=0)
   assert game == pytest.approx({
-    "hit": np.mean(hits),
-    "standard_error": np.std(hits, ddof=1) / len(hits) ** 0.5,
-    "chance": np.mean(chances),
-    "centre": np.mean(centres),
-    "body": np.mean(bodies),
-    "clips": len(hits),
+    "hit": hit,
+    "standard_error": values[:, 0].std(ddof=1) / len(values) ** 0.5,
+    "chance": chance,
+    "centre": centre,
+    "body": body,
+    "clips": len(values),
   })  # fmt: skip
   assert 0.02 < game["chance"] < 0.4
 
 
-def test_the_control_points_where_the_pose_of_another_clip_does(explained, looked):
-  network, index, clips, batch, _ = looked["vpn"][:5]
+def test_the_control_points_where_the_pose_of_another_clip_does(explained, forwarded):
+  network, index, clips, batch, _ = forwarded["vpn"]
   donors = pose_controls.donors([clip.name for clip in clips])
   assert (donors != np.arange(len(clips))).all()
   _, out = scores_and_out(network, {**batch, "pose": batch["pose"][donors]})
-  pixels, hits = np.stack(np.mgrid[:32, :32][::-1], axis=-1), []
-  for clip, a_st in zip(clips, out["attention"]):
-    near = distances(pixels, hand_truth.of(clip, index)) <= 8**0.5
-    if near.any():
-      heat = scipy.ndimage.zoom(
-        np.float64(a_st), (2, 4, 4), order=1, mode="nearest", grid_mode=True
-      )
-      hits.append(near[heat > heat.max() * (1 - 1e-9)].mean())
   game = explained.content("vpn")["methods"][OTHER]["pointing"]
-  assert game["hit"] == pytest.approx(np.mean(hits))
+  assert game["hit"] == pytest.approx(
+    pointing(clips, out["attention"], index)[:, 0].mean()
+  )
 
 
-def test_where_the_graph_points(explained, looked):
-  _, index, clips, _, (_, out) = looked["vpn"]
+def test_where_the_graph_points(explained, forwarded):
+  _, index, clips, _, (_, out) = forwarded["vpn"]
   hits, chances = [], []
   for clip, features in zip(clips, out["joint_features"]):
-    acting = hand_truth.of(clip, index).acting[2:10].any(axis=0)
+    acting = ground_truth.of(clip, index).acting[2:10].any(axis=0)
     if not acting.any():
       continue
     relevance = activations.joint_activation(features).mean(axis=0)
@@ -275,24 +286,24 @@ def test_where_the_graph_points(explained, looked):
 
 
 @pytest.mark.parametrize("run", ["i3d", "vpn"])
-def test_grad_cam_through_the_network(looked, run):
+def test_grad_cam_through_the_network(forwarded, run):
   """logit_k = mean over places of (1 + A) f w_k: alpha = w_k mean(1 + A) / T M N."""
-  network, _, _, batch, (scores, out) = looked[run]
+  network, _, _, batch, (scores, out) = forwarded[run]
   one = {name: batch[name][:1] for name in network.model.inputs}
   features = out["features"][:1]
   w = network.variables["params"]["classifier"]["kernel"]
   weight = 1 + (out["attention"][0].mean() if run == "vpn" else 0)
   for k in (0, 5):
-    found = judgement.class_map(network.model, network.variables, one, features, k)
+    found = grad_cam.class_map(network.model, network.variables, one, features, k)
     expected = np.maximum(features[0] @ jax.device_get(w)[:, k], 0) * weight / 4 / 8 / 8
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-7)
     assert expected.max() > 0
-  logits = judgement.logits_on(network.model, network.variables, one, features)
+  logits = grad_cam.logits_from(network.model, network.variables, one, features)
   np.testing.assert_allclose(jax.nn.softmax(logits), scores[:1], rtol=1e-4)
 
 
-def test_poses_alone_of_clips_whose_truth_nobody_knows(make_config, tmp_path, capsys):
-  """By the graph; the LSTM has nothing to look at."""
+def test_poses_alone_of_clips_whose_truth_is_unknown(make_config, tmp_path, capsys):
+  """By the graph; the LSTM offers no explanation."""
   data = make_config().data
   for kind in ("gcn", "lstm"):
     c = custom.get_config(f"split,model=pose,pose_backbone={kind}")
@@ -305,7 +316,7 @@ def test_poses_alone_of_clips_whose_truth_nobody_knows(make_config, tmp_path, ca
     save(c, tmp_path / kind)
   explain.run(c, f"{tmp_path}/gcn,{tmp_path}/lstm")
   unknown, about, lstm, _, row = capsys.readouterr().out.splitlines()
-  assert unknown.startswith("pointing game: left out, of custom clips nobody knows")
+  assert unknown.startswith("pointing game: left out, which joints and objects")
   assert about.startswith("gcn, step 3: 4 clips, top-1 ")
   assert lstm == (
     "lstm: left out, it has neither one feature map of the frames nor a graph of joints"
@@ -319,11 +330,11 @@ def test_poses_alone_of_clips_whose_truth_nobody_knows(make_config, tmp_path, ca
 
 
 def test_one_clip_has_no_error():
-  one = judgement.Judged(
+  one = explanations.ClipResult(
     True, 0.5, {CAM: (1.0, 0.2, 0.0, 0.3)},
     {CAM: np.array([[1, 0, 0], [0, 1, 1]]), PLACES: np.array([[1, 0.5, 0], [0, 0, 1]])},
   )  # fmt: skip
-  methods = explain.summary([one])
+  methods = explanation_summary.summary([one])
   assert methods[CAM]["deletion"] == {
     "area": 0.25, "random": 0.5, "difference": -0.25, "standard_error": None,
   }  # fmt: skip
@@ -333,9 +344,9 @@ def test_one_clip_has_no_error():
   ]  # fmt: skip
 
 
-def test_spread_is_even():
+def test_sampled_clips_are_spread_evenly():
   labels = np.array([0, 1] * 9 + [2])
-  assert explain.spread(labels, 3) == [2, 8, 14, 3, 9, 15, 18]
+  assert explanation_summary.sample_clips(labels, 3) == [2, 8, 14, 3, 9, 15, 18]
 
 
 def test_messages(small_config, tmp_path):

@@ -1,4 +1,4 @@
-"""Which runs a table needs, in which order, and who does them."""
+"""The processes that share the runs of a sweep, and the job."""
 
 import pathlib
 import subprocess
@@ -9,9 +9,9 @@ import pytest
 
 from configs import synthetic
 from vpn_jax.jobs import sweep as sweep_job
-from vpn_jax.results import sweep
+from vpn_jax.results import sweep, sweep_plan
 
-# Stands in for launch.py: notes its start, fails on demand, leaves a summary.
+# Replaces launch.py: records its start, fails on demand, leaves a summary.
 PROGRAM = """
 import os, pathlib, sys, time
 words = dict(w.partition("=")[::2] for w in sys.argv[1:])
@@ -28,9 +28,9 @@ time.sleep(0.05)
 """
 
 
-def made(folder, rows, **settings):
+def planned(folder, rows, **settings):
   settings = {"protocols": ("cs", "cv"), "seeds": (0,), **settings}
-  return sweep.plan("configs/synthetic.py:cs", str(folder), rows=rows, **settings)
+  return sweep_plan.plan("configs/synthetic.py:cs", str(folder), rows=rows, **settings)
 
 
 @pytest.fixture
@@ -44,110 +44,8 @@ def started(folder):
   return path.read_text().splitlines() if path.exists() else []
 
 
-def test_a_row_brings_what_it_starts_from():
-  runs = made("runs", ("VPN, LSTM",), protocols=("cs",))
-  i3d, lstm, vpn = runs
-  assert i3d.words == (
-    "launch.py",
-    "--config=configs/synthetic.py:cs,model=i3d",
-    "--config.seed=0",
-    "--workdir=runs/synthetic/cs/i3d/seed0",
-  )
-  assert lstm.workdir == "runs/synthetic/cs/pose_pose_backbone-lstm/seed0"
-  assert vpn.needs == (i3d.workdir, lstm.workdir)
-  assert vpn.words[-2:] == (
-    f"--config.init.backbone={i3d.workdir}",
-    f"--config.init.pose_backbone={lstm.workdir}",
-  )
-
-
-def test_a_graph_is_trained_alone_as_well():
-  flags = ("--config.train.epochs=9", "--config.pretraining.pose.train.epochs=5")
-  i3d, pose, vpn = made("runs", ("VPN",), protocols=("cs",), flags=flags)
-  assert pose.workdir == "runs/synthetic/cs/pose/seed0"
-  assert vpn.needs == (i3d.workdir, pose.workdir)
-  assert vpn.words[-2:] == flags
-  assert pose.words[-2:] == ("--config.train.epochs=9", "--config.train.epochs=5")
-  assert i3d.words[-1] == "--config.train.epochs=9"
-  flags = (
-    "--config.pretraining.pose.dropout=0.1",
-    "--config.pretraining.visual.frozen_until=Mixed_3b",
-  )
-  rows = ("VPN", "I3D+NL", "I3D, continued")
-  i3d, pose, vpn, nl, continued = made("runs", rows, protocols=("cs",), flags=flags)
-  assert pose.words[-1] == "--config.model.dropout=0.1"
-  assert i3d.words[-1] == "--config.model.frozen_until=Mixed_3b"
-  assert vpn.words[-2:] == flags
-  assert not any("pretraining" in word for word in nl.words)  # it has no stages
-  assert continued.words[-1] == flags[1]
-  assert flags[0] not in continued.words
-  (vpn,) = made("runs", ("VPN",), protocols=("cs",), stages=False)
-  assert not any(".init." in word for word in vpn.words)
-
-
-def test_a_frozen_backbone_keeps_the_published_weights():
-  pose, vpn = sweep.plan(
-    "configs/synthetic.py:cs,frozen=True",
-    "runs",
-    rows=("VPN",),
-    protocols=(),
-    seeds=(0,),
-  )
-  assert pose.words[1] == "--config=configs/synthetic.py:cs,model=pose"
-  assert vpn.words[1] == "--config=configs/synthetic.py:cs,frozen=True"
-  assert vpn.needs == (pose.workdir,)
-  assert not any("init.backbone" in word for word in vpn.words)
-
-
-def test_without_stages_only_the_pose_backbone_is_trained_before():
-  lstm, vpn = made("runs", ("VPN, LSTM",), protocols=("cs",), stages=False)
-  assert vpn.needs == (lstm.workdir,)
-  assert not any("init.backbone" in word for word in vpn.words)
-
-
-def test_p_i3d_starts_from_one_network_per_part():
-  runs = made("runs", ("P-I3D",), protocols=("cs",))
-  assert [pathlib.Path(r.workdir).parent.name for r in runs] == [
-    *("i3d", "i3d_left_hand", "i3d_right_hand"),
-    *("pose_pose_backbone-lstm", "p_i3d"),
-  ]
-  assert runs[1].words[-1] == "--config.data.example.region=left_hand"
-  assert f"--config.init.backbone={','.join(runs[-1].needs[:3])}" in runs[-1].words
-
-
-def test_nucla_starts_from_ntu60():
-  runs = sweep.plan(
-    "configs/nucla.py:v12_3", "runs", rows=("VPN",), protocols=(), seeds=(4,)
-  )
-  assert [r.workdir for r in runs] == [
-    "runs/ntu60/cs/i3d/seed4",
-    "runs/nucla/v12_3/pose/seed4",
-    "runs/nucla/v12_3/vpn/seed4",
-  ]
-  assert "--config.init.backbone=runs/ntu60/cs/i3d/seed4" in runs[2].words
-  rows = ("VPN, RNX3D101",)  # its own backbone, not I3D's
-  first, *_ = sweep.plan(
-    "configs/nucla.py:v12_3", "runs", rows=rows, protocols=(), seeds=(4,)
-  )
-  assert first.workdir == "runs/ntu60/cs/i3d_backbone-resnext3d/seed4"
-
-
-def test_every_run_is_planned_once_and_keeps_the_words_of_the_config():
-  runs = sweep.plan(
-    "configs/ntu60.py:cs,size=cpu",
-    "runs",
-    rows=("VPN", "I3D", "VPN, kl_fp"),
-    protocols=("cs", "cv"),
-    seeds=(0, 1),
-    flags=("--config.train.steps=2",),
-  )
-  assert len({r.workdir for r in runs}) == len(runs) == 4 * 2 * 2  # and the pose alone
-  assert runs[0].words[1] == "--config=configs/ntu60.py:cs,model=i3d,size=cpu"
-  assert all(r.words[-1] == "--config.train.steps=2" for r in runs)
-
-
-def test_what_is_done_is_not_run_again(tmp_path, program):
-  runs = made(tmp_path, ("VPN", "VPN, LSTM"))
+def test_finished_runs_are_not_repeated(tmp_path, program):
+  runs = planned(tmp_path, ("VPN", "VPN, LSTM"))
   assert sweep.work(runs, **program) == []
   assert sorted(started(tmp_path)) == sorted(r.workdir for r in runs)
   (pathlib.Path(runs[0].workdir) / "summary.json").unlink()
@@ -157,7 +55,7 @@ def test_what_is_done_is_not_run_again(tmp_path, program):
 
 def test_several_workers_share_the_runs(tmp_path, program):
   """Two processes of two streams each: every run is started once."""
-  runs = made(tmp_path, ("VPN", "VPN, LSTM", "VPN, kl_bi"), seeds=(0, 1))
+  runs = planned(tmp_path, ("VPN", "VPN, LSTM", "VPN, kl_bi"), seeds=(0, 1))
   with subprocess.Popen([sys.executable, "-c", WORKER, str(tmp_path)]) as other:
     assert sweep.work(runs, streams=2, **program) == []
     assert other.wait() == 0
@@ -167,20 +65,24 @@ def test_several_workers_share_the_runs(tmp_path, program):
 
 WORKER = """
 import sys, pathlib
-from vpn_jax.results import sweep
+from vpn_jax.results import sweep, sweep_plan
 folder = sys.argv[1]
-runs = sweep.plan("configs/synthetic.py:cs", folder, protocols=("cs", "cv"),
+runs = sweep_plan.plan("configs/synthetic.py:cs", folder, protocols=("cs", "cv"),
                   rows=("VPN", "VPN, LSTM", "VPN, kl_bi"), seeds=(0, 1))
 program = (sys.executable, str(pathlib.Path(folder) / "program.py"))
 assert not sweep.work(runs, streams=2, wait=0.05, program=program)
 """
 
 
-def test_a_failed_run_stops_what_needs_it_alone(tmp_path, program):
+def test_a_failed_run_stops_only_its_dependents(tmp_path, program):
   flags = ("--config.fail=i3d",)
-  runs = made(tmp_path, ("VPN", "pose alone"), protocols=("cs",), flags=flags)
-  failed = sweep.work(runs, **program)
+  runs = planned(tmp_path, ("VPN", "pose alone"), protocols=("cs",), flags=flags)
+  lines = []
+  failed = sweep.work(runs, say=lines.append, **program)
   assert failed == [str(tmp_path / "synthetic/cs/i3d/seed0")]
+  first, second = lines
+  assert first.startswith(f"{failed[0]}: failed with 1, see {failed[0]}/log, 0.0 min; ")
+  assert second.endswith("pose/seed0: done, 0.0 min; 2 left")
   assert [pathlib.Path(r.workdir).parent.name for r in runs if r.done()] == ["pose"]
   assert "asked to fail" in (pathlib.Path(failed[0]) / "log").read_text()
   assert len(started(tmp_path)) == 2
@@ -218,8 +120,8 @@ def test_the_job_writes_its_commands(tmp_path, monkeypatch, capsys):
   words = ["--config=configs/synthetic.py:cs", "--config.sweep.tables=1"]
   monkeypatch.setattr(sys, "argv", ["launch.py", *words, "--config.train.steps=7"])
   sweep_job.run(config, str(tmp_path))
-  script = (tmp_path / sweep.SCRIPT_FILE).read_text().splitlines()
-  assert script[0] == "# 5 runs, needs first"
+  script = (tmp_path / sweep_job.SCRIPT_FILE).read_text().splitlines()
+  assert script[0] == "# 5 runs, dependencies first"
   assert all(line.endswith("--config.train.steps=7") for line in script[1:])
   assert "sweep.tables" not in script[1]
   printed = capsys.readouterr().out
@@ -228,26 +130,7 @@ def test_the_job_writes_its_commands(tmp_path, monkeypatch, capsys):
   ]
 
 
-def test_rows_are_fused_for_each_protocol_and_seed():
-  found = sweep.fusions(
-    "VPN without embedding + pose alone",
-    "configs/synthetic.py:cs,frozen=True",
-    "runs",
-    ("cs", "cv"),
-    (0, 1),
-  )
-  assert found == [
-    [f"runs/synthetic/{p}/{row}/seed{seed}" for row in ("embedding-none", "pose")]
-    for p in ("cs", "cv")
-    for seed in (0, 1)
-  ]
-  with pytest.raises(ValueError, match=r"config.sweep.fuse is 'VPN', expected rows"):
-    sweep.fusions("VPN", "configs/synthetic.py:cs", "runs", (), (0,))
-
-
 def test_messages(tmp_path, monkeypatch):
-  with pytest.raises(ValueError, match=r"unknown rows \['VPM'\], expected some of"):
-    made(tmp_path, ("VPM",))
   config = synthetic.get_config("cs")
   with pytest.raises(ValueError, match="--workdir is empty"):
     sweep_job.run(config, "")

@@ -58,7 +58,7 @@ def test_smarthome_counts_by_class(tmp_path):
   assert (line["row"], line["paper"], line["ours"]) == ("I3D+NL", "34.3", "40.0")
 
 
-def test_datasets_beyond_the_paper_have_one_table_of_what_ran(tmp_path):
+def test_datasets_beyond_the_paper_have_one_table(tmp_path):
   started = {"backbone": "none", "pose_backbone": "pose"}
   vpn = synthetic.get_config("cs")
   vpn.init.update(started)

@@ -1,4 +1,4 @@
-"""Features of a network -> what of them can be looked at (figure 5)."""
+"""Strength of a network's features, by joint, position and channel (figure 5)."""
 
 import numpy as np
 
@@ -10,12 +10,11 @@ PARTS = ("head and trunk", "left arm", "right arm", "left leg", "right leg")
 
 
 def body_order(skeleton: skeletons.Skeleton) -> dict[str, list[int]]:
-  """Joints in the order of the body, part by part, from the head outwards.
+  """Orders the joints by part of the body, and within a part from the head outwards.
 
-  The parts, of `PARTS`, are told by the names of the joints; what is of no limb is of
-  the first. Within a part, joints follow the bones from the head.
+  The name of a joint decides its part; a joint of no limb is in the first of `PARTS`.
 
-  Returns: part -> positions of its joints, without parts that have none.
+  Returns: part -> indices of its joints, without parts that have none.
   """
   hops = _hops_from_head(skeleton)
   parts = {part: [] for part in PARTS}
@@ -28,7 +27,7 @@ def body_order(skeleton: skeletons.Skeleton) -> dict[str, list[int]]:
 
 
 def _hops_from_head(skeleton: skeletons.Skeleton) -> np.ndarray:
-  """Bones between each joint and the head; J where no bones lead there, int [J]."""
+  """Bones between each joint and the head, int [J]; J for a joint apart from it."""
   heads = [i for i, name in enumerate(skeleton.joints) if name in ("head", "nose")]
   hops = np.full(skeleton.num_joints, skeleton.num_joints)
   hops[heads or skeleton.origin_indices()[:1]] = 0
@@ -39,7 +38,7 @@ def _hops_from_head(skeleton: skeletons.Skeleton) -> np.ndarray:
 
 
 def joint_activation(joint_features: np.ndarray) -> np.ndarray:
-  """How strongly the graph responds to each joint at each pose step.
+  """Response of the graph to each joint at each pose step.
 
   Args:
     joint_features: f_t^+ of eq. 1 after its activation, float [S, J, 64].
@@ -50,7 +49,7 @@ def joint_activation(joint_features: np.ndarray) -> np.ndarray:
 
 
 def heat(features: np.ndarray) -> np.ndarray:
-  """How strong a feature map is where: mean magnitude of its channels.
+  """Strength of a feature map at each position: mean magnitude of its channels.
 
   Args:
     features: f or f', float [T, M, N, C].
@@ -63,12 +62,13 @@ def heat(features: np.ndarray) -> np.ndarray:
 def strongest_channels(
   features: np.ndarray, number: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  """The channels of largest mean magnitude over the clip, and when they respond.
+  """The channels of largest mean magnitude over the clip, and their time courses.
 
   Args:
     features: f or f', float [T, M, N, C].
-  Returns: channels int [number], strongest first, and the mean magnitude of each over
-    the positions, float [number, T].
+    number: of channels.
+  Returns: channels int [number], strongest first; mean magnitude of each over M and N,
+    float [number, T].
   """
   over_time = np.abs(np.float64(features)).mean(axis=(1, 2)).T  # [C, T]
   channels = np.argsort(-over_time.mean(axis=1), kind="stable")[:number]

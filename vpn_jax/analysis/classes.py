@@ -1,4 +1,4 @@
-"""Predictions of one run or two -> which classes gain, and which are mixed up."""
+"""Confusion and gain of classes, and the clips that show them best."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -6,22 +6,56 @@ from collections.abc import Sequence
 import numpy as np
 
 from vpn_jax.evaluation import metrics as metrics_lib
-from vpn_jax.evaluation import predictions as predictions_lib
+from vpn_jax.evaluation.predictions import Predictions
 
 
-def confusion(predictions: predictions_lib.Predictions) -> np.ndarray:
-  """Counts, int [K, K]: row = true class, column = predicted one."""
+def confusion(predictions: Predictions) -> np.ndarray:
+  """Counts of clips, int [K, K]: row = true class, column = predicted one."""
   predicted = np.argmax(predictions.scores, axis=1)
   return metrics_lib.confusion(
     predictions.labels, predicted, len(predictions.class_names)
   )
 
 
-def row_percent(matrix: np.ndarray) -> np.ndarray:
-  """Rows of counts as percent of their sum; NaN for a class without clips."""
-  total = matrix.sum(axis=1, keepdims=True)
-  with np.errstate(invalid="ignore"):
-    return np.where(total > 0, 100.0 * matrix / np.maximum(total, 1), np.nan)
+def confusion_percent(predictions: Predictions) -> np.ndarray:
+  """`confusion` in percent of the row, float [K, K]; NaN for a class without clips."""
+  counts = confusion(predictions)
+  total = counts.sum(axis=1, keepdims=True)
+  return np.where(total > 0, 100.0 * counts / np.maximum(total, 1), np.nan)
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassResult:
+  """How a run does on one class.
+
+  Attributes:
+    name: of the class.
+    clips: of the class.
+    accuracy: percent of the clips.
+    taken_for: the class that the most other clips were given; "" when all are right.
+    taken: how many clips were given that class.
+  """
+
+  name: str
+  clips: int
+  accuracy: float
+  taken_for: str
+  taken: int
+
+
+def class_results(predictions: Predictions) -> list[ClassResult]:
+  """The results of all classes with clips, in the order of the classes."""
+  names, results = predictions.class_names, []
+  for k, counts in enumerate(confusion(predictions)):
+    clips, correct = int(counts.sum()), int(counts[k])
+    if clips:
+      counts[k] = 0
+      taken = int(counts.max())
+      other = names[int(counts.argmax())] if taken else ""
+      results.append(
+        ClassResult(names[k], clips, 100.0 * correct / clips, other, taken)
+      )
+  return results
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,51 +73,43 @@ class Gain:
     return self.accuracy - self.baseline
 
 
-def class_gain(
-  baseline: predictions_lib.Predictions, predictions: predictions_lib.Predictions
-) -> list[Gain]:
+def class_gain(baseline: Predictions, predictions: Predictions) -> list[Gain]:
   """Accuracy per class of one network over another, largest gain first.
 
-  Classes without clips are left out; ties stay in the order of the classes.
+  Leaves out classes without clips; ties stay in the order of the classes.
 
-  Raises: ValueError unless both saw the same clips with the same labels and classes.
+  Raises: ValueError unless both are of the same clips, labels and classes.
   """
   check_comparable(baseline, predictions)
-  before, after = row_percent(confusion(baseline)), row_percent(confusion(predictions))
-  count = confusion(predictions).sum(axis=1)
+  pairs = zip(class_results(baseline), class_results(predictions), strict=True)
   gains = [
-    Gain(name, int(count[k]), float(before[k, k]), float(after[k, k]))
-    for k, name in enumerate(predictions.class_names)
-    if count[k]
+    Gain(now.name, now.clips, before.accuracy, now.accuracy) for before, now in pairs
   ]
   return sorted(gains, key=lambda g: -g.gain)
 
 
-def check_comparable(
-  baseline: predictions_lib.Predictions, predictions: predictions_lib.Predictions
-) -> None:
-  """ValueError unless both saw the same clips with the same labels and classes."""
+def check_comparable(baseline: Predictions, predictions: Predictions) -> None:
+  """Raises ValueError unless both are of the same clips, labels and classes."""
   if baseline.class_names != predictions.class_names:
     raise ValueError(
       f"the runs have the classes {baseline.class_names} and "
       f"{predictions.class_names}: compare runs of one dataset and protocol."
     )
-  labels = [
+  before, after = (
     dict(zip(p.names, p.labels.tolist())) for p in (baseline, predictions)
-  ]  # order does not matter
-  if labels[0] != labels[1]:
-    differing = [n for n in {**labels[0], **labels[1]}
-                 if labels[0].get(n) != labels[1].get(n)]  # fmt: skip
+  )  # the order does not matter
+  if before != after:
+    name = next(n for n in {**before, **after} if before.get(n) != after.get(n))
     raise ValueError(
-      f"the runs were tested on {len(labels[0])} and {len(labels[1])} clips, "
-      f"{differing[0]!r} is not the same in both: evaluate both on the same records."
+      f"the runs were tested on {len(before)} and {len(after)} clips, {name!r} is not "
+      "the same in both: evaluate both on the same records."
     )
 
 
-def spread(labels: np.ndarray, number: int) -> list[int]:
-  """Positions of `number` clips of as many classes, evenly over the classes present.
+def spread_over_classes(labels: np.ndarray, number: int) -> list[int]:
+  """Positions of one clip each of `number` classes, evenly over the classes present.
 
-  The first clip of a class stands for it, so that nobody chose the pretty ones.
+  Takes the first clip of a class, so that nobody chooses the pretty ones.
   """
   present = np.unique(labels)
   number = min(number, len(present))
@@ -91,33 +117,31 @@ def spread(labels: np.ndarray, number: int) -> list[int]:
   return [int(np.argmax(labels == label)) for label in chosen]
 
 
-# Pairs of classes that are taken for one another.
+# Pairs of classes that are confused with each other.
 
 
-def mixed_up(percent: np.ndarray) -> np.ndarray:
-  """How much two classes are taken for each other: the mean of both directions.
+def mutual_confusion(percent: np.ndarray) -> np.ndarray:
+  """How often two classes are confused: the mean of both directions.
 
   Args:
-    percent: from `row_percent`, float [K, K].
+    percent: from `confusion_percent`, float [K, K].
   Returns: percent, float [K, K], symmetric, 0 on the diagonal; NaN for a class without
     clips.
   Source: the mis-classification score of figure 8 (c). Reading: the share of one
-    class's clips that got the other's name, averaged over both.
+    class's clips that are given the other class, averaged over both.
   """
   scores = (percent + percent.T) / 2
   np.fill_diagonal(scores, np.where(np.isnan(np.diag(percent)), np.nan, 0.0))
   return scores
 
 
-def confused_pairs(
-  runs: Sequence[predictions_lib.Predictions],
-) -> dict[tuple[int, int], float]:
-  """All pairs of classes with clips and their score, the most mixed up first.
+def confused_pairs(runs: Sequence[Predictions]) -> dict[tuple[int, int], float]:
+  """All pairs of classes with clips -> `mutual_confusion`, most confused first.
 
-  The mean over all runs decides, so that no run is judged on the faults of another.
+  The mean over all runs decides, so that no run is judged on the mistakes of another.
   Ties stay in the order of the classes.
   """
-  scores = np.mean([mixed_up(row_percent(confusion(p))) for p in runs], axis=0)
+  scores = np.mean([mutual_confusion(confusion_percent(p)) for p in runs], axis=0)
   first, second = np.triu_indices(len(scores), 1)
   values = scores[first, second]
   first, second, values = (x[np.isfinite(values)] for x in (first, second, values))
@@ -125,10 +149,10 @@ def confused_pairs(
   return {(int(first[i]), int(second[i])): float(values[i]) for i in order}
 
 
-def look_alikes(runs: Sequence[predictions_lib.Predictions], number: int) -> list[int]:
-  """Up to `number` classes, those of the most mixed up pairs, pair by pair.
+def look_alikes(runs: Sequence[Predictions], number: int) -> list[int]:
+  """Up to `number` classes: those of the most confused pairs, pair by pair.
 
-  Where nothing is mixed up, the first two classes with clips.
+  Where nothing is confused, the first two classes with clips.
   """
   chosen = []
   for pair, score in confused_pairs(runs).items():
@@ -139,10 +163,10 @@ def look_alikes(runs: Sequence[predictions_lib.Predictions], number: int) -> lis
 
 
 def worst_block(percent: np.ndarray, size: int) -> int:
-  """First class of the `size` neighbours that are mixed up most among themselves.
+  """First of the `size` neighbouring classes that are confused most with each other.
 
   Args:
-    percent: from `row_percent`, float [K, K].
+    percent: from `confusion_percent`, float [K, K].
     size: of the block on the diagonal, 1 to K.
   """
   wrong = np.nan_to_num(percent)
@@ -154,45 +178,48 @@ def worst_block(percent: np.ndarray, size: int) -> int:
 # Clips that say most about a run.
 
 
-def solved(runs: Sequence[predictions_lib.Predictions], number: int) -> list[str]:
-  """Names of clips that the last run has right, one a class, best first.
+def solved(runs: Sequence[Predictions], number: int) -> list[str]:
+  """Names of clips that the last run gets right, one per class, best first.
 
-  With a baseline before it, those that the baseline has wrong, by how much higher the
-  last run scores the true class; alone, by its score.
+  With a baseline before it, only clips that the baseline gets wrong, ordered by how
+  much higher the last run scores the true class; alone, ordered by that score.
   """
-  right = [_true_scores(p) for p in runs]
-  found = {
-    name: (score - (right[0][name][0] if len(runs) > 1 else 0.0), label)
-    for name, (score, label, is_right) in right[-1].items()
-    if is_right and (len(runs) == 1 or not right[0][name][2])
-  }
-  return _one_a_class(found, number)
+  last = _true_scores(runs[-1])
+  baseline = _true_scores(runs[0]) if len(runs) > 1 else {}
+  found = {}
+  for name, (score, label, correct) in last.items():
+    before, _, was_correct = baseline.get(name, (0.0, label, False))
+    if correct and not was_correct:
+      found[name] = score - before, label
+  return _one_per_class(found, number)
 
 
-def failed(runs: Sequence[predictions_lib.Predictions], number: int) -> list[str]:
-  """Names of clips that the last run has wrong, one a class, worst first.
+def failed(runs: Sequence[Predictions], number: int) -> list[str]:
+  """Names of clips that the last run gets wrong, one per class, worst first.
 
-  The worst is where the class it names leads the true one by most.
+  The worst is where the predicted class leads the true one by most.
   """
   scores, labels = runs[-1].scores, runs[-1].labels
   lead = scores.max(axis=1) - scores[np.arange(len(labels)), labels]
-  wrong = np.argmax(scores, axis=1) != labels
-  found = {
-    runs[-1].names[i]: (float(lead[i]), int(labels[i])) for i in np.flatnonzero(wrong)
-  }
-  return _one_a_class(found, number)
+  wrong = np.flatnonzero(np.argmax(scores, axis=1) != labels)
+  found = {runs[-1].names[i]: (float(lead[i]), int(labels[i])) for i in wrong}
+  return _one_per_class(found, number)
 
 
-def _true_scores(p: predictions_lib.Predictions) -> dict[str, tuple[float, int, bool]]:
-  """By clip: score of its true class, that class, whether it was named."""
+def _true_scores(p: Predictions) -> dict[str, tuple[float, int, bool]]:
+  """Clip -> score of its true class, that class, whether it is the predicted one."""
   scores = p.scores[np.arange(len(p.labels)), p.labels]
-  right = np.argmax(p.scores, axis=1) == p.labels
-  values = zip(scores.tolist(), p.labels.tolist(), right.tolist())
+  correct = np.argmax(p.scores, axis=1) == p.labels
+  values = zip(scores.tolist(), p.labels.tolist(), correct.tolist())
   return dict(zip(p.names, values))
 
 
-def _one_a_class(found: dict[str, tuple[float, int]], number: int) -> list[str]:
-  """The names of highest value, at most one of each label."""
+def _one_per_class(found: dict[str, tuple[float, int]], number: int) -> list[str]:
+  """Names of the highest values, at most one of each label.
+
+  Args:
+    found: clip -> value, label.
+  """
   chosen: dict[int, str] = {}
   for name, (_, label) in sorted(found.items(), key=lambda item: -item[1][0]):
     chosen.setdefault(label, name)

@@ -1,17 +1,17 @@
-"""How much the pose changes in an action: its dynamicity (section 4.3, figure 6a)."""
+"""Dynamicity: how much the pose changes in an action (section 4.3, figure 6a)."""
 
 import numpy as np
 
 
 def procrustes_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-  """Distance of two shapes, whatever their place, size and orientation: 0 to 1.
+  """Distance between two shapes regardless of position, size and orientation: 0 to 1.
 
   Args:
     a, b: points, float [..., J, 3].
   Returns: float64 [...], no unit; NaN where a shape is a single point or not finite.
   Source: section 4.3 names the distance. Reading: the full Procrustes distance, the
-    root of what `scipy.spatial.procrustes` gives; like there, a mirror image counts as
-    a rotation.
+    square root of the disparity of `scipy.spatial.procrustes`; as there, a mirror image
+    counts as a rotation.
   """
   finite = (np.isfinite(a) & np.isfinite(b)).all(axis=(-2, -1))
   a, b = (_standard(np.where(finite[..., None, None], x, 0.0)) for x in (a, b))
@@ -24,7 +24,7 @@ def procrustes_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _standard(points: np.ndarray) -> np.ndarray:
-  """Points [..., J, 3] around their mean, with squares that sum to 1."""
+  """Centres points [..., J, 3] and scales the sum of their squares to 1."""
   points = np.float64(points)
   points = points - points.mean(axis=-2, keepdims=True)
   with np.errstate(invalid="ignore"):
@@ -35,7 +35,7 @@ def dynamicity(pose: np.ndarray) -> float:
   """Mean Procrustes distance of successive poses of a clip.
 
   Args:
-    pose: float [S, J, 3] of one person; NaN where nobody was seen.
+    pose: float [S, J, 3] of one person; NaN where the person was not seen.
   Returns: no unit; NaN when no two successive poses are known.
   Source: section 4.3.
   """

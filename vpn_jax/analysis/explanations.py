@@ -1,188 +1,252 @@
-"""Grad-CAM, and whether a map of relevance tells the truth: in pixels or over joints.
+"""Explains the answers of a network on a clip, and tests the explanations.
 
-Where the truth is known, the maximum of a map must fall on it (the pointing game). Of
-the network itself, the class score must fall quickly when the most relevant places are
-taken away first, and rise quickly when they come first (deletion and insertion).
+Grad-CAM, the attention A_ST and the activations of the joints are the explanations;
+`faithfulness.py` has the tests.
 """
 
-from collections.abc import Callable
+import dataclasses
+import functools
+from collections.abc import Sequence
 
-import cv2
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-BLUR = 0.1  # standard deviation of `blurred`, of the side of a frame
+from vpn_jax.analysis import activations, faithfulness, grad_cam
+from vpn_jax.analysis.ground_truth import GroundTruth
+from vpn_jax.inference import trained_network
+from vpn_jax.inputs import multi_view, pipeline
+from vpn_jax.records import store
+
+CAM, ATTENTION, JOINTS = "Grad-CAM", "A_ST", "joint activations"
+OTHER = "A_ST, pose of another clip"  # the control of A_ST
+# Explanation -> its baseline: the same pixels or joints in random order.
+RANDOM = {
+  CAM: "random places",
+  ATTENTION: "random places",
+  OTHER: "random places",
+  JOINTS: "random joints",
+}
+CURVES = ("deletion", "insertion")  # in the order of `faithfulness.deletion_insertion`
+KEPT = ("features", "attention", "joint_features")
 
 
-def grad_cam(score: Callable[[jax.Array], jax.Array], features: jax.Array):
-  """What of a feature map speaks for a class.
+def _attention_from(model: nn.Module, variables: dict, batch: dict) -> jax.Array:
+  """A_ST [T, M, N] of a batch of one clip with `features` and `pose`."""
+  head = model.clone(from_features=True)
+  return trained_network.look(head, variables, batch)[1]["attention"][0]
+
+
+def _pose_scores(model: nn.Module, variables: dict, batch: dict, features, poses):
+  """Softmax [n, K] of a clip under other poses [n, S, J, 3], its frames unchanged."""
+  if features is not None:
+    features = jnp.broadcast_to(features, (len(poses), *features.shape[1:]))
+  batch = {**batch, "pose": poses}
+  logits = grad_cam.logits_from(model, variables, batch, features)
+  return jax.nn.softmax(logits.astype("float32"), axis=-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipResult:
+  """Tests of the explanations of one clip.
+
+  Attributes:
+    correct: whether the network predicted the true class.
+    score: softmax of the predicted class.
+    pointing: explanation -> hit, and that of a position drawn at random, of the frame's
+      centre, and of a joint of the whole body drawn at random; 0 to 1, NaN where there
+      is none. Empty where the truth is not known.
+    curves: explanation or baseline -> from `faithfulness.deletion_insertion`.
+  """
+
+  correct: bool
+  score: float
+  pointing: dict[str, tuple[float, float, float, float]]
+  curves: dict[str, np.ndarray]
+
+
+class Explainer:
+  """Explains a network's answers and tests that against the truth and the scores.
+
+  Grad-CAM points for the true class, as the game asks for an object in the image. The
+  curves are of the predicted class, which is the answer to explain. A_ST and the joint
+  activations are the same for all classes.
 
   Args:
-    score: of the class before the softmax, features -> float [].
-    features: f, float [T, M, N, C].
-  Returns: float [T, M, N]; 0 where nothing speaks for the class.
-  Source: Selvaraju et al., ICCV 2017, eq. 1 and 2, with time as a third axis.
+    network: with a visual backbone, the graph of joints, or both.
+    rest_pose: where a removed joint goes, float [persons*J, 3], metres.
+    steps: of the curves over frames; those over joints go joint by joint.
+
+  Reading: the baseline over frames is a random map as coarse as f, enlarged as the
+    others are, so that the order alone differs: single pixels in random order would
+    also destroy the texture.
+  Reading: a joint's relevance is its mean activation over the steps. It is removed from
+    all steps, and the frames stay.
   """
-  weights = jax.grad(score)(features).mean(axis=(0, 1, 2))  # alpha, [C]
-  return jax.nn.relu(jnp.einsum("tmnc,c->tmn", features, weights))
 
+  def __init__(
+    self, network: trained_network.Trained, rest_pose: np.ndarray, steps: int
+  ):
+    self.network, self.rest_pose, self.steps = network, rest_pose, steps
+    model = network.model
+    forward = functools.partial(trained_network.look, model, kept=KEPT)
+    self._forward = jax.jit(forward)
+    self._attention = jax.jit(functools.partial(_attention_from, model))
+    self._class_map = jax.jit(functools.partial(grad_cam.class_map, model))
+    self._pose_scores = jax.jit(functools.partial(_pose_scores, model))
 
-def enlarge(heat: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-  """A map in every pixel of a clip, linear between the middles of its cells.
+  def explain(
+    self,
+    record: store.Record,
+    label: int,
+    truth: GroundTruth | None,
+    rng: np.random.Generator,
+    other: store.Record | None = None,
+  ) -> ClipResult:
+    """Explains one clip, prepared as for evaluation, and tests the explanations.
 
-  Equal cells stay equal to the last digit, so that ties can be told.
+    Args:
+      record: the clip.
+      label: its class, as the network counts.
+      truth: of the record, where it is known.
+      rng: for the random orders, which also decide between equal relevances.
+      other: a clip whose pose gives the control of A_ST; None for no control.
+    Raises: ValueError for hands of a record without image joints.
+    """
+    network = self.network
+    inputs = pipeline.example(record, network.settings, network.skeleton, None)
+    batch = {name: inputs[name][None] for name in network.model.inputs}
+    scores, out = self._forward(network.variables, batch)
+    scores = jax.device_get(scores[0])
+    predicted = int(np.argmax(scores))
+    pointing, curves = {}, {}
+    features = out.get("features")
+    if features is not None and features.ndim == 5:  # not one map a part, as P-I3D
+      of_label, of_predicted = self._maps(batch, out, (label, predicted), other)
+      grid, shape = features.shape[1:4], batch["frames"].shape[1:4]
+      if truth is not None:
+        pointing |= self._point_in_frames(record, truth, of_label, grid)
+      noise = faithfulness.enlarge(rng.random(grid), shape)
+      curves |= self._frame_curves(batch, predicted, of_predicted, noise)
+    if "joint_features" in out:
+      joint_features = jax.device_get(out["joint_features"][0])  # [S, J, 64]
+      relevance = activations.joint_activation(joint_features).mean(axis=0)
+      if truth is not None:
+        pointing |= self._point_at_joints(record, truth, relevance)
+      noise = rng.random(len(relevance))
+      curves |= self._joint_curves(batch, features, predicted, relevance, noise)
+    return ClipResult(predicted == label, float(scores[predicted]), pointing, curves)
 
-  Args:
-    heat: float [T, M, N].
-    shape: (F, H, W).
-  Returns: float64 [F, H, W].
-  """
-  x = np.asarray(heat, np.float64)
-  for axis, size in enumerate(shape):
-    cells = x.shape[axis]
-    place = np.clip((np.arange(size) + 0.5) * cells / size - 0.5, 0, cells - 1)
-    low = place.astype(int)
-    a, b = x.take(low, axis), x.take(np.minimum(low + 1, cells - 1), axis)
-    share = (place - low).reshape([-1 if i == axis else 1 for i in range(3)])
-    x = a + share * (b - a)
-  return x
+  def _maps(
+    self, batch: dict, out: dict, classes: Sequence[int], other: store.Record | None
+  ) -> list[dict[str, np.ndarray]]:
+    """For each of the classes: explanation -> map in every pixel, float [F, H, W]."""
+    variables, features = self.network.variables, out["features"]
+    by_class = [self._class_map(variables, batch, features, k) for k in classes]
+    of_all = {}
+    if "attention" in out:
+      of_all[ATTENTION] = out["attention"][0]
+      if other is not None:
+        of_all[OTHER] = self._attention_by(other, features)
+    shape = batch["frames"].shape[1:4]
+    enlarged = [
+      faithfulness.enlarge(jax.device_get(x), shape)
+      for x in (*of_all.values(), *by_class)
+    ]
+    of_all = dict(zip(of_all, enlarged))
+    return [{CAM: x, **of_all} for x in enlarged[len(of_all) :]]
 
+  def _attention_by(self, other: store.Record, features: jax.Array) -> jax.Array:
+    """A_ST [T, M, N] of features [1, T, M, N, C] by another clip's pose."""
+    settings = dataclasses.replace(self.network.settings, inputs=("pose",))
+    inputs = pipeline.example(other, settings, self.network.skeleton, None)
+    batch = {"features": features, "pose": inputs["pose"][None]}
+    return self._attention(self.network.variables, batch)
 
-# The pointing game.
+  def _point_in_frames(self, record, truth, maps, grid) -> dict[str, tuple]:
+    """The pointing game of maps [F, H, W], enlarged from a grid (T, M, N)."""
+    size = maps[CAM].shape[1:]
+    body, targets = self._in_frames(record, truth)
+    tolerance = faithfulness.tolerance(grid[1:], size)
+    hits = faithfulness.near(targets, size, tolerance)
+    if not hits.any():
+      return {}
+    centre = hits[:, size[0] // 2, size[1] // 2]
+    on_body = faithfulness.within(body, targets, tolerance)
+    chances = [float(x.mean()) for x in (hits, centre, on_body)]
+    return {
+      name: (faithfulness.pointing(heat, hits), *chances) for name, heat in maps.items()
+    }
 
+  def _frame_curves(self, batch, predicted, maps, noise) -> dict[str, np.ndarray]:
+    """Deletion and insertion over the frames, by maps and by noise [F, H, W]."""
+    frames = batch["frames"][0]
 
-def tolerance(grid: tuple[int, int], size: tuple[int, int]) -> float:
-  """How far from the target still counts as a hit: half the diagonal of a cell, pixels.
+    def score(clips):
+      many = {
+        name: np.broadcast_to(x, (len(clips), *x.shape[1:]))
+        for name, x in batch.items()
+      }
+      scores, _ = self.network.forward(
+        self.network.variables, {**many, "frames": clips}
+      )
+      return jax.device_get(scores)[:, predicted]
 
-  An enlarged map has its maximum in the middle of a cell, and no place of the cell is
-  farther from there: a map cannot point more precisely.
+    empty, unclear = faithfulness.mean_coloured(frames), faithfulness.blurred(frames)
+    return {
+      name: faithfulness.deletion_insertion(
+        score, frames, empty, unclear, faithfulness.ranks(x, noise), self.steps
+      )
+      for name, x in {**maps, RANDOM[CAM]: noise}.items()
+    }
 
-  Args:
-    grid: (M, N) of the map.
-    size: (H, W) of the frames.
-  Reading: 15 pixels in the paper of the game, for maps and images of another size.
-  """
-  return float(np.hypot(size[0] / grid[0], size[1] / grid[1]) / 2)
+  def _point_at_joints(self, record, truth, relevance) -> dict[str, tuple]:
+    """The pointing game over joints: is the joint of largest relevance [J] acting?"""
+    hits = np.zeros(len(relevance), bool)
+    acting = truth.acting[self._window(record)].any(axis=0)
+    hits[: len(acting)] = acting  # the main actor's joints come first
+    if not hits.any():
+      return {}
+    hit, none = faithfulness.pointing(relevance, hits), float("nan")
+    return {JOINTS: (hit, float(hits.mean()), none, none)}
 
+  def _joint_curves(
+    self, batch, features, predicted, relevance, noise
+  ) -> dict[str, np.ndarray]:
+    """Deletion and insertion over the joints, by relevance and by noise [J]."""
 
-def near(targets: np.ndarray, size: tuple[int, int], tolerance: float) -> np.ndarray:
-  """The pixels within the tolerance of any target.
+    def score(poses):
+      scores = self._pose_scores(self.network.variables, batch, features, poses)
+      return jax.device_get(scores)[:, predicted]
 
-  Args:
-    targets: x, y in pixels, float [F, n, 2]; NaN for one that is not there.
-    size: (H, W) of the frames.
-    tolerance: pixels.
-  Returns: bool [F, H, W].
-  """
-  y, x = np.ogrid[: size[0], : size[1]]
-  hits = np.zeros((len(targets), *size), bool)
-  for u, v in np.moveaxis(targets, (1, 2), (0, 1)):  # each [F]
-    hits |= np.hypot(x - u[:, None, None], y - v[:, None, None]) <= tolerance
-  return hits
+    pose = batch["pose"][0]
+    rest = np.broadcast_to(self.rest_pose.astype(pose.dtype), pose.shape)
+    return {
+      name: faithfulness.deletion_insertion(
+        score, pose, rest, rest, faithfulness.ranks(x, noise), len(noise)
+      )
+      for name, x in {JOINTS: relevance, RANDOM[JOINTS]: noise}.items()
+    }
 
+  def _window(self, record: store.Record) -> np.ndarray:
+    """Frames of the record that the network sees."""
+    return pipeline.frame_window(
+      len(record.frames), self.network.settings.num_frames, None
+    )
 
-def within(places: np.ndarray, targets: np.ndarray, tolerance: float) -> np.ndarray:
-  """Which of the places [F, m, 2] are within the tolerance of any target [F, n, 2].
+  def _in_frames(self, record: store.Record, truth: GroundTruth) -> list[np.ndarray]:
+    """All joints [F, J, 2], and the targets, in pixels of the network's frames.
 
-  Args: as `near`.
-  Returns: bool [F, m].
-  """
-  gaps = np.linalg.norm(places[:, :, None] - targets[:, None], axis=-1)
-  return (gaps <= tolerance).any(axis=-1)
-
-
-def pointing(heat: np.ndarray, hits: np.ndarray) -> float:
-  """Whether the maximum of a map hits: 1 or 0.
-
-  Where several places share the maximum, the part of them that hit: a map that says
-  nothing comes out at `hits.mean()`, the chance of a place drawn at random.
-
-  Args:
-    heat: of any shape, such as [F, H, W] or [J].
-    hits: which places hit, bool of the same shape.
-  Source: Zhang et al., "Top-down neural attention by excitation backprop", IJCV 2018.
-  """
-  return float(hits[heat == heat.max()].mean())
-
-
-# Deletion and insertion.
-
-
-def ranks(relevance: np.ndarray, tie_break: np.ndarray) -> np.ndarray:
-  """The place of each entry by decreasing relevance, 0 the most relevant.
-
-  Args:
-    relevance: float of any shape.
-    tie_break: decides where the relevance is equal; float of the same shape.
-  Returns: int of the same shape.
-  """
-  order = np.lexsort((-tie_break.ravel(), -relevance.ravel()))
-  rank = np.empty(order.size, int)
-  rank[order] = np.arange(order.size)
-  return rank.reshape(relevance.shape)
-
-
-def replaced(
-  start: np.ndarray, end: np.ndarray, rank: np.ndarray, steps: int
-) -> np.ndarray:
-  """One clip turned into another, the most relevant places first.
-
-  Args:
-    start, end: of one shape and type [..., C], such as frames or poses.
-    rank: from `ranks`, of the shape [...] or, for joints, of its last axes.
-    steps: n, in which to do so.
-  Returns: [n + 1, ..., C]; entry k has the first k/n of all places as in `end`.
-  """
-  counts = np.rint(np.linspace(0, rank.size, steps + 1))
-  return np.stack([np.where((rank < k)[..., None], end, start) for k in counts])
-
-
-def deletion_insertion(
-  score: Callable[[np.ndarray], np.ndarray],
-  clip: np.ndarray,
-  empty: np.ndarray,
-  unclear: np.ndarray,
-  rank: np.ndarray,
-  steps: int,
-) -> np.ndarray:
-  """How the score falls and rises as places go and come, the most relevant first.
-
-  Args:
-    score: of the class, [n + 1, ..., C] -> float [n + 1].
-    clip: frames uint8 [F, H, W, 3] or poses float [S, J, 3].
-    empty: what it becomes in deletion.
-    unclear: what it starts from in insertion.
-    rank: from `ranks`.
-    steps: n.
-  Returns: float [2, n + 1]: deletion from the whole clip, insertion up to it.
-  Source: Petsiuk et al., "RISE", BMVC 2018: deletion towards one colour, insertion into
-    a blurred image, which adds no edges of its own.
-  """
-  down = score(replaced(clip, empty, rank, steps))
-  up = score(replaced(unclear, clip, rank, steps))
-  return np.stack([down, up]).astype(np.float64)
-
-
-def area(curve: np.ndarray) -> np.ndarray:
-  """Area under curves [..., n + 1] over the share of places, 0 to 1, by trapezoids.
-
-  Of deletion less is better, of insertion more.
-  """
-  return np.trapezoid(curve, dx=1 / (curve.shape[-1] - 1), axis=-1)
-
-
-def mean_coloured(frames: np.ndarray) -> np.ndarray:
-  """Frames uint8 [F, H, W, 3] of the clip's mean colour alone."""
-  colour = np.rint(frames.mean(axis=(0, 1, 2))).astype(frames.dtype)
-  return np.broadcast_to(colour, frames.shape)
-
-
-def blurred(frames: np.ndarray) -> np.ndarray:
-  """Frames uint8 [F, H, W, 3] in which nothing can be recognised.
-
-  Reading: a Gaussian with a standard deviation of a tenth of the side. RISE takes 5 of
-    224 pixels, cut off at 11 x 11, which leaves a person's outline as it is.
-  """
-  sigma = BLUR * frames.shape[1]
-  return np.stack([cv2.GaussianBlur(frame, (0, 0), sigma) for frame in frames])
+    Returns: float; the targets are the acting joints and the object, [F, J + 1, 2] with
+      NaN for a joint that does not act.
+    """
+    settings, skeleton = self.network.settings, self.network.skeleton
+    window = self._window(record)
+    cut = pipeline.cuts(
+      record, settings, skeleton, window, multi_view.MIDDLE, None, False
+    )["frames"]
+    corner, side = cut.squares[:, None, :2], cut.squares[:, None, 2:]
+    acting = np.where(truth.acting[..., None], truth.joints, np.nan)
+    targets = np.concatenate([acting, truth.held], axis=1)
+    return [(x[window] - corner) * cut.size / side for x in (truth.joints, targets)]

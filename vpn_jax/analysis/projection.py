@@ -1,18 +1,19 @@
-"""Many dimensions -> two: t-SNE, and how far its picture can be trusted (figure 6b)."""
+"""t-SNE, and a number that says how far to trust its picture (figure 6b)."""
 
 import numpy as np
+import threadpoolctl
 from sklearn import manifold, metrics
 
 
 def tsne(features: np.ndarray, *, perplexity: float = 30.0) -> np.ndarray:
-  """Places points in the plane so that neighbours stay neighbours.
+  """Projects points to the plane so that neighbours stay neighbours.
 
-  It starts from the two principal components and one seed, so that the same features
-  always give the same picture.
+  Starts from the two principal components with a fixed seed, and sums in one thread:
+  the same features always give the same picture.
 
   Args:
-    features: float [n, D], n at least 4.
-    perplexity: about how many neighbours count; at most (n - 1) / 3 are taken.
+    features: float [n, _], n at least 4.
+    perplexity: about how many neighbours count; at most (n - 1) / 3.
   Returns: float32 [n, 2], no unit.
   Raises: ValueError for fewer than 4 points.
   Source: van der Maaten and Hinton, "Visualizing Data using t-SNE", JMLR 2008.
@@ -26,13 +27,18 @@ def tsne(features: np.ndarray, *, perplexity: float = 30.0) -> np.ndarray:
   fitted = manifold.TSNE(
     perplexity=min(perplexity, (n - 1) / 3), init=start, random_state=0, n_jobs=1
   )
-  return fitted.fit_transform(np.asarray(features, np.float32))
+  with threadpoolctl.threadpool_limits(1):  # `n_jobs` is of the neighbours alone
+    return fitted.fit_transform(np.asarray(features, np.float32))
 
 
 def neighbour_share(features: np.ndarray, labels: np.ndarray) -> float:
-  """Percent of points whose nearest other one, in all dimensions, is of their class.
+  """Percent of points whose nearest neighbour is of their class, in all dimensions.
 
-  A number beside the picture, which can show clusters where there are none.
+  A t-SNE picture can show clusters where there are none; this number cannot.
+
+  Args:
+    features: float [n, _].
+    labels: int [n].
   """
   distance = metrics.pairwise_distances(np.float64(features))
   np.fill_diagonal(distance, np.inf)

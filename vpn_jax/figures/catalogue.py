@@ -1,15 +1,16 @@
-"""The figures by name, and the files they go to.
+"""The figures by name, and the files they are written to.
 
-A figure is a function of `Inputs` that returns a matplotlib figure and its numbers as
-rows of a csv; it stands in `FIGURES` under the name of its files.
+A figure is a function of `runs.Runs` that returns a matplotlib figure and its numbers
+as rows of a csv; `FIGURES` has it under the name of its files.
 """
 
 import csv
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from matplotlib.figure import Figure
 
+from vpn_jax import text
 from vpn_jax.figures import (
   attention,
   examples,
@@ -23,7 +24,7 @@ from vpn_jax.figures import (
   training,
 )
 
-# Name of the files -> the function; which figure of the paper each is: docs/figures.md.
+# Name of the files -> the function; docs/figures.md has the figures of the paper.
 FIGURES = {
   "curves": training.curves,
   "confusion": matrices.confusion,
@@ -41,7 +42,9 @@ FIGURES = {
 }
 
 
-def save(folder: pathlib.Path, name: str, figure: Figure, rows: Iterable[list]):
+def save(
+  folder: pathlib.Path, name: str, figure: Figure, rows: Iterable[list]
+) -> tuple[pathlib.Path, pathlib.Path]:
   """Writes name.png and name.csv; returns their paths."""
   folder.mkdir(parents=True, exist_ok=True)
   picture, numbers = folder / f"{name}.png", folder / f"{name}.csv"
@@ -51,9 +54,9 @@ def save(folder: pathlib.Path, name: str, figure: Figure, rows: Iterable[list]):
   return picture, numbers
 
 
-def chosen(only: str) -> dict:
-  """Those of `FIGURES` named in `config.figures.only`, parted by commas; all of ""."""
-  names = [name.strip() for name in only.split(",") if name.strip()]
+def chosen(only: str) -> dict[str, Callable]:
+  """The figures named in `config.figures.only`, separated by commas; "" for all."""
+  names = text.split_words(only)
   unknown = [name for name in names if name not in FIGURES]
   if unknown:
     raise ValueError(
@@ -63,7 +66,7 @@ def chosen(only: str) -> dict:
 
 
 def run_names(workdirs: tuple[str, ...]) -> tuple[str, ...]:
-  """As many last parts of the paths as tell the runs apart, such as vpn/seed0."""
+  """The last parts of the paths, as many as make the names differ: vpn/seed0."""
   parts = [pathlib.Path(workdir).parts for workdir in workdirs]
   for depth in range(1, max(map(len, parts)) + 1):
     names = tuple("/".join(p[-depth:]) for p in parts)

@@ -4,26 +4,28 @@ from collections.abc import Iterable
 
 import jax
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from vpn_jax.analysis import activations
+from vpn_jax.datasets.skeletons import Skeleton
 from vpn_jax.figures import style
-from vpn_jax.figures.runs import Inputs, NotAvailableError
+from vpn_jax.figures.runs import NotAvailableError, Runs
 
 PANELS, POSES = 4, 5  # clips, and poses drawn above each
 # Inches.
 NAMES, BAR, GAP, TOP, BOTTOM, ROW = 1.2, 0.75, 0.12, 1.2, 0.62, 0.16
 
 
-def joints(inputs: Inputs) -> tuple[Figure, Iterable[list]]:
+def joints(runs: Runs) -> tuple[Figure, Iterable[list]]:
   """Response of the graph convolution to each joint at each pose step, a panel a clip.
 
-  Joints are in the order of the body; the part of largest mean response is framed. The
-  poses themselves stand above. Of several persons the main one is shown.
+  Joints are in the order of the body; a frame marks the part of largest mean response.
+  The poses stand above. Of several persons the main one is shown.
   Source: figure 5 (a).
   """
-  network = inputs.network(-1)
+  network = runs.network(-1)
   kind = network.config["model"].get("pose", {}).get("kind")
   if not network.uses_pose or kind != "gcn":
     raise NotAvailableError("the network has no graph convolution")
@@ -32,50 +34,57 @@ def joints(inputs: Inputs) -> tuple[Figure, Iterable[list]]:
   order = [joint for part in parts.values() for joint in part]
   maps, poses, titles = [], [], []
   rows = [["clip", "class", "step", "part", "joint", "activation"]]
-  for name in inputs.clips(PANELS)[:PANELS]:
-    _, out, given = inputs.look(-1, inputs.record(name))
+  for name in runs.clips(PANELS):
+    _, out, inputs = runs.forward(-1, runs.record(name))
     features = jax.device_get(out["joint_features"])[:, : skeleton.num_joints]
     values = activations.joint_activation(features)  # [S, J]
     maps.append(values[:, order].T)
-    poses.append(given["pose"][:, : skeleton.num_joints])
-    titles.append(inputs.label(name))
+    poses.append(inputs["pose"][:, : skeleton.num_joints])
+    titles.append(runs.label(name))
     rows += [
       [name, titles[-1], step, part, skeleton.joints[j], f"{values[step, j]:.6g}"]
       for step in range(len(values))
       for part, members in parts.items()
       for j in members
     ]
-  return _draw(skeleton, parts, order, maps, poses, titles), rows
+  return _draw(skeleton, parts, maps, poses, titles), rows
 
 
-def _draw(skeleton, parts, order, maps, poses, titles) -> Figure:
+def _draw(
+  skeleton: Skeleton,
+  parts: dict[str, list[int]],
+  maps: list[np.ndarray],
+  poses: list[np.ndarray],
+  titles: list[str],
+) -> Figure:
+  """Draws a panel for each clip.
+
+  Args:
+    parts: from `activations.body_order`.
+    maps: float [J, S], joints in the order of the body.
+    poses: float [S, J, 3], joints in the order of the skeleton.
+    titles: of the panels.
+  """
+  order = [joint for part in parts.values() for joint in part]
   height = ROW * len(order)
   figure = style.new_figure(TOP + height + BOTTOM, None)
   width = (style.WIDTH - NAMES - BAR - GAP * (len(maps) - 1)) / len(maps)
-  span = min(m.min() for m in maps), max(m.max() for m in maps)
-  ends = np.cumsum([len(members) for members in parts.values()])
-  starts = ends - [len(members) for members in parts.values()]
+  low, high = min(m.min() for m in maps), max(m.max() for m in maps)
   for panel, (values, pose, title) in enumerate(zip(maps, poses, titles)):
     left = NAMES + panel * (width + GAP)
     name = style.short(title, round(12 * width))
     style.text_at(figure, left + width / 2, 0.15, name, fontsize=10, ha="center")
     above = style.axes_at(figure, left, 0.3, width, TOP - 0.35)
-    _draw_poses(above, pose, skeleton, order, width, TOP - 0.35)
+    _draw_poses(above, pose, skeleton, order[0], width, TOP - 0.35)
     axes = style.axes_at(figure, left, TOP, width, height)
     image = axes.imshow(
-      values, aspect="auto", cmap="cividis", vmin=span[0], vmax=span[1],
-      interpolation="none",
-    )  # fmt: skip
+      values, aspect="auto", cmap="cividis", vmin=low, vmax=high, interpolation="none"
+    )
     style.bare(axes)
     steps = np.unique(np.linspace(0, values.shape[1] - 1, 4).astype(int))
     axes.set_xticks(steps, steps + 1, fontsize=8)
-    axes.set_xlabel("pose step", fontsize=9, color=style.INK)
-    axes.hlines(ends[:-1] - 0.5, -0.5, values.shape[1] - 0.5, "white", linewidth=1.5)
-    best = int(np.argmax([values[a:b].mean() for a, b in zip(starts, ends)]))
-    axes.add_patch(Rectangle(
-      (-0.5, starts[best] - 0.5), values.shape[1], ends[best] - starts[best],
-      fill=False, edgecolor=style.LOSS, linewidth=2, clip_on=False, zorder=3,
-    ))  # fmt: skip
+    axes.set_xlabel("pose step", fontsize=9)
+    _mark_parts(axes, values, [len(members) for members in parts.values()])
     names = [skeleton.joints[j].replace("_", " ") for j in order]
     axes.set_yticks(range(len(order)), names if panel == 0 else [], fontsize=8)
     for label, joint in zip(axes.get_yticklabels(), order):
@@ -85,43 +94,64 @@ def _draw(skeleton, parts, order, maps, poses, titles) -> Figure:
     "framed: the part of the body with the largest mean activation", fontsize=8,
   )  # fmt: skip
   bar_axes = style.axes_at(figure, style.WIDTH - BAR + 0.1, TOP, 0.12, height)
-  bar = figure.colorbar(image, cax=bar_axes)
-  bar.set_label("activation: root mean square of $f_t^+$", fontsize=9, color=style.INK)
+  label = "activation: root mean square of $f_t^+$"
+  style.colorbar(figure, image, label, fontsize=9, cax=bar_axes)
   bar_axes.tick_params(labelsize=7, length=0)
-  bar.outline.set_visible(False)
   return figure
 
 
+def _mark_parts(axes: Axes, values: np.ndarray, sizes: list[int]) -> None:
+  """Separates the parts of the body and frames the part of largest mean.
+
+  Args:
+    values: float [J, S].
+    sizes: joints of each part.
+  """
+  ends, steps = np.cumsum(sizes), values.shape[1]
+  axes.hlines(ends[:-1] - 0.5, -0.5, steps - 0.5, "white", linewidth=1.5)
+  best = int(np.argmax([part.mean() for part in np.split(values, ends[:-1])]))
+  axes.add_patch(Rectangle(
+    (-0.5, ends[best] - sizes[best] - 0.5), steps, sizes[best], fill=False,
+    edgecolor=style.LOSS, linewidth=2, clip_on=False, zorder=3,
+  ))  # fmt: skip
+
+
 def _color(joint: str) -> str:
-  """Of a limb: one colour a side."""
+  """The colour of the joint's side of the body."""
   words = set(joint.split("_"))
   if "left" in words:
     return style.LEFT
   return style.RIGHT if "right" in words else style.INK
 
 
-def _draw_poses(axes, pose: np.ndarray, skeleton, order, width, height) -> None:
+def _draw_poses(
+  axes: Axes,
+  pose: np.ndarray,
+  skeleton: Skeleton,
+  head: int,
+  width: float,
+  height: float,
+) -> None:
   """Stick figures of some steps, as the camera sees them, each above its step.
 
   Args:
     pose: float [S, J, 3].
-    order: joints, from the head on.
+    head: its joint.
     width, height: of the axes, inches.
   """
   axes.set_axis_off()
   axes.set(xlim=(0, width), ylim=(0, height))
   count = min(POSES, len(pose))
-  shown = ((np.arange(count) + 0.5) * len(pose) / count).astype(int)
-  flat = pose[shown, :, :2].astype(float)
+  steps = ((np.arange(count) + 0.5) * len(pose) / count).astype(int)
+  flat = pose[steps, :, :2].astype(float)
   flat -= (flat.max(axis=1, keepdims=True) + flat.min(axis=1, keepdims=True)) / 2
-  if flat[:, order[0], 1].mean() < 0:  # the head; some cameras' y points down
+  if flat[:, head, 1].mean() < 0:  # some cameras' y points down
     flat[..., 1] *= -1
   reach = np.maximum(abs(flat).max(axis=(0, 1)), 1e-6)
   flat *= 0.47 * min(width / count / reach[0], height / reach[1])
-  flat += np.stack([(shown + 0.5) * width / len(pose), np.full(count, height / 2)], 1)[
-    :, None
-  ]
-  axes.scatter(*flat[:, order[0]].T, s=14, color=style.INK, zorder=3)
+  middles = [((step + 0.5) * width / len(pose), height / 2) for step in steps]
+  flat += np.array(middles)[:, None]
+  axes.scatter(*flat[:, head].T, s=14, color=style.INK, zorder=3)
   for points in flat:
     for i, j in skeleton.bone_indices():
       ends = {_color(skeleton.joints[i]), _color(skeleton.joints[j])} - {style.INK}

@@ -1,49 +1,50 @@
-"""How often look-alike actions are taken for each other (figure 8c)."""
+"""How often look-alike actions are confused with each other (figure 8c)."""
 
 from collections.abc import Iterable
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from vpn_jax import text
 from vpn_jax.analysis import classes
 from vpn_jax.figures import style
-from vpn_jax.figures.runs import Inputs, NotAvailableError
+from vpn_jax.figures.runs import NotAvailableError, Runs
 
 MAX_PAIRS = 8
 SHORTEST_AXIS = 10.0  # percent
 
 
-def chosen_pairs(inputs: Inputs) -> list[tuple[int, int]]:
-  """`config.figures.pairs`, or those that all runs together mix up most."""
-  asked = [word for word in inputs.settings.pairs.split(";") if word.strip()]
+def chosen_pairs(runs: Runs) -> list[tuple[int, int]]:
+  """`config.figures.pairs`, or those that all runs together confuse most."""
+  asked = text.split_words(runs.settings.pairs, ";")
   if not asked:
-    return list(classes.confused_pairs(inputs.predictions))[:MAX_PAIRS]
+    return list(classes.confused_pairs(runs.predictions))[:MAX_PAIRS]
   pairs = []
   for word in asked:
-    places = inputs.class_places(word.replace("|", ";"), "pairs")
-    if len(places) != 2:
+    pair = runs.class_indices(word.replace("|", ";"), "pairs")
+    if len(pair) != 2:
       raise ValueError(
-        f"config.figures.pairs has {word.strip()!r}, expected two classes parted by "
-        "'|', and pairs parted by ';'."
+        f"config.figures.pairs has {word!r}, expected two classes separated by '|', "
+        "and pairs separated by ';'."
       )
-    pairs.append((places[0], places[1]))
+    pairs.append((pair[0], pair[1]))
   return pairs
 
 
-def radar(inputs: Inputs) -> tuple[Figure, Iterable[list]]:
+def radar(runs: Runs) -> tuple[Figure, Iterable[list]]:
   """Mis-classification score of pairs of actions, one axis a pair; small is good."""
-  pairs = chosen_pairs(inputs)
+  pairs = chosen_pairs(runs)
   if len(pairs) < 3:
     raise NotAvailableError(f"{len(pairs)} pairs of classes, it takes 3")
-  names = inputs.class_names
+  names = runs.class_names
   rows = [["run", "class", "other class", "as the other", "the other as it", "score"]]
   figure = style.new_figure(5.4)
   axes = figure.subplots(subplot_kw={"projection": "polar"})
   angles = 2 * np.pi * np.arange(len(pairs)) / len(pairs)
   highest = SHORTEST_AXIS
-  for name, predictions, color in zip(inputs.names, inputs.predictions, inputs.colors):
-    percent = classes.row_percent(classes.confusion(predictions))
-    score = classes.mixed_up(percent)
+  for name, predictions, color in zip(runs.names, runs.predictions, runs.colors):
+    percent = classes.confusion_percent(predictions)
+    score = classes.mutual_confusion(percent)
     values = np.array([score[a, b] for a, b in pairs])
     if np.isnan(values).any():
       raise NotAvailableError("a class of config.figures.pairs has no test clips")
@@ -74,10 +75,8 @@ def radar(inputs: Inputs) -> tuple[Figure, Iterable[list]]:
   axes.set_rlabel_position(180 / len(pairs))
   axes.grid(color=style.FAINT, linewidth=0.8)
   axes.spines["polar"].set_color(style.FAINT)
-  figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2,
-                frameon=False, fontsize=9)  # fmt: skip
+  style.legend_below(figure, axes, columns=2)
   style.heading(
-    figure,
-    "pairs of actions taken for each other, % of their clips; smaller is better",
+    figure, "confusion within pairs of actions, % of their clips; smaller is better"
   )
   return figure, rows

@@ -2,8 +2,10 @@
 
 import cv2
 import numpy as np
+from matplotlib.figure import Figure
 
 from vpn_jax import drawing
+from vpn_jax.figures import style
 from vpn_jax.records import store
 
 PIXELS = 280  # side
@@ -12,11 +14,11 @@ PIXELS = 280  # side
 def frame_picture(
   record: store.Record, frame: int, *, heat=None, span=None, skeleton=None
 ) -> np.ndarray:
-  """A frame with a map on it, and with the poses, where they are given.
+  """A frame, with a map and the poses drawn on it where they are given.
 
   Args:
-    heat: float [M, N], over what the record shows.
-    span: cold and hot, as `drawing.heat_range` gives them.
+    heat: float [M, N], over the whole frame.
+    span: (cold, hot), as `drawing.heat_range` gives them.
     skeleton: of the poses. Joints that are not known in the image are left out.
   Returns: uint8 [PIXELS, PIXELS, 3].
   """
@@ -30,16 +32,20 @@ def frame_picture(
   return picture
 
 
-def show(axes, picture: np.ndarray) -> None:
+def show(
+  figure: Figure, left: float, top: float, side: float, picture: np.ndarray
+) -> None:
+  """Shows a square picture at a position in inches, without axes."""
+  axes = style.axes_at(figure, left, top, side, side)
   axes.imshow(picture)
   axes.set_axis_off()
 
 
 def moments(number: int) -> tuple[float, ...]:
-  """The middles of so many equal parts of a clip, as fractions of it."""
+  """The middles of `number` equal parts of a clip, as fractions of the clip."""
   return tuple((np.arange(number) + 0.5) / number)
 
 
 def steps_at(fractions: tuple[float, ...], length: int) -> list[int]:
-  """Frames of a window, or steps of a map, of this length at fractions of a clip."""
+  """The frames of a window, or steps of a map, of `length` at fractions of a clip."""
   return [min(int(fraction * length), length - 1) for fraction in fractions]

@@ -1,6 +1,6 @@
-"""What a figure may draw on: predictions, test clips, and the networks' inner values.
+"""What a figure draws on: predictions, test clips, and the networks' inner values.
 
-Records and networks are opened when a figure first asks for them, and one clip is in
+Opens records and networks when a figure first asks for them, and keeps one clip in
 memory at a time.
 """
 
@@ -9,6 +9,7 @@ import functools
 
 import jax
 
+from vpn_jax import text
 from vpn_jax.analysis import classes
 from vpn_jax.evaluation import predictions as predictions_lib
 from vpn_jax.figures import style
@@ -22,33 +23,32 @@ KEPT = (*trained_network.ATTENTION, "features", "modulated", "joint_features", "
 
 
 class NotAvailableError(Exception):
-  """A figure that these runs do not allow; the message is the reason."""
+  """The runs do not allow a figure; the message is the reason."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Inputs:
-  """The runs of a figure.
+class Runs:
+  """One run, or a baseline and another, on the same test clips.
 
   Attributes:
-    config: for the records, and `config.figures`.
-    workdirs: one, or the baseline and another.
-    names: how the runs are called in figures.
+    workdirs: one, or that of the baseline and another.
+    names: what figures call the runs.
     predictions: of the test part, one for each run.
+    settings: the block `figures` of the configuration; see `jobs/settings.py`.
+    data: the block `data`, for the records.
+    on_mismatch: "refuse" or "warn", when networks and records do not belong together.
   """
 
-  config: object
   workdirs: tuple[str, ...]
   names: tuple[str, ...]
   predictions: tuple[predictions_lib.Predictions, ...]
-
-  @property
-  def settings(self):
-    """`config.figures`."""
-    return self.config.figures
+  settings: object
+  data: object
+  on_mismatch: str
 
   @property
   def colors(self) -> tuple[str, ...]:
-    """One for each run; the last has the same whether or not there is a baseline."""
+    """One for each run; the last has the same with and without a baseline."""
     return style.COLORS[-len(self.workdirs) :]
 
   @property
@@ -56,34 +56,34 @@ class Inputs:
     return self.predictions[-1].class_names
 
   def need_two(self) -> None:
-    """NotAvailableError unless there is a baseline."""
+    """Raises NotAvailableError unless there is a baseline."""
     if len(self.workdirs) < 2:
       raise NotAvailableError("it compares two runs: --workdir=<baseline>,<run>")
 
   # Classes and clips.
 
-  def class_places(self, names: str, field: str) -> list[int]:
-    """Places of classes named in a setting, parted by ";"."""
-    asked = [name.strip() for name in names.split(";") if name.strip()]
+  def class_indices(self, names: str, field: str) -> list[int]:
+    """Indices of the classes that a setting names, separated by ";"."""
+    asked = text.split_words(names, ";")
     for name in asked:
       if name not in self.class_names:
         raise ValueError(
           f"config.figures.{field} names {name!r}, expected some of "
-          f"{list(self.class_names)}, parted by ';'."
+          f"{list(self.class_names)}, separated by ';'."
         )
     return [self.class_names.index(name) for name in asked]
 
   def look_alikes(self, number: int) -> list[int]:
-    """`config.figures.classes`, or the classes that the runs mix up most."""
-    return self.class_places(self.settings.classes, "classes") or classes.look_alikes(
+    """`config.figures.classes`, or the classes that the runs confuse most."""
+    return self.class_indices(self.settings.classes, "classes") or classes.look_alikes(
       self.predictions, number
     )
 
   @functools.cached_property
   def _opened(self) -> tuple[store.Index, pipeline.Part, dict[str, int]]:
-    data = self.config.data.copy_and_resolve_references()
+    """The index, the test part, and clip name -> position in the part."""
     try:
-      index, parts = pipeline.open_parts(data, ("test",))
+      index, parts = pipeline.open_parts(self.data, ("test",))
     except (FileNotFoundError, pipeline.EmptyPartError) as e:
       raise NotAvailableError(str(e)) from e
     part = parts["test"]
@@ -96,27 +96,25 @@ class Inputs:
 
   def record(self, name: str) -> store.Record:
     """A test clip; NotAvailableError when the records do not hold it."""
-    _, part, places = self._opened
-    if name not in places:
+    _, part, positions = self._opened
+    if name not in positions:
       raise NotAvailableError(
-        f"the records in {self.config.data.records} have no test clip {name!r}: point "
+        f"the records in {self.data.records} have no test clip {name!r}: point "
         "config.data.records at those of the runs"
       )
-    return store.Source(self.config.data.records, part.clips)[places[name]]
+    return store.Source(self.data.records, part.clips)[positions[name]]
 
   def clips(self, number: int) -> list[str]:
-    """`config.figures.clips`, or the first test clip of each of the look-alikes."""
-    asked = [n.strip() for n in self.settings.clips.split(";") if n.strip()]
+    """Up to `number` of `config.figures.clips`, or a clip of each look-alike."""
+    asked = text.split_words(self.settings.clips, ";")
+    for name in asked:
+      if name not in self._opened[2]:
+        raise ValueError(
+          f"config.figures.clips names {name!r}, which is not a test clip of "
+          f"{self.data.records}: take names of test/predictions.csv, separated by ';'."
+        )
     if asked:
-      names = {clip["name"] for clip in self.part.clips}
-      for name in asked:
-        if name not in names:
-          raise ValueError(
-            f"config.figures.clips names {name!r}, which is no test clip of "
-            f"{self.config.data.records}: take names of test/predictions.csv, parted "
-            "by ';'."
-          )
-      return asked
+      return list(asked[:number])
     return [self.clips_of(k, 1)[0] for k in self.look_alikes(number)[:number]]
 
   def clips_of(self, label: int, number: int) -> list[str]:
@@ -128,8 +126,8 @@ class Inputs:
 
   def label(self, name: str) -> str:
     """The true class of a test clip."""
-    _, part, places = self._opened
-    return part.class_names[part.clips[places[name]]["label"]]
+    _, part, positions = self._opened
+    return part.class_names[part.clips[positions[name]]["label"]]
 
   # Networks.
 
@@ -151,25 +149,26 @@ class Inputs:
       except FileNotFoundError as e:
         raise NotAvailableError(str(e)) from e
       network.provenance.check(
-        Provenance.of(index, part.protocol), on_mismatch=self.config.on_mismatch
+        Provenance.of(index, part.protocol), on_mismatch=self.on_mismatch
       )
-      keep = functools.partial(trained_network.look, network.model, kept=KEPT)
-      self._networks[run] = dataclasses.replace(network, forward=jax.jit(keep))
+      forward = functools.partial(trained_network.look, network.model, kept=KEPT)
+      self._networks[run] = dataclasses.replace(network, forward=jax.jit(forward))
     return self._networks[run]
 
-  def look(self, run: int, record: store.Record) -> tuple[jax.Array, dict, dict]:
-    """What a network makes of a clip, as evaluation shows it.
+  def forward(self, run: int, record: store.Record) -> tuple[jax.Array, dict, dict]:
+    """Applies the network of a run to a clip, prepared as for evaluation.
 
-    Returns: softmax [K], those of `KEPT` that the network has, and what it was given;
-      all without the axis of the batch, the first two on the device.
-    Raises: NotAvailableError for hands of a record without image joints.
+    Returns: softmax [K], those of `KEPT` that the network has, and its inputs; all
+      without the batch axis, the first two on the device.
+    Raises: NotAvailableError when the clip lacks what the network needs, such as image
+      joints for hands.
     """
     network = self.network(run)
     try:
-      given = pipeline.example(record, network.settings, network.skeleton, None)
+      inputs = pipeline.example(record, network.settings, network.skeleton, None)
     except ValueError as e:
       raise NotAvailableError(str(e)) from e
-    given.pop("label")
-    batch = {name: value[None] for name, value in given.items()}
+    inputs.pop("label")
+    batch = {name: value[None] for name, value in inputs.items()}
     scores, out = network.forward(network.variables, batch)
-    return scores[0], {name: value[0] for name, value in out.items()}, given
+    return scores[0], {name: value[0] for name, value in out.items()}, inputs

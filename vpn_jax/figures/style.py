@@ -1,4 +1,4 @@
-"""How figures look: size, colours that colour-blind readers tell apart, axes."""
+"""Common look of the figures: size, colours for colour-blind readers, axes, legends."""
 
 import textwrap
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ from matplotlib.transforms import Bbox
 
 DPI = 150
 WIDTH = 8.0  # inches; 1200 pixels
-COLORS = ("#8c96a0", "#0072b2")  # baseline, the run in question
+COLORS = ("#8c96a0", "#0072b2")  # the baseline, the run in question
 GAIN, LOSS = "#0072b2", "#d55e00"
 INK, FAINT = "#222222", "#d8dce0"
-# Of classes (Okabe and Ito), each with a marker, so that print in grey says as much.
+# Of classes (Okabe and Ito), each with a marker, so that a print in grey shows as much.
 CLASSES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 MARKERS = "osD^vPX"
 # Of limbs, as drawn over frames but dark enough for paper.
@@ -28,18 +28,24 @@ def new_figure(height: float, layout: str | None = "constrained") -> Figure:
 
 
 def plain(axes: Axes) -> None:
-  """Takes the box off and lets a faint grid guide the eye."""
+  """Removes the box and draws a faint grid."""
   axes.spines[["top", "right"]].set_visible(False)
   axes.spines[["left", "bottom"]].set_color(FAINT)
-  axes.tick_params(colors=INK, length=0)
   axes.grid(color=FAINT, linewidth=0.6)
   axes.set_axisbelow(True)
+  _ink(axes)
 
 
 def bare(axes: Axes) -> None:
-  """Takes box and tick marks off, as for a matrix; names stay."""
+  """Removes the box and the tick marks, as for a matrix; names stay."""
   axes.spines[:].set_visible(False)
+  _ink(axes)
+
+
+def _ink(axes: Axes) -> None:
   axes.tick_params(colors=INK, length=0)
+  for axis in (axes.xaxis, axes.yaxis):
+    axis.label.set_color(INK)
 
 
 def title(axes: Axes, text: str) -> None:
@@ -52,8 +58,24 @@ def heading(figure: Figure, text: str) -> None:
   figure.suptitle(text, x=0.01, ha="left", fontsize=11, color=INK)
 
 
+def legend_below(figure: Figure, axes: Axes, columns: int) -> None:
+  """The legend of `axes`, below all axes of the figure."""
+  figure.legend(
+    *axes.get_legend_handles_labels(), loc="outside lower center", ncols=columns,
+    frameon=False, fontsize=9,
+  )  # fmt: skip
+
+
+def colorbar(figure: Figure, image, label: str, fontsize: float = 10, **settings):
+  """A colour bar without a box; `settings` are those of matplotlib."""
+  bar = figure.colorbar(image, **settings)
+  bar.set_label(label, color=INK, fontsize=fontsize)
+  bar.outline.set_visible(False)
+  return bar
+
+
 def axes_at(figure: Figure, left: float, top: float, width: float, height: float):
-  """Axes at a place in inches from the left and the top of the figure."""
+  """Axes at a position in inches from the left and the top of the figure."""
   across, down = figure.get_size_inches()
   return figure.add_axes(
     (left / across, 1 - (top + height) / down, width / across, height / down)
@@ -61,33 +83,33 @@ def axes_at(figure: Figure, left: float, top: float, width: float, height: float
 
 
 def text_at(figure: Figure, left: float, top: float, text: str, **settings) -> None:
-  """Writes at a place in inches from the left and the top of the figure."""
+  """Text at a position in inches from the left and the top of the figure."""
   across, down = figure.get_size_inches()
   settings = {"fontsize": 9, "color": INK, "va": "center", **settings}
   figure.text(left / across, 1 - top / down, text, **settings)
 
 
 def short(name: str, limit: int = 26) -> str:
-  """A class name of at most so many letters; what is cut off ends in an ellipsis."""
+  """Cuts a name to at most `limit` letters; a name that was cut ends in an ellipsis."""
   return name if len(name) <= limit else name[: limit - 1].rstrip() + "…"
 
 
 def signed(value: float) -> str:
-  """A difference with its sign and one digit, "0" for none."""
+  """Formats a difference with its sign and one digit, "0" for none."""
   text = f"{value:+.1f}".replace("-", "−")
   return "0" if text in ("+0.0", "−0.0") else text
 
 
 def label_points(axes: Axes, points: Sequence[tuple[float, float, str]]) -> None:
-  """Names points, each beside its own; one that would cover others is left out.
+  """Writes names beside points; leaves out a name that would cover something else.
 
   Args:
     points: (x, y, name), the most important first; the limits of the axes are final.
   """
   figure = axes.get_figure()
   figure.draw_without_rendering()
-  places = axes.transData.transform([(x, y) for x, y, _ in points])
-  taken = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in places]
+  positions = axes.transData.transform([(x, y) for x, y, _ in points])
+  taken = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in positions]
   for x, y, name in points:
     for shift, ha in (((6, 4), "left"), ((6, -10), "left"),
                       ((-6, 4), "right"), ((-6, -10), "right")):  # fmt: skip

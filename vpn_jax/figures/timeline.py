@@ -1,4 +1,4 @@
-"""The classes of a video over its time; drawn by the job "predict"."""
+"""The classes of a video over time; the job "predict" draws them."""
 
 import pathlib
 
@@ -8,29 +8,29 @@ from matplotlib.figure import Figure
 
 from vpn_jax.figures import style
 
-TOP = 3  # of a window; a class that is ever among them has a row
-MOST = 40  # rows; of more classes, those that reach the highest scores
+TOP = 3  # a class that is ever among the best of a window has a row
+MAX_ROWS = 40  # of more classes, those that reach the highest scores
 
 
 def rows(scores: np.ndarray) -> np.ndarray:
-  """Which classes to show, from the first to peak to the last, int [rows].
+  """The classes to show, ordered by the time of their peak, int [rows].
 
   Args:
     scores: float [windows, K].
   """
   best = np.argsort(-scores, axis=1, kind="stable")[:, :TOP]
   chosen = np.unique(best)
-  if len(chosen) > MOST:
-    order = np.argsort(-scores[:, chosen].max(axis=0), kind="stable")[:MOST]
+  if len(chosen) > MAX_ROWS:
+    order = np.argsort(-scores[:, chosen].max(axis=0), kind="stable")[:MAX_ROWS]
     chosen = np.sort(chosen[order])
   return chosen[np.argsort(scores[:, chosen].argmax(axis=0), kind="stable")]
 
 
 def cells(parts: np.ndarray) -> np.ndarray:
-  """Where windows that overlap are drawn side by side, frames, float [windows, 2].
+  """First frame and end of the cell in which each window is drawn, float [windows, 2].
 
-  Each from halfway to the middle of the one before to halfway to that of the next, and
-  not beyond its own frames.
+  Windows may overlap, cells do not: a cell ends halfway to the middle of the next
+  window, but not beyond the frames of its own.
 
   Args:
     parts: first frame and end of each window, int [windows, 2].
@@ -43,18 +43,18 @@ def cells(parts: np.ndarray) -> np.ndarray:
 
 
 def timeline(result) -> Figure:
-  """Scores of the classes that are ever among the best, one row each, over seconds.
+  """Scores over seconds of the classes that are ever among the best, one row each.
 
-  A line marks the best class of each window; time in which nobody was seen is grey.
+  A line marks the best class of each window; grey is time in which nobody was seen.
 
   Args:
     result: a `predict.Result`.
   """
   scores = np.stack([w.scores for w in result.windows])
-  places = cells(np.array([w.part for w in result.windows]))
+  bounds = cells(np.array([w.part for w in result.windows]))
   chosen = rows(scores)
   edges, columns = [0.0], []
-  for (left, right), values in zip(places, scores[:, chosen]):
+  for (left, right), values in zip(bounds, scores[:, chosen]):
     if left > edges[-1]:
       columns.append(np.full(len(chosen), np.nan))
       edges.append(left)
@@ -70,7 +70,7 @@ def timeline(result) -> Figure:
   )  # fmt: skip
   row_of = {k: row for row, k in enumerate(chosen.tolist())}
   best = [row_of.get(k) for k in scores.argmax(axis=1).tolist()]
-  marked = [(row, *place) for row, place in zip(best, places) if row is not None]
+  marked = [(row, *cell) for row, cell in zip(best, bounds) if row is not None]
   row, left, right = np.array(marked, float).T
   axes.hlines(row, left / result.fps, right / result.fps, colors=style.LOSS, lw=2.5)
 
@@ -81,10 +81,8 @@ def timeline(result) -> Figure:
   names = [style.short(result.class_names[k], 30) for k in chosen]
   axes.set_yticks(range(len(chosen)), names, fontsize=9)
   axes.xaxis.set_major_locator(ticker.MaxNLocator(8))
-  axes.set_xlabel("seconds", color=style.INK)
+  axes.set_xlabel("seconds")
   title = f"{pathlib.Path(result.film).name}: top {TOP} of each window, line: the best"
   style.heading(figure, title + ", grey: nobody seen" * bool(result.left_out))
-  bar = figure.colorbar(image, ax=axes, pad=0.02, aspect=12)
-  bar.set_label("score", color=style.INK)
-  bar.outline.set_visible(False)
+  style.colorbar(figure, image, "score", ax=axes, pad=0.02, aspect=12)
   return figure

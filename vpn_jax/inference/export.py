@@ -1,8 +1,8 @@
-"""A trained network in one file, for programs that have neither this code nor Flax.
+"""Exports a trained network to one file, for programs without this code and Flax.
 
-The file is described in `serve.py`, which also runs it. In it are the weights, with
-BatchNorm folded, and what the pipeline does after decoding: pixels are uint8, joints
-are as measured.
+The file holds the weights, with BatchNorm folded, and the steps of the pipeline after
+decoding: it takes uint8 pixels and joints as measured. `serve.py` describes the format
+and runs the file.
 """
 
 import contextlib
@@ -23,13 +23,14 @@ from vpn_jax.training.provenance import code_commit
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 _MEANING = {
-  "frames": "RGB in 0 to 255, cut out as `crop` and `example` say",
+  "frames": "RGB in 0 to 255, cropped as `crop` and `example` say",
   "left_hand": "RGB in 0 to 255, the square around the left hand",
   "right_hand": "RGB in 0 to 255, the square around the right hand",
-  "joints": "camera axes, metres, all joints of a person in a row; NaN where unseen",
+  "joints": "camera axes, metres, joints of one person after the other; NaN if unseen",
   "origin": (
     "the point that becomes 0, 0, 0: the mean of `origin_joints` in the clip's first "
-    "frame that shows the first person; may be left out or NaN: of `joints`' first step"
+    "frame that shows the first person; NaN or missing: in the first such step of "
+    "`joints`"
   ),
 }
 
@@ -41,53 +42,53 @@ def centered(
 
   Args:
     joints: float32 [B, S, persons*J, 3], metres; NaN where nobody was seen.
-    origin: float32 [B, 3], metres; NaN takes the main actor's in the first step that
-      shows it, which is later than the first frame of the clip, or zero without any.
-  Returns: float32 [B, S, persons*J, 3]; joints that are NaN become zero.
+    origin: float32 [B, 3], metres; NaN for the main actor's in the first step that
+      shows it (zero if none does), which is later than the clip's first frame.
+  Returns: float32 [B, S, persons*J, 3]; NaN becomes zero.
   """
   body = joints[:, :, skeleton.origin_indices()].mean(axis=2)  # [B, S, 3]
   seen = jnp.isfinite(body).all(axis=-1, keepdims=True)
   first = seen & (jnp.cumsum(seen, axis=1) == 1)
   found = jnp.where(first, body, 0.0).sum(axis=1)
-  given = jnp.isfinite(origin).all(axis=-1, keepdims=True)
-  origin = jnp.where(given, origin, found)
+  known = jnp.isfinite(origin).all(axis=-1, keepdims=True)
+  origin = jnp.where(known, origin, found)
   return jnp.nan_to_num(joints - origin[:, None, None], nan=0.0)
 
 
 def serving(network: trained_network.Trained) -> Callable[[dict], dict]:
-  """The function that is exported: raw inputs by their names -> scores and attention.
+  """The function to export: dict of raw inputs -> dict of scores and attention.
 
-  Its form of each operation is chosen for the platform that it will run on, not for
-  the one that it is exported on. All forms share one copy of the weights, and what the
-  scores and the attention do not depend on, such as the embedding, is left out.
+  Each operation has the form for the platform that runs the function, not for the one
+  that exports it. All forms share one copy of the weights. Layers that neither scores
+  nor attention depend on, such as the embedding, are left out.
   """
   joints = network.settings.persons * network.skeleton.num_joints
   shapes = network.settings.example_shapes(joints)
 
-  def run(given, variables):
-    given = dict(given)
-    clips = next(iter(given.values())).shape[0]
+  def run(raw, variables):
+    batch = dict(raw)
+    clips = next(iter(batch.values())).shape[0]
     if network.uses_pose:
-      pose = given.pop("joints"), given.pop("origin")
-      given["pose"] = centered(*pose, network.skeleton)
+      pose = batch.pop("joints"), batch.pop("origin")
+      batch["pose"] = centered(*pose, network.skeleton)
     unused = {
       name: jnp.zeros((clips, *x.shape), x.dtype)
       for name, x in shapes.items()
-      if name not in given
+      if name not in batch
     }
-    scores, out = trained_network.look(network.model, variables, {**unused, **given})
+    scores, out = trained_network.look(network.model, variables, {**unused, **batch})
     return {"scores": scores, **out}
 
-  def in_form(form):
-    def run_in_form(*args):
-      with ops.use_formulation(form):
+  def run_as(formulation):
+    def run_in_formulation(*args):
+      with ops.use_formulation(formulation):
         return run(*args)
 
-    return run_in_form
+    return run_in_formulation
 
-  def by_platform(given):
+  def by_platform(raw):
     return jax.lax.platform_dependent(
-      given, network.variables, cpu=in_form("cpu"), default=in_form("plain")
+      raw, network.variables, cpu=run_as("cpu"), default=run_as("plain")
     )
 
   return by_platform
@@ -96,7 +97,7 @@ def serving(network: trained_network.Trained) -> Callable[[dict], dict]:
 def inputs(
   network: trained_network.Trained, batch: int
 ) -> dict[str, jax.ShapeDtypeStruct]:
-  """Shapes and types of the exported inputs; `batch` 0 is any number, "B"."""
+  """Shapes and types of the exported inputs; a `batch` of 0 is any number, "B"."""
   b = batch or jax.export.symbolic_shape("B")[0]
   joints = network.settings.persons * network.skeleton.num_joints
   shapes = network.settings.example_shapes(joints)
@@ -111,7 +112,7 @@ def inputs(
 
 @contextlib.contextmanager
 def _without_source_paths():
-  """Lowers without the names of source files, which tell whose machine this is."""
+  """Lowers without the paths of source files, which reveal the user's folders."""
   name = "jax_traceback_in_locations_limit"
   before = getattr(jax.config, name)
   jax.config.update(name, 0)
@@ -123,16 +124,16 @@ def _without_source_paths():
 
 def export(
   network: trained_network.Trained, file: str, batch: int, platforms: tuple[str, ...]
-):
+) -> dict:
   """Writes a network file.
 
   Args:
     network: from `trained_network.load`.
-    file: path; the folder is made.
+    file: path; creates the folder.
     batch: clips at a time; 0 for any number.
-    platforms: of `PLATFORMS`; one file serves all of them.
-  Returns: what about.json says.
-  Raises: ValueError for a negative batch, or no or an unknown platform.
+    platforms: some of `PLATFORMS`; one file serves all of them.
+  Returns: the content of about.json.
+  Raises: ValueError for a negative batch, no platform, or an unknown one.
   """
   if batch < 0:
     raise ValueError(f"config.export.batch is {batch}, expected 0 or more.")
@@ -141,10 +142,10 @@ def export(
       f"config.export.platforms is {','.join(platforms)!r}, expected some of "
       f"{','.join(PLATFORMS)}."
     )
-  given = inputs(network, batch)
+  specs = inputs(network, batch)
   with _without_source_paths():
-    made = jax.export.export(jax.jit(serving(network)), platforms=platforms)(given)
-  names = sorted(jax.eval_shape(serving(network), given))
+    made = jax.export.export(jax.jit(serving(network)), platforms=platforms)(specs)
+  names = sorted(jax.eval_shape(serving(network), specs))
   skeleton, provenance = network.skeleton, network.provenance
   about = {
     "format": serve.FORMAT,
@@ -153,10 +154,12 @@ def export(
     "step": network.step,
     "platforms": list(platforms),
     "inputs": {
-      name: {**_told(x), "meaning": _MEANING[name], "optional": name == "origin"}
-      for name, x in given.items()
+      name: {**_array_spec(x), "meaning": _MEANING[name], "optional": name == "origin"}
+      for name, x in specs.items()
     },
-    "outputs": {name: _told(x) for name, x in zip(names, made.out_avals, strict=True)},
+    "outputs": {
+      name: _array_spec(x) for name, x in zip(names, made.out_avals, strict=True)
+    },
     "classes": list(provenance.class_names),
     "skeleton": skeleton.name,
     "joints": list(skeleton.joints),
@@ -176,7 +179,7 @@ def export(
   return about
 
 
-def _told(x) -> dict:
-  """Type and shape; the batch may be a symbol."""
+def _array_spec(x) -> dict:
+  """Type and shape for about.json; the batch may be a symbol."""
   shape = [size if isinstance(size, int) else str(size) for size in x.shape]
   return {"dtype": jnp.dtype(x.dtype).name, "shape": shape}

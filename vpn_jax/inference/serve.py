@@ -1,18 +1,19 @@
-"""Runs a network that `--job=export` wrote, on clips in an npz file.
+"""Runs an exported network on clips in an npz file.
 
-  python -m vpn_jax.inference.serve vpn.zip             # what it expects
+  python -m vpn_jax.inference.serve vpn.zip             # prints the inputs
   python -m vpn_jax.inference.serve vpn.zip clips.npz   # the best classes of each clip
 
-This file needs numpy, jax and flatbuffers alone: copy it beside the network and run
-`python serve.py` there. The network is a zip file with two members:
+This file depends on numpy, jax and flatbuffers alone: copy it beside the network and
+run `python serve.py` there. The network, which `--job=export` writes, is a zip file of
+two members:
 
-  about.json          format, version, inputs, outputs, class names and what else a user
-                      has to know, see `vpn_jax/inference/export.py`
+  about.json          format, version, inputs, outputs, class names and the rest of what
+                      a user has to know; `vpn_jax/inference/export.py` writes it
   network.stablehlo   the function with its weights, for `jax.export.deserialize`:
                       a dictionary of the inputs -> a dictionary of the outputs
 
-jax promises to run such a function in releases up to six months newer than the one that
-about.json names, and three weeks older.
+jax promises to run such a function in releases up to six months newer and three weeks
+older than the one that about.json names.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import io
 import json
 import sys
 import zipfile
+from collections.abc import Callable
 
 import jax
 import jax.export
@@ -31,10 +33,10 @@ ABOUT, NETWORK = "about.json", "network.stablehlo"
 
 
 def read(path: str) -> tuple[dict, bytes]:
-  """The two members of a network file.
+  """Reads the two members of a network file.
 
-  Raises: ValueError when it is damaged, something else or of another version; OSError
-    when it cannot be read.
+  Raises: ValueError when the file is damaged, of another kind or of another version;
+    OSError when it cannot be read.
   """
   with open(path, "rb") as file:
     data = io.BytesIO(file.read())
@@ -44,7 +46,7 @@ def read(path: str) -> tuple[dict, bytes]:
     found = (about.get("format"), about.get("version"))
   except Exception as e:  # zipfile raises many kinds on a damaged file
     raise ValueError(
-      f"{path} is damaged or no exported network ({e}), expected a zip file with "
+      f"{path} is damaged or not an exported network ({e}), expected a zip file with "
       f"{ABOUT} and {NETWORK}: copy or export it again."
     ) from e
   if found != (FORMAT, VERSION):
@@ -55,12 +57,12 @@ def read(path: str) -> tuple[dict, bytes]:
   return about, network
 
 
-def load(path: str):
-  """What a network file says of itself, and the function.
+def load(path: str) -> tuple[dict, Callable[[dict], dict]]:
+  """Loads a network file.
 
-  Returns: about, a dict; call: dict of arrays -> dict of arrays, jitted. Shapes and
-    types are those of about["inputs"] and about["outputs"].
-  Raises: as `read`; ValueError when it is not for this machine's platform.
+  Returns: about, the content of about.json; call, jitted: dict of arrays -> dict of
+    arrays, with the shapes and types of about["inputs"] and about["outputs"].
+  Raises: as `read`; ValueError when the file is not for this machine's platform.
   """
   about, network = read(path)
   here = jax.export.default_export_platform()
@@ -73,7 +75,7 @@ def load(path: str):
 
 
 def expected(about: dict) -> str:
-  """The inputs in words, a line each."""
+  """Describes the inputs of a network, a line each."""
   return "\n".join(
     f"  {name}: {x['dtype']} [{', '.join(map(str, x['shape']))}], {x['meaning']}"
     for name, x in about["inputs"].items()
@@ -81,12 +83,13 @@ def expected(about: dict) -> str:
 
 
 def batch(about: dict, given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-  """The inputs, checked; a clip alone gets a batch axis, and NaN what may be left out.
+  """Checks inputs and completes them: the batch axis of a single clip, NaN for origin.
 
   Args:
     about: of the network.
-    given: arrays by their names; those of other names are left aside.
-  Raises: ValueError that says which input does not fit, and what all should be.
+    given: arrays by name; ignores other names.
+  Returns: the arrays that the network takes, by name.
+  Raises: ValueError that names the input that does not fit, and describes all.
   """
   made, clips = {}, None
   for name, x in about["inputs"].items():
@@ -111,7 +114,7 @@ def batch(about: dict, given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def main(words=None) -> None:
   """The command line."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("network", help="what --job=export wrote")
+  parser.add_argument("network", help="file written by --job=export")
   parser.add_argument("clips", nargs="?", help="npz with the inputs")
   parser.add_argument("--top", type=int, default=5)
   parser.add_argument("--out", default="", help="npz for all outputs")
@@ -130,10 +133,10 @@ def main(words=None) -> None:
         given = dict(file)
     except (zipfile.BadZipFile, TypeError, ValueError) as e:
       raise ValueError(
-        f"{flags.clips} is no npz file ({e}): save one with\n{expected(about)}"
+        f"{flags.clips} is not an npz file ({e}): save one with\n{expected(about)}"
       ) from e
     out = jax.device_get(call(batch(about, given)))
-  except (ValueError, OSError, ImportError) as e:  # jax asks for flatbuffers
+  except (ValueError, OSError, ImportError) as e:  # jax imports flatbuffers
     sys.exit(f"error: {e}")
   for i, scores in enumerate(out["scores"]):
     print(f"clip {i}")

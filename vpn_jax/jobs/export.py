@@ -2,21 +2,22 @@
 
 import pathlib
 
+from vpn_jax import text
 from vpn_jax.inference import export as export_lib
 from vpn_jax.inference import serve, trained_network
 
 
 def run(config, workdir: str) -> None:
-  """The job "export": prints what the file takes."""
+  """Exports the network of a run to `config.export.file`; prints its inputs."""
   settings = config.export
   if not workdir:
     raise ValueError("--workdir is empty, expected the folder of a trained run.")
   if not settings.file:
     raise ValueError(
-      "config.export.file is not set: add --config.export.file=<what to write>, such "
+      "config.export.file is not set: add --config.export.file=<file to write>, such "
       "as vpn.zip."
     )
-  platforms = tuple(filter(None, settings.platforms.split(",")))
+  platforms = text.split_words(settings.platforms)
   about = export_lib.export(
     trained_network.load(workdir), settings.file, settings.batch, platforms
   )

@@ -2,39 +2,58 @@
 
 import pathlib
 
+from vpn_jax import text
 from vpn_jax.analysis import classes
 from vpn_jax.evaluation import predictions as predictions_lib
 from vpn_jax.figures import catalogue
-from vpn_jax.figures.runs import Inputs, NotAvailableError
+from vpn_jax.figures.runs import NotAvailableError, Runs
+
+
+def open_runs(
+  config, workdirs: tuple[str, ...], names: tuple[str, ...] | None = None
+) -> Runs:
+  """Reads the predictions of one run or two; records and networks follow on demand.
+
+  Args:
+    config: its blocks `figures` and `data`, and `on_mismatch`.
+    workdirs: a finished run, or the baseline and another.
+    names: what figures call them; the ends of their paths by default.
+  Raises: FileNotFoundError for a run without predictions; ValueError when the two are
+    not of the same clips and classes.
+  """
+  predictions = tuple(predictions_lib.read(pathlib.Path(w) / "test") for w in workdirs)
+  if len(workdirs) == 2:
+    classes.check_comparable(*predictions)
+  return Runs(
+    workdirs=workdirs,
+    names=names or catalogue.run_names(workdirs),
+    predictions=predictions,
+    settings=config.figures,
+    data=config.data.copy_and_resolve_references(),
+    on_mismatch=config.on_mismatch,
+  )
 
 
 def run(config, workdir: str) -> None:
-  """The job "figures": writes <last workdir>/figures and prints the paths.
+  """Writes <last workdir>/figures and prints the paths.
 
-  A figure that the runs do not allow is left out, and its reason printed.
+  Leaves out figures that the runs do not allow, and prints the reason.
 
   Args:
-    workdir: a finished run, or two parted by a comma, the baseline first.
+    workdir: a finished run, or two separated by a comma, the baseline first.
   """
-  workdirs = tuple(word.strip() for word in workdir.split(",") if word.strip())
+  workdirs = text.split_words(workdir)
   if len(workdirs) not in (1, 2):
     raise ValueError(
-      f"--workdir is {workdir!r}, expected a finished run, or two parted by a comma: "
-      "the baseline and the run to compare."
+      f"--workdir is {workdir!r}, expected a finished run, or two separated by a "
+      "comma: the baseline and the run to compare."
     )
-  asked = catalogue.chosen(config.figures.only)
-  inputs = Inputs(
-    config=config,
-    workdirs=workdirs,
-    names=catalogue.run_names(workdirs),
-    predictions=tuple(predictions_lib.read(pathlib.Path(w) / "test") for w in workdirs),
-  )
-  if len(workdirs) == 2:
-    classes.check_comparable(*inputs.predictions)
+  figures = catalogue.chosen(config.figures.only)
+  runs = open_runs(config, workdirs)
   folder = pathlib.Path(workdirs[-1]) / "figures"
-  for name, draw in asked.items():
+  for name, draw in figures.items():
     try:
-      figure, rows = draw(inputs)
+      figure, rows = draw(runs)
     except NotAvailableError as e:
       print(f"{name}: left out, {e}")
       continue

@@ -1,74 +1,79 @@
 """The job "sweep": the runs of whole tables, then the tables."""
 
+import functools
 import pathlib
 import sys
 
-from vpn_jax import interrupt
+from vpn_jax import interrupt, text
 from vpn_jax.jobs import fuse
 from vpn_jax.jobs import tables as tables_job
-from vpn_jax.results import paper, sweep
+from vpn_jax.results import paper, sweep, sweep_plan
 from vpn_jax.training import run_summary
 
+SCRIPT_FILE = "sweep.sh"  # all commands, in the folder of the runs
+# Rows that train more than a head on one backbone.
 NOT_FROZEN = ("I3D, continued", "I3D+NL", "P-I3D")
 
 
+def _rows(settings, config_argument: str) -> tuple[str, ...]:
+  """The rows of `config.sweep`, without those that the --config does not allow."""
+  rows = text.split_words(settings.rows, ";")
+  if not rows:
+    tables = (paper.TABLES[int(n)] for n in text.split_words(settings.tables))
+    rows = tuple(dict.fromkeys(row for table in tables for row in table.rows))
+  if "frozen=True" in config_argument:
+    rows = tuple(row for row in rows if row not in NOT_FROZEN)
+  return rows
+
+
 def run(config, workdir: str) -> None:
-  """The job "sweep": the runs of `config.sweep`, then the tables.
+  """Runs the rows of `config.sweep`, fuses those of `config.sweep.fuse`, then "tables".
 
   Writes sweep.sh, all commands in order, to `workdir`. Flags of this command other than
-  those of the sweep are handed to every run.
+  those of the sweep are given to every run.
   """
   if not workdir:
     raise ValueError("--workdir is empty, expected a folder for all runs.")
   settings = config.sweep
-  numbers = sweep.split_words(settings.tables)
-  unknown = [n for n in numbers if n not in map(str, paper.TABLES)]
-  seeds = sweep.split_words(settings.seeds)
-  if unknown or not all(seed.isdigit() for seed in seeds):
+  numbers = text.split_words(settings.tables)
+  seeds = text.split_words(settings.seeds)
+  if not ({*numbers} <= {*map(str, paper.TABLES)} and all(map(str.isdigit, seeds))):
     raise ValueError(
       f"config.sweep has tables {settings.tables!r} and seeds {settings.seeds!r}, "
       "expected such as 1,2,3,4 (of 1 to 7) and 0,1,2."
     )
-  given = [word.partition("=") for word in sys.argv[1:]]
-  chosen = [value for name, _, value in given if name == "--config"][-1]
-  flags = tuple(
-    f"{name}={value}"
-    for name, _, value in given
-    if name.startswith("--config.") and not name.startswith("--config.sweep.")
-  )
-  rows = sweep.split_words(settings.rows, ";") or tuple(
-    dict.fromkeys(row for n in numbers for row in paper.TABLES[int(n)].rows)
-  )
-  if "frozen=True" in chosen:  # those that train more than a head on one backbone
-    rows = tuple(row for row in rows if row not in NOT_FROZEN)
-  runs = sweep.plan(
+  words = sys.argv[1:]
+  chosen = [w.partition("=")[2] for w in words if w.startswith("--config=")][-1]
+  seeds = tuple(map(int, seeds))
+  protocols = text.split_words(settings.protocols)
+  runs = sweep_plan.plan(
     chosen,
     workdir,
-    rows=rows,
-    protocols=sweep.split_words(settings.protocols),
-    seeds=tuple(map(int, seeds)),
+    rows=_rows(settings, chosen),
+    protocols=protocols,
+    seeds=seeds,
     stages=config.stages,
-    flags=flags,
+    flags=tuple(
+      word
+      for word in words
+      if word.startswith("--config.") and not word.startswith("--config.sweep.")
+    ),
   )
-  groups = sweep.fusions(
-    settings.fuse,
-    chosen,
-    workdir,
-    sweep.split_words(settings.protocols),
-    tuple(map(int, seeds)),
-  )
-  folder = pathlib.Path(workdir)
-  folder.mkdir(parents=True, exist_ok=True)
-  script = "\n".join([f"# {len(runs)} runs, needs first", *(r.command() for r in runs)])
-  (folder / sweep.SCRIPT_FILE).write_text(script + "\n")
+  groups = sweep_plan.fusions(settings.fuse, chosen, workdir, protocols, seeds)
+  script = pathlib.Path(workdir) / SCRIPT_FILE
+  script.parent.mkdir(parents=True, exist_ok=True)
+  commands = [r.command() for r in runs]
+  title = f"# {len(runs)} runs, dependencies first"
+  script.write_text("\n".join([title, *commands]) + "\n")
   done = sum(r.done() for r in runs)
-  print(f"{len(runs)} runs, {done} done; commands in {folder / sweep.SCRIPT_FILE}")
+  print(f"{len(runs)} runs, {done} done; commands in {script}")
   if settings.dry_run:
     for r in runs:
       print(("done  " if r.done() else "to do ") + r.command())
     return
   try:
-    failed = sweep.work(runs, streams=settings.streams)
+    say = functools.partial(print, flush=True)
+    failed = sweep.work(runs, streams=settings.streams, say=say)
   except interrupt.Interrupted as e:
     print(e, file=sys.stderr)
     sys.exit(interrupt.EXIT_CODE)
@@ -80,5 +85,5 @@ def run(config, workdir: str) -> None:
   if failed:
     raise ValueError(
       f"{len(failed)} of {len(runs)} runs failed ({', '.join(failed)}): see the log of "
-      "each, mend the cause and sweep again; finished runs are kept."
+      "each, fix the cause and sweep again; finished runs are kept."
     )

@@ -8,10 +8,10 @@ from vpn_jax.training import run_summary
 
 
 def run(config, workdir: str) -> None:
-  """The job "tables": prints the runs below `workdir` beside the paper.
+  """Prints the runs below `workdir` beside the paper.
 
-  Writes tables.txt, tables.md and tables.csv there, with commands and commits. The
-  configuration is not read: a run carries its own.
+  Writes tables.txt, tables.md and tables.csv there, with commands and commits. Does not
+  read the configuration: a run carries its own.
   """
   del config
   if not workdir:

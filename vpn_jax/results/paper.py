@@ -1,8 +1,7 @@
-"""Tables 1 to 7 of the paper: which rows there are, how to run one, what it reported.
+"""Tables 1 to 7 of the paper: their rows, how to run each, and the published numbers.
 
-A row is an argument of `--config`; the numbers are percent, top-1, for Smarthome the
-mean over the classes. Rows of the tables with another backbone or input than this code
-has, such as depth maps, are left out.
+The numbers are top-1 in percent, for Smarthome the mean over the classes. Rows with a
+backbone or an input that this code does not have, such as depth maps, are left out.
 """
 
 import dataclasses
@@ -13,9 +12,9 @@ class Row:
   """A network of the tables.
 
   Attributes:
-    arg: what stands behind the protocol in `--config`; "" is VPN itself.
-    starts_from: the row whose backbone it starts from in stage 2 (section 3.3); "" for
-      the published weights.
+    arg: the words of `--config` after the protocol; "" is VPN itself.
+    starts_from: the row whose visual backbone it starts from in stage 2 (section 3.3);
+      "" for the published weights.
     pose_from: the row whose pose backbone it starts from; an LSTM then stays frozen
       (appendix 2). "" for none.
   """
@@ -70,16 +69,14 @@ class Table:
     title: what it compares.
     columns: (dataset, protocol) of each number.
     rows: row -> its numbers; None where the paper has none.
-    ablation: whether its rows make sense on any dataset.
   """
 
   title: str
   columns: tuple[tuple[str, str], ...]
   rows: dict[str, tuple[float | None, ...]]
-  ablation: bool = False
 
   def published(self, row: str, dataset: str, protocol: str) -> float | None:
-    """The paper's number, None where it has none."""
+    """The paper's number; None where it has none."""
     if row not in self.rows or (dataset, protocol) not in self.columns:
       return None
     return self.rows[row][self.columns.index((dataset, protocol))]
@@ -104,7 +101,6 @@ TABLES = {
       "VPN without embedding": (85.4, 86.9, 56.4, 50.5),
       "VPN": (86.3, 87.8, 60.8, 53.5),
     },
-    ablation=True,
   ),
   2: Table(
     "Pose backbone and coupler",
@@ -115,7 +111,6 @@ TABLES = {
       "VPN, LSTM": (85.3, 84.1, 57.6, 51.5),
       "VPN": (86.3, 87.8, 60.8, 53.5),
     },
-    ablation=True,
   ),
   3: Table(
     "The embedding loss",
@@ -127,7 +122,6 @@ TABLES = {
       "VPN, contrastive": (None,) * 4,
       "VPN": (86.3, 87.8, 60.8, 53.5),
     },
-    ablation=True,
   ),
   4: Table(
     "The embedding with spatial attention alone",
@@ -138,7 +132,6 @@ TABLES = {
       "VPN, spatial attention, without embedding": (82.6, 84.3, 49.1, 51.7),
       "VPN, spatial attention": (83.1, 85.3, 58.4, 53.1),
     },
-    ablation=True,
   ),
   5: Table(
     "NTU RGB+D 60 and 120",
@@ -171,7 +164,7 @@ TABLES = {
 
 
 def published(row: str, dataset: str, protocol: str) -> float | None:
-  """The paper's number of a row in whichever table has it; None where none has."""
+  """The paper's number of a row, from any table; None where no table has it."""
   for table in TABLES.values():
     number = table.published(row, dataset, protocol)
     if number is not None:
@@ -180,10 +173,10 @@ def published(row: str, dataset: str, protocol: str) -> float | None:
 
 
 def row_name(arg: dict) -> str:
-  """The row that an argument string of `--config` asks for.
+  """The name of the row that the words of `--config` ask for.
 
   Args:
-    arg: its words and their values: model, backbone, pose_backbone, coupler, attention,
+    arg: word -> value, of model, backbone, pose_backbone, coupler, attention and
       embedding.
   """
   lstm = ", LSTM" if arg["pose_backbone"] == "lstm" else ""

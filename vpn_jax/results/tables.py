@@ -1,12 +1,12 @@
-"""Finished runs beside the paper: tables 1 to 7 as text, markdown and csv.
+"""Finished runs beside the numbers of the paper: tables 1 to 7 as text and markdown.
 
-A run leaves `summary.json` in its workdir; runs that differ in the seed alone share a
-line, with mean and spread.
+Runs that differ in the seed alone share a line, with mean and standard deviation.
 """
 
 import shlex
 import statistics
 
+from vpn_jax import text as text_lib
 from vpn_jax.results import paper
 from vpn_jax.training import run_summary
 
@@ -14,7 +14,7 @@ COLUMNS = (
   "row", "dataset", "protocol", "paper", "ours", "shuffled", "at rest", "seeds", "from",
   "parameters", "minutes", "train clips/s", "test clips/s",
 )  # fmt: skip
-# Flags that say where things are or how a run is watched, not what is trained.
+# Flags that change paths or logging, not what is trained.
 _NOT_SETTINGS = (
   "seed", "data.records", "data.raw", "data.threads", "data.workers", "init.",
   "train.tensorboard", "train.log_every", "train.save_every", "train.eval_batch_size",
@@ -22,46 +22,46 @@ _NOT_SETTINGS = (
 
 
 def variant(summary: dict) -> str:
-  """What a run changes of its row by words and flags, "" when nothing.
+  """What the command of a run changes of its row, "" for nothing.
 
   Such as "size=cpu" or "optimizer.learning_rate=0.005"; "from <row>" and "pose
-  backbone from <row>" for backbones that are not from the row's own stages. Of a fused
-  run, what its parts change, and weights that differ.
+  backbone from <row>" for backbones that are not from the row's own stages. For a fused
+  run, the changes of its parts, and weights that differ.
   """
   if "parts" in summary:
     return _fused_variant(summary["parts"])
   row = paper.ROWS.get(summary["row"], paper.Row(""))
-  usual, usual_pose = row.arg, row.pose_from
-  said = []
+  changes = []
   for word in shlex.split(summary["command"]):
     name, _, value = word.partition("=")
     if name == "--config":
       words = value.partition(":")[2].split(",")[1:]
-      said += [w for w in words if w not in usual.split(",")]
+      changes += [w for w in words if w not in row.arg.split(",")]
     elif name == "--config.init.backbone":
       starts = list(dict.fromkeys(map(run_summary.row_of, value.split(","))))
       if starts != [row.starts_from]:
-        said.append("from " + ", ".join(starts))
+        changes.append("from " + ", ".join(starts))
     elif name == "--config.init.pose_backbone":
-      if run_summary.row_of(value) != usual_pose:
-        said.append(f"pose backbone from {run_summary.row_of(value)}")
+      start = run_summary.row_of(value)
+      if start != row.pose_from:
+        changes.append(f"pose backbone from {start}")
     elif name.startswith("--config."):
       name = name.removeprefix("--config.")
       if not name.startswith(_NOT_SETTINGS):
-        said.append(f"{name}={value}")
-  return ", ".join(said)
+        changes.append(f"{name}={value}")
+  return ", ".join(changes)
 
 
 def _fused_variant(parts: list[dict]) -> str:
-  said = [f"{part['row']}: {part['variant']}" for part in parts if part["variant"]]
+  changes = [f"{part['row']}: {part['variant']}" for part in parts if part["variant"]]
   weights = [float(part["weight"]) for part in parts]
   if len(set(weights)) > 1:
-    said.append("weights " + ":".join(f"{weight:g}" for weight in weights))
-  return "; ".join(said)
+    changes.append("weights " + ":".join(f"{weight:g}" for weight in weights))
+  return "; ".join(changes)
 
 
 def _spread(values: list[float]) -> str:
-  """Mean, and the sample standard deviation where there is more than one value."""
+  """Mean, and the sample standard deviation of more than one value."""
   mean = statistics.fmean(values)
   if len(values) == 1:
     return f"{mean:.1f}"
@@ -72,45 +72,44 @@ def _number(value: float | None) -> str:
   return "-" if value is None else f"{value:.1f}"
 
 
-def _control(results: list[dict], name: str) -> str:
-  """`_spread` of the accuracy with a control; "-" where a run has none."""
-  if not all(name in result for result in results):
-    return "-"
-  return _spread([result[name] for result in results])
-
-
 def _line(row: str, summaries: list[dict]) -> dict[str, str]:
-  """One line of a table: the runs of one row, dataset and protocol."""
-  dataset, protocol = summaries[0]["dataset"], summaries[0]["protocol"]
-  results = [s["result"] for s in summaries]
+  """The line of the runs of one row, dataset and protocol: column -> text."""
+  first, results = summaries[0], [s["result"] for s in summaries]
+  dataset, protocol = first["dataset"], first["protocol"]
   metric = "mean_class" if dataset == "smarthome" else "top1"
-  said = variant(summaries[0])
+  changes = variant(first)
+
+  def values(name: str) -> list[float]:
+    return [result[name] for result in results]
+
+  controls = {
+    column: f"{control}_{metric}" for column, control in run_summary.CONTROLS.items()
+  }
   return {
-    "row": row + (f" ({said})" if said else ""),
+    "row": row + (f" ({changes})" if changes else ""),
     "dataset": dataset,
     "protocol": protocol,
     "paper": _number(paper.published(row, dataset, protocol)),
-    "ours": _spread([r[metric] for r in results]),
-    **{c: _control(results, f"{n}_{metric}") for c, n in run_summary.CONTROLS.items()},
-    "top-1": _spread([r["top1"] for r in results]),
-    "mean class": _spread([r["mean_class"] for r in results]),
+    "ours": _spread(values(metric)),
+    **{
+      column: _spread(values(name)) if all(name in r for r in results) else "-"
+      for column, name in controls.items()
+    },
+    "top-1": _spread(values("top1")),
+    "mean class": _spread(values("mean_class")),
     "seeds": str(len(results)),
-    "from": started_rows(summaries[0]),
+    "from": started_rows(first),
     "parameters": f"{results[0]['parameters'] / 1e6:.2f} M",
-    "minutes": f"{statistics.fmean([r['seconds'] for r in results]) / 60:.1f}",
-    "train clips/s": _number(
-      statistics.median([r["train_clips_per_second"] for r in results])
-    ),
-    "test clips/s": _number(
-      statistics.median([r["eval_clips_per_second"] for r in results])
-    ),
+    "minutes": _number(statistics.fmean(values("seconds")) / 60),
+    "train clips/s": _number(statistics.median(values("train_clips_per_second"))),
+    "test clips/s": _number(statistics.median(values("eval_clips_per_second"))),
     "commit": ", ".join(sorted({s["commit"] for s in summaries})),
-    "command": summaries[0]["command"],
+    "command": first["command"],
   }
 
 
 def started_rows(summary: dict) -> str:
-  """What a run started from in a few words, such as "I3D, pose alone"."""
+  """The rows that a run started from, such as "I3D, pose alone"; "" for a fused run."""
   if "parts" in summary:
     return ""
   sources = summary.get("started_from", {}).values()
@@ -120,85 +119,94 @@ def started_rows(summary: dict) -> str:
 
 
 def _not_run(row: str, dataset: str, protocol: str) -> dict[str, str]:
-  """The line of a row that has no run: the paper's number alone."""
+  """The line of a row without a run: the paper's number alone."""
   number = _number(paper.published(row, dataset, protocol))
   line = {"row": row, "dataset": dataset, "protocol": protocol, "paper": number}
   return {**line, "ours": "not run"}
 
 
 def gather(summaries: list[dict]) -> dict[str, list[dict[str, str]]]:
-  """Heading -> lines, as text per column, of each table that has a run.
+  """Sorts runs into the tables of the paper.
 
-  A row of the paper's table without a run says so. Runs on datasets that the paper has
-  not share a table per dataset, in the order of `paper.ROWS`, those with changed
-  settings and fused ones last. Fused runs on the paper's datasets, and runs that no
-  table of the paper has room for, follow.
+  A row of the paper's table without a run has "not run" instead of a number. Runs on a
+  dataset that the paper does not have share a table, in the order of `paper.ROWS`,
+  changed settings after the row as it is, fused runs last. Fused runs on the paper's
+  datasets, and runs that are in none of its tables, follow.
+
+  Args:
+    summaries: from `run_summary.read_summaries`.
+  Returns: heading -> lines, each column -> text, of the tables that have a run.
   """
   groups: dict[tuple, list[dict]] = {}
   for s in summaries:
     key = (s["dataset"], s["protocol"], s["row"], variant(s))
     groups.setdefault(key, []).append(s)
-  places = sorted({key[:2] for key in groups})
-  in_paper = {place[0] for t in paper.TABLES.values() for place in t.columns}
-  made, shown = {}, set()
+  tables, shown = {}, set()
   for number, table in paper.TABLES.items():
     lines = []
-    for place in places:
-      found = {row: [k for k in groups if k[:3] == (*place, row)] for row in table.rows}
-      if place not in table.columns or not any(found.values()):
-        continue
-      for row, keys in found.items():
-        lines += [_line(row, groups[key]) for key in keys] or [_not_run(row, *place)]
-        shown.update(keys)
+    for column in sorted({key[:2] for key in groups} & set(table.columns)):
+      found = {
+        row: [key for key in groups if key[:3] == (*column, row)] for row in table.rows
+      }
+      if any(found.values()):
+        for row, keys in found.items():
+          lines += [_line(row, groups[k]) for k in keys] or [_not_run(row, *column)]
+          shown.update(keys)
     if lines:
-      made[f"Table {number}: {table.title}"] = lines
+      tables[f"Table {number}: {table.title}"] = lines
+
+  rows = [*paper.ROWS]
 
   def order(key: tuple) -> tuple:
-    rows = list(paper.ROWS)
-    place = rows.index(key[2]) if key[2] in rows else len(rows)
-    return (key[1], "parts" in groups[key][0], place, key)
+    row = rows.index(key[2]) if key[2] in rows else len(rows)
+    return (key[1], "parts" in groups[key][0], row, key)
 
+  in_paper = {dataset for t in paper.TABLES.values() for dataset, _ in t.columns}
+  rest = {}  # heading -> keys
   for dataset in sorted({key[0] for key in groups} - in_paper):
-    keys = sorted((key for key in groups if key[0] == dataset), key=order)
-    made[f"Runs on {dataset}"] = [_line(key[2], groups[key]) for key in keys]
-    shown.update(keys)
-  rest = sorted(set(groups) - shown)
-  fused = [key for key in rest if "parts" in groups[key][0]]
-  others = [key for key in rest if key not in fused]
-  for heading, keys in (("Late fusion", fused), ("Other runs", others)):
+    own = (key for key in groups if key[0] == dataset)
+    rest[f"Runs on {dataset}"] = sorted(own, key=order)
+  left = sorted(key for key in set(groups) - shown if key[0] in in_paper)
+  rest["Late fusion"] = [key for key in left if "parts" in groups[key][0]]
+  rest["Other runs"] = [key for key in left if "parts" not in groups[key][0]]
+  for heading, keys in rest.items():
     if keys:
-      made[heading] = [_line(key[2], groups[key]) for key in keys]
-  return made
+      tables[heading] = [_line(key[2], groups[key]) for key in keys]
+  return tables
 
 
-def _cells(lines: list[dict[str, str]]) -> tuple[list[list[str]], list[int]]:
-  """Heading and lines without the columns that say nothing, and the columns' widths."""
+def _cells(lines: list[dict[str, str]]) -> list[list[str]]:
+  """Head and lines, padded, without the columns that are empty."""
   shown = [
     c for c in COLUMNS if any(line.get(c, "-") not in ("", "-") for line in lines)
   ]
-  rows = [shown, *([line.get(c, "") for c in shown] for line in lines)]
-  return rows, [max(len(row[i]) for row in rows) for i in range(len(shown))]
+  return text_lib.padded([shown, *([line.get(c, "") for c in shown] for line in lines)])
 
 
 def text(tables: dict[str, list[dict[str, str]]]) -> str:
-  """The tables with their columns lined up, for a terminal."""
+  """Formats tables for a terminal.
+
+  Args:
+    tables: from `gather`.
+  """
   blocks = []
   for heading, lines in tables.items():
-    rows, widths = _cells(lines)
-    rows = ["  ".join(c.ljust(w) for c, w in zip(r, widths)).rstrip() for r in rows]
+    rows = ["  ".join(row).rstrip() for row in _cells(lines)]
     blocks.append("\n".join([heading, *rows]))
   return "\n\n".join(blocks)
 
 
 def markdown(tables: dict[str, list[dict[str, str]]]) -> str:
-  """The tables, and under each the command of every line's first run."""
+  """Formats tables as markdown; under each, the command of every line's first run.
+
+  Args:
+    tables: from `gather`.
+  """
   blocks = []
   for heading, lines in tables.items():
-    rows, widths = _cells(lines)
-    rows.insert(1, ["-" * w for w in widths])
-    rows = [
-      "| " + " | ".join(c.ljust(w) for c, w in zip(r, widths)) + " |" for r in rows
-    ]
+    head, *rows = _cells(lines)
+    rows = [head, ["-" * len(cell) for cell in head], *rows]
+    rows = [f"| {' | '.join(row)} |" for row in rows]
     commands = [line["command"] for line in lines if "command" in line]
     blocks.append("\n".join([f"## {heading}", "", *rows, "", "```", *commands, "```"]))
   return "\n\n".join(blocks)

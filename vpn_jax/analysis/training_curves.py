@@ -1,4 +1,4 @@
-"""The scalars that a run wrote while it trained."""
+"""The scalars that a run logged during training, and their smoothing."""
 
 import json
 import pathlib
@@ -10,13 +10,14 @@ from vpn_jax.training import metrics_writer
 Curves = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
-def read_curves(workdir: str | pathlib.Path) -> Curves:
-  """The scalars of a run by name, such as "train/loss": (steps, values), by step.
+def read(workdir: str | pathlib.Path) -> Curves:
+  """Reads metrics.jsonl of a run.
 
-  Of two lines of one step the later one counts. A last line that was cut off is left
-  out.
+  A later line of the same step replaces an earlier one. A last line that was cut off is
+  left out.
 
-  Raises: FileNotFoundError without metrics.jsonl, ValueError for a line that is none.
+  Returns: scalar, such as "train/loss" -> steps int [n], values float [n], by step.
+  Raises: FileNotFoundError without the file; ValueError for a line that is damaged.
   """
   path = pathlib.Path(workdir) / metrics_writer.METRICS_FILE
   if not path.exists():
@@ -47,14 +48,17 @@ def read_curves(workdir: str | pathlib.Path) -> Curves:
 
 
 def running_mean(values: np.ndarray, window: int) -> np.ndarray:
-  """Mean over up to `window` values around each; fewer at the ends, never shifted.
+  """Mean over up to `window` values around each value; never shifted.
+
+  Towards the ends the window shrinks on both sides.
 
   Args:
     values: float [n].
     window: odd; an even one counts as the next odd one.
+  Returns: float [n].
   """
   half = window // 2
   total = np.concatenate([[0.0], np.cumsum(values)])
-  place = np.arange(len(values))
-  reach = np.minimum(np.minimum(half, place), len(values) - 1 - place)
-  return (total[place + reach + 1] - total[place - reach]) / (2 * reach + 1)
+  center = np.arange(len(values))
+  reach = np.minimum(np.minimum(half, center), len(values) - 1 - center)
+  return (total[center + reach + 1] - total[center - reach]) / (2 * reach + 1)

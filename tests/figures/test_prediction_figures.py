@@ -5,14 +5,14 @@ import dataclasses
 import numpy as np
 import pytest
 import scipy.spatial
-from look_at import table, with_settings, words
+from check_figure import table, with_settings, words
 from matplotlib.patches import Rectangle
 
 from vpn_jax.figures import gains, matrices, pairs
 from vpn_jax.figures.runs import NotAvailableError
 from vpn_jax.inputs import pipeline
 
-# conftest.SAID: accuracy of a, b, c, d is 0, 50, 50, 100 and then 50, 100, 100, 50.
+# conftest.ANSWERS: accuracy of a, b, c, d is 0, 50, 50, 100 and then 50, 100, 100, 50.
 
 
 def test_top_gains(drawn):
@@ -22,7 +22,7 @@ def test_top_gains(drawn):
     ["b", "2", "50.0", "100.0", "50.0"],
     ["c", "2", "50.0", "100.0", "50.0"],
   ]  # d loses
-  figure, rows = gains.top_gains(with_settings(drawn.inputs, top=2))
+  figure, rows = gains.top_gains(with_settings(drawn.runs, top=2))
   assert [row[0] for row in rows[1:]] == ["a", "b"]
   (axes,) = figure.axes
   widths = [bar.get_width() for bar in axes.patches]
@@ -31,8 +31,8 @@ def test_top_gains(drawn):
 
 
 def test_nothing_gained(drawn):
-  inputs = drawn.inputs
-  same = dataclasses.replace(inputs, predictions=inputs.predictions[:1] * 2)
+  runs = drawn.runs
+  same = dataclasses.replace(runs, predictions=runs.predictions[:1] * 2)
   with pytest.raises(NotAvailableError, match="no class gains from base"):
     gains.top_gains(same)
 
@@ -40,11 +40,11 @@ def test_nothing_gained(drawn):
 def test_dynamicity_by_scipy(drawn):
   rows = table(drawn.folder / "dynamicity.csv")
   assert rows[0] == ["class", "clips with poses", "dynamicity", "gain", "third"]
-  inputs, expected = drawn.inputs, {}
+  runs, expected = drawn.runs, {}
   for label, name in enumerate("abcd"):
     values = []
-    for clip in (c["name"] for c in inputs.part.clips if c["label"] == label):
-      pose = inputs.record(clip).pose[:, 0]
+    for clip in (c["name"] for c in runs.part.clips if c["label"] == label):
+      pose = runs.record(clip).pose[:, 0]
       # 12 frames, 4 steps: the middles of four equal segments are frames 1, 4, 7, 10.
       pairs_of_poses = zip(pose[[1, 4, 7]], pose[[4, 7, 10]])
       values += [
@@ -63,7 +63,7 @@ def test_dynamicity_by_scipy(drawn):
     "least moving", "least moving", "middle", "most moving",
   ]  # fmt: skip
 
-  figure, _ = gains.dynamicity(inputs)
+  figure, _ = gains.dynamicity(runs)
   (axes,) = figure.axes
   (points,) = axes.collections
   np.testing.assert_allclose(points.get_offsets()[:, 0], sorted(expected.values()),
@@ -76,16 +76,16 @@ def test_dynamicity_by_scipy(drawn):
 
 
 def test_fewer_clips_of_a_class(drawn):
-  found = gains.class_dynamicity(with_settings(drawn.inputs, clips_per_class=1))
+  found = gains.class_dynamicity(with_settings(drawn.runs, clips_per_class=1))
   assert [count for count, _ in found.values()] == [1, 1, 1, 1]
 
 
 def test_poses_that_nobody_was_seen_in(drawn, monkeypatch):
-  record = drawn.inputs.record(drawn.inputs.part.clips[0]["name"])
+  record = drawn.runs.record(drawn.runs.part.clips[0]["name"])
   unseen = dataclasses.replace(record, pose=np.full_like(record.pose, np.nan))
-  monkeypatch.setattr(type(drawn.inputs), "record", lambda self, name: unseen)
+  monkeypatch.setattr(type(drawn.runs), "record", lambda self, name: unseen)
   with pytest.raises(NotAvailableError, match="0 classes have poses, it takes 3"):
-    gains.dynamicity(drawn.inputs)
+    gains.dynamicity(drawn.runs)
   assert len(unseen.frames) == 12
   assert pipeline.pose_indices(0, 11, 4, None).tolist() == [1, 4, 7, 10]
 
@@ -101,7 +101,7 @@ def test_radar(drawn):
   assert len(found) == 2 * 6  # all pairs of four classes
   assert [row[1:3] for row in rows[1:3]] == [["a", "b"], ["c", "d"]]  # worst first
 
-  figure, _ = pairs.radar(with_settings(drawn.inputs, pairs="c|d; a|b;b|c"))
+  figure, _ = pairs.radar(with_settings(drawn.runs, pairs="c|d; a|b;b|c"))
   (axes,) = figure.axes
   lines = [line.get_ydata() for line in axes.lines]
   np.testing.assert_allclose(lines[0], [25, 75, 0, 25])  # closed
@@ -112,15 +112,15 @@ def test_radar(drawn):
 
 def test_pairs_that_cannot_be_drawn(drawn):
   with pytest.raises(NotAvailableError, match="2 pairs of classes, it takes 3"):
-    pairs.radar(with_settings(drawn.inputs, pairs="a|b;c|d"))
+    pairs.radar(with_settings(drawn.runs, pairs="a|b;c|d"))
   with pytest.raises(ValueError, match=r"pairs has 'a\|b\|c', expected two classes"):
-    pairs.radar(with_settings(drawn.inputs, pairs="a|b|c"))
+    pairs.radar(with_settings(drawn.runs, pairs="a|b|c"))
   with pytest.raises(ValueError, match=r"pairs names 'e', expected some of \['a', 'b'"):
-    pairs.radar(with_settings(drawn.inputs, pairs="a|e"))
+    pairs.radar(with_settings(drawn.runs, pairs="a|e"))
 
 
 def test_zoom_on_the_most_confused_block(drawn):
-  # Of vpn 50 lies between a and b, as between c and d; the first is taken.
+  # vpn has 50 between a and b, and between c and d; the first block wins.
   rows = table(drawn.folder / "zoom.csv")
   assert rows == [
     ["run", "true", "a", "b"],
@@ -129,13 +129,13 @@ def test_zoom_on_the_most_confused_block(drawn):
     ["vpn", "a", "50.0", "50.0"],
     ["vpn", "b", "0.0", "100.0"],
   ]
-  turned = dataclasses.replace(drawn.inputs, predictions=drawn.inputs.predictions[::-1])
-  figure, rows = matrices.zoom(turned)  # of base 150 lies between a and b
+  turned = dataclasses.replace(drawn.runs, predictions=drawn.runs.predictions[::-1])
+  figure, rows = matrices.zoom(turned)  # base has 150 between a and b
   assert rows[0][2:] == ["a", "b"]
 
 
 def test_zoom_on_a_chosen_block(drawn):
-  figure, rows = matrices.zoom(with_settings(drawn.inputs, zoom="b"))
+  figure, rows = matrices.zoom(with_settings(drawn.runs, zoom="b"))
   assert [list(map(str, row)) for row in rows[1:]] == [
     ["base", "b", "50.0", "0.0"],
     ["base", "c", "0.0", "50.0"],
@@ -148,7 +148,7 @@ def test_zoom_on_a_chosen_block(drawn):
   assert frame.get_xy() == (0.5, 0.5)  # around rows and columns 1 and 2
   assert "vpn, all 4 classes" in words(figure)
   # The last class leaves no room below: the block ends with it.
-  _, rows = matrices.zoom(with_settings(drawn.inputs, zoom="d"))
+  _, rows = matrices.zoom(with_settings(drawn.runs, zoom="d"))
   assert rows[0][2:] == ["c", "d"]
   with pytest.raises(ValueError, match="zoom names 'walk', expected some of"):
-    matrices.zoom(with_settings(drawn.inputs, zoom="walk"))
+    matrices.zoom(with_settings(drawn.runs, zoom="walk"))

@@ -1,11 +1,11 @@
-"""Tests of the job "figures": which come, which are left out and why."""
+"""Tests of the job "figures": which figures it draws, which it leaves out and why."""
 
 import json
 
 import made_run
 import numpy as np
 import pytest
-from look_at import picture, shows, table
+from check_figure import picture, shows, table
 
 from vpn_jax.evaluation import predictions as predictions_lib
 from vpn_jax.evaluation.predictions import Predictions
@@ -19,7 +19,7 @@ NUMBERS = "curves,confusion,gains"
 
 
 def write_run(folder, right, classes=CLASSES):
-  """A run whose test part has four clips of each class, `right[k]` of them right."""
+  """A run with four test clips of each class, `right[k]` of them right."""
   count = len(classes)
   labels = np.repeat(np.arange(count), 4)
   predicted = np.where(np.tile(np.arange(4), count) < np.repeat(right, 4), labels,
@@ -43,13 +43,13 @@ def two_runs(tmp_path):
   return tmp_path
 
 
-def left_out(said):
-  """Figure -> reason, of what was printed."""
-  return dict(line.split(": left out, ") for line in said if ": left out, " in line)
+def left_out(printed):
+  """Figure -> reason, in the lines that the job printed."""
+  return dict(line.split(": left out, ") for line in printed if ": left out, " in line)
 
 
 def test_every_figure_of_two_runs(drawn):
-  assert drawn.said == [
+  assert drawn.printed == [
     f"wrote {drawn.folder / name}.png and {name}.csv" for name in catalogue.FIGURES
   ]
   for name in catalogue.FIGURES:
@@ -109,7 +109,7 @@ def test_one_run_without_weights(two_runs, small_config, capsys):
 
 
 def test_many_classes(tmp_path, small_config):
-  """NTU-120: numbers on the axes, the ends of the gains alone, shortened names."""
+  """As NTU-120: numbers on the axes, the ends of the gains alone, shortened names."""
   classes = [f"a class with quite a long name, its number is {k}" for k in range(120)]
   rng = np.random.default_rng(0)
   for name in ("a/run", "b/run"):
@@ -128,7 +128,7 @@ def test_many_classes(tmp_path, small_config):
 
 @pytest.mark.parametrize("workdir", ["", ",", "a,b,c"])
 def test_other_numbers_of_runs(workdir, small_config):
-  with pytest.raises(ValueError, match="expected a finished run, or two parted by"):
+  with pytest.raises(ValueError, match="expected a finished run, or two separated by"):
     figures_job.run(small_config, workdir)
 
 
@@ -169,13 +169,13 @@ def test_poses_alone_by_an_lstm(tmp_path, small_config, capsys):
   save_run(pose, tmp_path)
   pose.figures.only = "attention,joints,heatmaps,tsne"
   figures_job.run(pose, str(tmp_path))
-  said = capsys.readouterr().out.splitlines()
-  assert left_out(said) == {
+  printed = capsys.readouterr().out.splitlines()
+  assert left_out(printed) == {
     "attention": "the network has no attention",
     "joints": "the network has no graph convolution",
     "heatmaps": "no run has a single feature map of the frames",
   }
-  assert "tsne.png" in said[-1]  # its features are those of the poses
+  assert "tsne.png" in printed[-1]  # its features are those of the poses
 
 
 def shrunk_pose(config):

@@ -1,11 +1,11 @@
-"""Tests of vpn_jax/analysis/hand_truth.py, and of what acts in a made-up motion."""
+"""Tests of vpn_jax/analysis/ground_truth.py, and of what acts in a synthetic motion."""
 
 import dataclasses
 
 import numpy as np
 import pytest
 
-from vpn_jax.analysis import hand_truth
+from vpn_jax.analysis import ground_truth
 from vpn_jax.datasets import skeletons
 from vpn_jax.datasets.synthetic import generator, kinematics
 from vpn_jax.datasets.synthetic import motion as motions
@@ -76,7 +76,7 @@ def made(tmp_path_factory):
 def test_points_lie_where_the_record_shows_them(made):
   index, source = made
   for i, record in enumerate(source[i] for i in range(14)):
-    found = hand_truth.of(record, index)
+    found = ground_truth.of(record, index)
     name = generator.CLASSES[i]
     assert found.acting.shape == (24, 25)
     assert found.held.shape == (24, 1, 2)
@@ -90,19 +90,19 @@ def test_points_lie_where_the_record_shows_them(made):
       assert np.where(found.acting, away, np.inf).min(axis=1).max() < 10
 
 
-def test_clips_that_the_generator_does_not_make_any_more(made):
+def test_clips_that_the_generator_no_longer_makes(made):
   index, source = made
   other = dataclasses.replace(index, source={**index.source, "seed": 5})
   with pytest.raises(
     ValueError, match=r"M000003.* is not what the generator makes of "
   ):
-    hand_truth.of(source[3], other)
+    ground_truth.of(source[3], other)
   with pytest.raises(ValueError, match="of seed 4 now: run --job=prepare again"):
-    hand_truth.of(dataclasses.replace(source[3], name="M000017_S01_C1_A01"), index)
+    ground_truth.of(dataclasses.replace(source[3], name="M000017_S01_C1_A01"), index)
 
 
 def test_records_without_a_truth(made):
   index, _ = made
-  assert hand_truth.unknown(index) == ""
+  assert ground_truth.unknown(index) == ""
   other = dataclasses.replace(index, dataset="ntu60")
-  assert "of ntu60 clips nobody knows" in hand_truth.unknown(other)
+  assert "act in ntu60 clips is not known" in ground_truth.unknown(other)

@@ -1,4 +1,4 @@
-"""What acts in a made-up clip, and where: what an explanation of it is held against."""
+"""Which joints and objects act in a synthetic clip, to test explanations against."""
 
 import dataclasses
 
@@ -9,8 +9,8 @@ from vpn_jax.records import crop, store
 
 
 @dataclasses.dataclass(frozen=True)
-class Truth:
-  """Of all frames of a record.
+class GroundTruth:
+  """What acts, in all frames of a record.
 
   Attributes:
     acting: which joints do the action, bool [F, J].
@@ -24,21 +24,19 @@ class Truth:
 
 
 def unknown(index: store.Index) -> str:
-  """Why the records have no truth; "" when they have one."""
+  """Why the truth of the records is unknown; "" when it is known."""
   if index.dataset == "synthetic":
     return ""
-  return (
-    f"of {index.dataset} clips nobody knows which joints and objects act, and where"
-  )
+  return f"which joints and objects act in {index.dataset} clips is not known"
 
 
-def of(record: store.Record, index: store.Index) -> Truth:
-  """Makes the clip of a record again, and takes its truth to the record's frames.
+def of(record: store.Record, index: store.Index) -> GroundTruth:
+  """Generates the clip of a record again, and maps its truth to the record's frames.
 
   Args:
-    record: of a made-up clip; its name has the clip's number.
+    record: of a synthetic clip, whose number is in its name.
     index: of its records; `source` has the seed and the settings.
-  Raises: ValueError when the generator makes another clip by now.
+  Raises: ValueError when the generator has changed and makes another clip.
   """
   settings = dict(index.source)
   seed = settings.pop("seed")
@@ -56,4 +54,4 @@ def of(record: store.Record, index: store.Index) -> Truth:
       f"{record.name} is not what the generator makes of seed {seed} now: run "
       "--job=prepare again into another folder, and train on that."
     )
-  return Truth(clip.acting, joints, in_record(clip.object_position[:, None]))
+  return GroundTruth(clip.acting, joints, in_record(clip.object_position[:, None]))

@@ -1,4 +1,4 @@
-"""Looks at figures, written or not, for the tests."""
+"""Reads figures, written or not, for the tests."""
 
 import csv
 import dataclasses
@@ -31,11 +31,11 @@ def table(path):
     return list(csv.reader(file))
 
 
-def with_settings(inputs, **settings):
-  """The same inputs under other `config.figures`."""
-  config = inputs.config.copy_and_resolve_references()
-  config.figures.update(settings)
-  return dataclasses.replace(inputs, config=config)
+def with_settings(runs, **settings):
+  """The same runs under other `config.figures`."""
+  changed = runs.settings.copy_and_resolve_references()
+  changed.update(settings)
+  return dataclasses.replace(runs, settings=changed)
 
 
 def words(figure):

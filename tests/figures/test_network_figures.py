@@ -6,7 +6,7 @@ import re
 import jax
 import numpy as np
 import pytest
-from look_at import picture, shows, table, with_settings, words
+from check_figure import picture, shows, table, with_settings, words
 
 from vpn_jax import ops
 from vpn_jax.datasets import skeletons
@@ -19,12 +19,12 @@ from vpn_jax.inputs import pipeline
 @pytest.fixture(scope="module")
 def outputs(drawn):
   """Run -> `out` of all test clips, by the network itself, not jitted."""
-  _, parts = pipeline.open_parts(drawn.inputs.config.data, ("test",))
+  _, parts = pipeline.open_parts(drawn.runs.data, ("test",))
   batch = next(parts["test"].eval_batches(8, threads=1))
   batch = {name: batch[name] for name in ("frames", "pose")}
   found = []
   with ops.use_formulation("plain"):
-    for workdir in drawn.inputs.workdirs:
+    for workdir in drawn.runs.workdirs:
       network = trained_network.load(workdir)
       _, out = network.model.apply(network.variables, **batch, train=False)
       found.append({**jax.device_get(out), "pose": batch["pose"]})
@@ -56,17 +56,17 @@ def test_attention(drawn, outputs):
 
 
 def test_attention_of_chosen_clips(drawn):
-  chosen = drawn.inputs.part.clips[5]["name"]
-  figure, rows = attention.attention(with_settings(drawn.inputs, clips=chosen))
+  chosen = drawn.runs.part.clips[5]["name"]
+  figure, rows = attention.attention(with_settings(drawn.runs, clips=chosen))
   assert {row[0] for row in rows[1:]} == {chosen}
-  with pytest.raises(ValueError, match="clips names 'walk', which is no test clip"):
-    attention.attention(with_settings(drawn.inputs, clips="walk"))
+  with pytest.raises(ValueError, match="clips names 'walk', which is not a test clip"):
+    attention.attention(with_settings(drawn.runs, clips="walk"))
 
 
 def test_joints_by_equation_1(drawn, outputs):
   """Each step: ELU(D^-1/2 (E+I) D^-1/2 P_t W_t), P normalized, with numpy."""
   names, (_, out) = outputs
-  variables = jax.device_get(drawn.inputs.network(-1).variables)
+  variables = jax.device_get(drawn.runs.network(-1).variables)
   params = variables["params"]["pose_backbone"]
   kernel, norm = params["graph"]["graph_kernel"], params["input_norm"]
   stats = variables["batch_stats"]["pose_backbone"]["input_norm"]
@@ -97,7 +97,7 @@ def test_joints_by_equation_1(drawn, outputs):
 
 
 def test_joints_drawn(drawn):
-  figure, rows = joints.joints(with_settings(drawn.inputs, classes="d;a"))
+  figure, rows = joints.joints(with_settings(drawn.runs, classes="d;a"))
   assert [row[1] for row in rows[1:]] == ["d"] * 100 + ["a"] * 100
   maps = [axes.images[0].get_array() for axes in figure.axes if axes.images]
   values = np.array([float(row[-1]) for row in rows[1:]]).reshape(2, 4, 25)
@@ -108,7 +108,7 @@ def test_joints_drawn(drawn):
 
 
 def test_joints_need_a_graph(drawn):
-  both = drawn.inputs
+  both = drawn.runs
   base = dataclasses.replace(
     both, workdirs=both.workdirs[:1], names=both.names[:1],
     predictions=both.predictions[:1],
@@ -127,8 +127,8 @@ def map_of(drawn, clip, run, symbol):
 def test_heatmaps(drawn, outputs):
   names, outs = outputs
   clips = sorted({row["clip"] for row in rows_of(drawn, "heatmaps")})
-  # a and b are mixed up most: the first test clip of each.
-  assert clips == [drawn.inputs.clips_of(k, 1)[0] for k in (0, 1)]
+  # a and b are confused most: the first test clip of each.
+  assert clips == [drawn.runs.clips_of(k, 1)[0] for k in (0, 1)]
   place = names.index(clips[0])
   for run, out in zip(("base", "vpn"), outs):
     np.testing.assert_allclose(
@@ -160,21 +160,21 @@ def test_strongest_channels_of_heatmaps(drawn, outputs):
 
 
 def test_times_of_heatmaps(drawn):
-  figure, _ = heatmaps.heatmaps(with_settings(drawn.inputs, times=(0.0, 0.9)))
-  said = words(figure)
-  assert {"0% of the clip", "90% of the clip"} <= said
-  assert {"base\n$f$", "vpn\n$f$", "vpn\n$f'$"} <= said
+  figure, _ = heatmaps.heatmaps(with_settings(drawn.runs, times=(0.0, 0.9)))
+  shown_words = words(figure)
+  assert {"0% of the clip", "90% of the clip"} <= shown_words
+  assert {"base\n$f$", "vpn\n$f$", "vpn\n$f'$"} <= shown_words
   shown = [axes for axes in figure.axes if axes.images]
   assert len(shown) == 2 * (4 * 2 + 3)  # clips: frames and maps, then channels
   for wrong in ((1.0,), ("a",), ()):
-    told = re.escape(f"times is {wrong}, expected fractions")
-    with pytest.raises(ValueError, match=told):
-      heatmaps.heatmaps(with_settings(drawn.inputs, times=wrong))
+    message = re.escape(f"times is {wrong}, expected fractions")
+    with pytest.raises(ValueError, match=message):
+      heatmaps.heatmaps(with_settings(drawn.runs, times=wrong))
 
 
 def test_frames_are_those_of_the_time(drawn):
-  """The top of a noise frame tells which one it is."""
-  record = drawn.inputs.record(drawn.inputs.part.clips[0]["name"])
+  """The top of a noise frame has ten times its number as brightness."""
+  record = drawn.runs.record(drawn.runs.part.clips[0]["name"])
   for frame in pictures.steps_at((0.0, 0.5, 0.99), 12):
     shown = pictures.frame_picture(record, frame)
     assert shown.shape == (pictures.PIXELS, pictures.PIXELS, 3)
@@ -183,10 +183,10 @@ def test_frames_are_those_of_the_time(drawn):
 
 
 def test_joints_that_are_not_known_in_the_image(drawn):
-  record = drawn.inputs.record(drawn.inputs.part.clips[0]["name"])
+  record = drawn.runs.record(drawn.runs.part.clips[0]["name"])
   unknown = np.full_like(record.image_joints, np.nan)
   unseen = dataclasses.replace(record, image_joints=unknown)
-  skeleton = drawn.inputs.part.skeleton
+  skeleton = drawn.runs.part.skeleton
   plain = pictures.frame_picture(record, 3)
   np.testing.assert_array_equal(
     pictures.frame_picture(unseen, 3, skeleton=skeleton), plain
@@ -203,7 +203,7 @@ def test_tsne_of_the_features_before_the_classifier(drawn, outputs, monkeypatch)
     return np.stack([np.arange(len(x)), np.zeros(len(x))], axis=1)
 
   monkeypatch.setattr(features.projection, "tsne", keep)
-  figure, rows = features.tsne(with_settings(drawn.inputs, classes="c;a;b;d"))
+  figure, rows = features.tsne(with_settings(drawn.runs, classes="c;a;b;d"))
   clips = [row[1] for row in rows[1:9]]
   assert [row[2] for row in rows[1:9]] == list("ccaabbdd")
   assert [row[0] for row in rows[1:]] == ["base"] * 8 + ["vpn"] * 8
@@ -214,4 +214,4 @@ def test_tsne_of_the_features_before_the_classifier(drawn, outputs, monkeypatch)
   np.testing.assert_array_equal(left.collections[0].get_offsets(), [[0, 0], [1, 0]])
   assert set("abcd") | {"base", "vpn"} <= words(figure)
   with pytest.raises(NotAvailableError, match="4 clips of 2 classes are too few"):
-    features.tsne(with_settings(drawn.inputs, classes="c;a"))
+    features.tsne(with_settings(drawn.runs, classes="c;a"))

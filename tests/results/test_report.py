@@ -6,10 +6,13 @@ import re
 import shutil
 import subprocess
 
+import cv2
+import numpy as np
 import pytest
 
-from vpn_jax.jobs import report
-from vpn_jax.results import report_page
+from vpn_jax import ops
+from vpn_jax.jobs import report as report_job
+from vpn_jax.results import report
 from vpn_jax.training import loop
 
 VOID = {"meta", "img", "br", "link"}
@@ -37,33 +40,27 @@ class Reader(html.parser.HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def pixel():
-  """The smallest png, 1 x 1."""
-  import cv2
-  import numpy as np
-
-  return cv2.imencode(".png", np.zeros((1, 1, 3), np.uint8))[1].tobytes()
-
-
-@pytest.fixture
-def workdir(small_config, tmp_path, pixel):
-  """A finished run with a picture and its numbers."""
-  folder = tmp_path / "<run>"
-  small_config.train.steps = 2
-  loop.train(small_config, str(folder))
+def workdir(make_config, tmp_path_factory):
+  """A finished run with a picture of one pixel and its numbers."""
+  folder = tmp_path_factory.mktemp("report") / "<run>"
+  config = make_config()
+  config.train.steps = 2
+  with ops.use_formulation("plain"):
+    loop.train(config, str(folder))
   (folder / "figures").mkdir()
+  pixel = cv2.imencode(".png", np.zeros((1, 1, 3), np.uint8))[1].tobytes()
   (folder / "figures" / "curves.png").write_bytes(pixel)
   lines = [
     "run,step,value",
-    *(f"a<b,{i},0.{i}" for i in range(report_page.MAX_ROWS + 5)),
+    *(f"a<b,{i},0.{i}" for i in range(report.MAX_ROWS + 5)),
   ]
   (folder / "figures" / "curves.csv").write_text("\n".join(lines))
   return folder
 
 
 def test_everything_is_in_the_file(workdir, small_config, capsys):
-  report.run(small_config, str(workdir))
-  written = workdir / report_page.FILE
+  report_job.run(small_config, str(workdir))
+  written = workdir / report.FILE
   assert f"{written}: " in capsys.readouterr().out
   content = written.read_text()
   found = Reader(content)
@@ -78,7 +75,7 @@ def test_everything_is_in_the_file(workdir, small_config, capsys):
   assert "optimizer.learning_rate" in text
   assert "index_digest" in text
   assert "curves.csv: 205 rows, the first 200 here" in text
-  assert text.count("a<b") == report_page.MAX_ROWS
+  assert text.count("a<b") == report.MAX_ROWS
   assert "Loss and accuracy over the steps of training" in text
   assert all(name in found.text for name in "abcd")  # the classes
   # Nothing is fetched from elsewhere.
@@ -90,9 +87,9 @@ def test_everything_is_in_the_file(workdir, small_config, capsys):
 
 def test_messages(tmp_path, small_config):
   with pytest.raises(ValueError, match="--workdir is empty"):
-    report.run(small_config, "")
+    report_job.run(small_config, "")
   with pytest.raises(FileNotFoundError, match="a report is of one finished run"):
-    report_page.page(tmp_path)
+    report.page(tmp_path)
 
 
 PROBE = """<script>
@@ -111,12 +108,12 @@ window.onload = () => {
 </script>"""
 
 
-def test_a_browser_shows_it_on_a_phone(workdir, small_config, tmp_path):
+def test_a_browser_shows_it_on_a_phone(workdir, tmp_path):
   browser = shutil.which("chromium") or shutil.which("google-chrome")
   if not browser:
     pytest.skip("needs the browser chromium, which is not installed")
   probed = tmp_path / "probed.html"
-  probed.write_text(report_page.page(workdir).replace("</body>", f"{PROBE}</body>"))
+  probed.write_text(report.page(workdir).replace("</body>", f"{PROBE}</body>"))
   flags = "--headless --no-sandbox --disable-gpu --no-first-run --disable-sync "
   flags += "--disable-background-networking --disable-component-update"
   words = [browser, *flags.split(), f"--user-data-dir={tmp_path / 'profile'}"]

@@ -1,0 +1,14 @@
+"""Lists in flags and settings, and tables of text."""
+
+from collections.abc import Sequence
+
+
+def split_words(text: str, separator: str = ",") -> tuple[str, ...]:
+  """The words of a list, stripped; empty ones are left out."""
+  return tuple(word.strip() for word in text.split(separator) if word.strip())
+
+
+def padded(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+  """Pads the cells of a table with spaces, so that its columns line up."""
+  widths = [max(map(len, column)) for column in zip(*rows)]
+  return [[cell.ljust(width) for cell, width in zip(row, widths)] for row in rows]

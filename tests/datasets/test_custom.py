@@ -262,7 +262,7 @@ def test_made_up():
     frames, generator.make_clip(3, 2, dataset.settings).frames
   )
   with pytest.raises(ValueError, match="num_clips is 0"):
-    synthetic_dataset.MadeUp(0, 0, generator.Settings())
+    synthetic_dataset.Synthetic(0, 0, generator.Settings())
 
 
 def test_genuine_set(shared):

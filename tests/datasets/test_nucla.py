@@ -7,11 +7,11 @@ import pathlib
 import pickle
 
 import cv2
-import made_nucla
+import fake_nucla
 import numpy as np
 import pytest
 
-from vpn_jax.datasets import nucla, protocols, skeletons
+from vpn_jax.datasets import nucla, protocol_settings, protocols, skeletons
 from vpn_jax.datasets.base import BadClip
 
 NAME = "a08_s02_e03_v01"
@@ -64,7 +64,7 @@ def test_values(tmp_path):
 
 
 def test_frames_of_zeros_are_nobody(tmp_path):
-  frames = made_nucla.skeleton(4)
+  frames = fake_nucla.skeleton(4)
   frames[2] = np.zeros((20, 3), int).tolist()
   frames[3][0] = [0.0, 0.0, 0.0]  # one joint at the origin may be real
   world = read(tmp_path, {"skeletons": frames})
@@ -73,12 +73,12 @@ def test_frames_of_zeros_are_nobody(tmp_path):
 
 
 def test_one_frame(tmp_path):
-  assert read(tmp_path, {"skeletons": made_nucla.skeleton(1)}).shape == (1, 20, 3)
+  assert read(tmp_path, {"skeletons": fake_nucla.skeleton(1)}).shape == (1, 20, 3)
 
 
 def damaged():
   """(id, content of the file, words of the reason) of every kind of damage."""
-  good = {"skeletons": made_nucla.skeleton(3)}
+  good = {"skeletons": fake_nucla.skeleton(3)}
 
   def changed(value, *place):
     frames = copy.deepcopy(good["skeletons"])
@@ -128,7 +128,7 @@ def test_damaged_skeletons_name_the_place(content, words, tmp_path):
 def test_images_are_rgb_in_order_of_their_numbers(tmp_path):
   for view, ending in enumerate(("jpg", "png"), 1):
     name = f"a08_s02_e03_v{view:02d}"
-    folder = made_nucla.write_images(tmp_path, name, ending=ending)
+    folder = fake_nucla.write_images(tmp_path, name, ending=ending)
     frames = list(nucla.read_images(folder))
     assert [f.shape for f in frames] == [(72, 96, 3)] * 8
     assert all(f.dtype == np.uint8 for f in frames)
@@ -138,7 +138,7 @@ def test_images_are_rgb_in_order_of_their_numbers(tmp_path):
 
 
 def test_grey_images_have_three_channels(tmp_path):
-  folder = made_nucla.write_images(tmp_path, NAME, 2)
+  folder = fake_nucla.write_images(tmp_path, NAME, 2)
   for file in folder.glob("*_rgb.jpg"):
     cv2.imwrite(str(file), np.full((72, 96), 90, np.uint8))
   assert {f.shape for f in nucla.read_images(folder)} == {(72, 96, 3)}
@@ -146,7 +146,7 @@ def test_grey_images_have_three_channels(tmp_path):
 
 def test_damaged_images_are_named(tmp_path):
   """Every other reader would paint over what a cut JPEG lacks."""
-  folder = made_nucla.write_images(tmp_path, NAME)
+  folder = fake_nucla.write_images(tmp_path, NAME)
   path = sorted(folder.glob("frame_10_*_rgb.jpg"))[0]
   whole = path.read_bytes()
   words = rf"image a08_s02_e03/{path.name} cannot be read: "
@@ -164,7 +164,7 @@ def test_damaged_images_are_named(tmp_path):
 
 
 def test_damaged_png_images_are_named(tmp_path):
-  folder = made_nucla.write_images(tmp_path, NAME, ending="png")
+  folder = fake_nucla.write_images(tmp_path, NAME, ending="png")
   path = sorted(folder.glob("frame_7_*_rgb.png"))[0]
   whole = path.read_bytes()
   for blob in (b"", b"no image", whole[: len(whole) // 2]):
@@ -174,7 +174,7 @@ def test_damaged_png_images_are_named(tmp_path):
 
 
 def test_images_of_another_size_or_none(tmp_path):
-  folder = made_nucla.write_images(tmp_path, NAME)
+  folder = fake_nucla.write_images(tmp_path, NAME)
   path = sorted(folder.glob("frame_9_*_rgb.jpg"))[0]
   cv2.imwrite(str(path), np.zeros((72, 90, 3), np.uint8))
   with pytest.raises(BadClip, match="is 90x72, the others before it are 96x72"):
@@ -187,8 +187,8 @@ def test_images_of_another_size_or_none(tmp_path):
 
 
 def test_a_frame_number_counts_once(tmp_path):
-  folder = made_nucla.write_images(tmp_path, NAME, ending="png")
-  made_nucla.write_images(tmp_path, NAME, 3)
+  folder = fake_nucla.write_images(tmp_path, NAME, ending="png")
+  fake_nucla.write_images(tmp_path, NAME, 3)
   assert len(list(nucla.read_images(folder))) == 8
 
 
@@ -196,17 +196,17 @@ def test_a_frame_number_counts_once(tmp_path):
 def root(tmp_path):
   """Every layout once, half of two others, a class that is none, strangers."""
   root = tmp_path / "N-UCLA Größe 日本"
-  made_nucla.write_pair(root, "a01_s02_e03_v01")
-  _, film = made_nucla.write_pair(root, "a02_s02_e03_v02")
+  fake_nucla.write_pair(root, "a01_s02_e03_v01")
+  _, film = fake_nucla.write_pair(root, "a02_s02_e03_v02")
   (root / "multiview_action_videos" / "a02").mkdir(parents=True)
   film.rename(root / "multiview_action_videos" / "a02" / "v02_s02_e03.avi")
-  made_nucla.write_images(root, "a03_s02_e03_v03")
-  made_nucla.write_skeleton(root, "a03_s02_e03_c03", made_nucla.skeleton(9))
-  _, film = made_nucla.write_pair(root, "a04_s02_e03_v01")
+  fake_nucla.write_images(root, "a03_s02_e03_v03")
+  fake_nucla.write_skeleton(root, "a03_s02_e03_c03", fake_nucla.skeleton(9))
+  _, film = fake_nucla.write_pair(root, "a04_s02_e03_v01")
   film.rename(root / "a04_s02_e03_c01.mkv")
-  made_nucla.write_pair(root, "a05_s02_e03_v01")[0].unlink()
-  made_nucla.write_pair(root, "a06_s02_e03_v01")[1].unlink()
-  made_nucla.write_pair(root, "a07_s02_e03_v01")
+  fake_nucla.write_pair(root, "a05_s02_e03_v01")[0].unlink()
+  fake_nucla.write_pair(root, "a06_s02_e03_v01")[1].unlink()
+  fake_nucla.write_pair(root, "a07_s02_e03_v01")
   (root / "view_1" / "a01_s02_e04").mkdir(parents=True)  # no image
   (root / "view_1" / "a01_s02_e04" / "frame_1_tc_1_depth_vis.jpg").write_text("x")
   (root / "frame_1_tc_1_rgb.jpg").write_text("x")
@@ -240,7 +240,7 @@ def test_without_poses_a_video_is_enough(root):
 
 
 def test_a_video_counts_before_images(root):
-  made_nucla.write_images(root, "a01_s02_e03_v01")
+  fake_nucla.write_images(root, "a01_s02_e03_v01")
   clips, _ = nucla.NUCLA(root).clips()
   assert clips[0].video.endswith("videos/a01_s02_e03_v01.avi")
 
@@ -310,6 +310,6 @@ def test_config():
   for protocol in ("v12_3", "v13_2", "v23_1"):
     c = config.get_config(protocol)
     assert (c.data.dataset, c.data.protocol) == ("nucla", protocol)
-    assert protocols.from_config(c.data).source
+    assert protocol_settings.from_config(c.data).source
     assert c.model.pose.skeleton == c.data.skeleton == "kinect_v1"
     assert c.data.example.pose_steps == 5

@@ -6,7 +6,7 @@ import pickle
 import sys
 import zipfile
 
-import made_nucla
+import fake_nucla
 import numpy as np
 import pytest
 
@@ -139,8 +139,10 @@ def test_frames_must_be_there_and_of_the_size_said(fake):
 def test_images_in_place_of_a_video(fake, bundle, tmp_path):
   """N-UCLA opens its folders of images itself."""
   name = "a01_s02_e03_v01"
-  made_nucla.write_images(tmp_path, name, 5, size=(80, 40))
-  dataset = pose_estimation.Estimated(nucla.NUCLA(tmp_path, poses=False), bundle)
+  fake_nucla.write_images(tmp_path, name, 5, size=(80, 40))
+  dataset = pose_estimation.WithEstimatedPoses(
+    nucla.NUCLA(tmp_path, poses=False), bundle
+  )
   (clip,), left_out = dataset.clips()
   assert (clip.name, left_out) == (name, [])
   fake.seen = [[person(0.5)]] * 5
@@ -162,7 +164,7 @@ def test_boxes_for_poses_of_the_dataset(fake, bundle):
   tall = person(0.5)
   tall[:, 3], tall[:, 4] = np.linspace(0.25, 0.5, 33), np.linspace(0.4, 0.9, 33)
   fake.seen = [[tall], [], [tall], [], []]
-  made = pose_estimation.EstimatedBoxes(WithPoses(), bundle)
+  made = pose_estimation.WithEstimatedBoxes(WithPoses(), bundle)
   assert made.skeleton == "kinect_v2"
   assert made.source["boxes"] == "mediapipe"
   assert "pose" not in made.source
@@ -178,7 +180,7 @@ def test_boxes_for_poses_of_the_dataset(fake, bundle):
 
 def test_the_rest_is_the_other_dataset(fake, bundle):
   inner = Opened(source={"rows": 3})
-  made = pose_estimation.Estimated(inner, bundle, people=2)
+  made = pose_estimation.WithEstimatedPoses(inner, bundle, people=2)
   assert (made.name, made.class_names) == ("mine", ("nod", "wave"))
   assert made.clips() == inner.clips()
   assert made.skeleton == "mediapipe_33"
@@ -192,7 +194,9 @@ def test_the_rest_is_the_other_dataset(fake, bundle):
 
 
 def test_read_through_the_datasets_own_reader(fake, bundle):
-  made = pickle.loads(pickle.dumps(pose_estimation.Estimated(Opened(), bundle)))
+  made = pickle.loads(
+    pickle.dumps(pose_estimation.WithEstimatedPoses(Opened(), bundle))
+  )
   fake.seen, fake.opened[:] = [[], *[[person(0.5)]] * 4], []
   for _ in range(2):  # a landmarker for every clip
     opened = made.read(CLIP)
@@ -209,7 +213,7 @@ def test_read_through_the_datasets_own_reader(fake, bundle):
 def test_read_a_video_file(fake, bundle, tmp_path):
   path = str(tmp_path / "x.avi")
   video.write_video(path, np.zeros((3, HEIGHT, WIDTH, 3), np.uint8), 10)
-  made = pose_estimation.Estimated(Inner(path), bundle)
+  made = pose_estimation.WithEstimatedPoses(Inner(path), bundle)
   fake.seen = [[person(0.5)]] * 3
   opened = made.read(made.clips()[0][0])
   assert opened.fps == 10
@@ -220,17 +224,17 @@ def test_read_a_video_file(fake, bundle, tmp_path):
 def test_clips_that_cannot_be_used(fake, bundle):
   fake.seen = [[]] * 5
   with pytest.raises(BadClip, match="found nobody in any of 5 frames"):
-    pose_estimation.Estimated(Opened(), bundle).read(CLIP)
+    pose_estimation.WithEstimatedPoses(Opened(), bundle).read(CLIP)
   with pytest.raises(BadClip, match="no video to estimate poses from"):
-    pose_estimation.Estimated(Inner(), bundle).read(CLIP)
+    pose_estimation.WithEstimatedPoses(Inner(), bundle).read(CLIP)
 
 
 def test_refused_settings(fake, bundle, tmp_path):
   with pytest.raises(ValueError, match="people is 0, expected 1 or more"):
-    pose_estimation.Estimated(Inner(), bundle, people=0)
+    pose_estimation.WithEstimatedPoses(Inner(), bundle, people=0)
   for path, words in (("", "pose_model is not set"), ("gone.task", "no file gone")):
     with pytest.raises(FileNotFoundError, match=f"{words}.*: download.*https://ai.go"):
-      pose_estimation.Estimated(Inner(), path)
+      pose_estimation.WithEstimatedPoses(Inner(), path)
 
 
 def test_refused_bundles(fake, bundle):
@@ -238,7 +242,7 @@ def test_refused_bundles(fake, bundle):
   for damaged in (b"", b"some text\n", content[:60], content.replace(b"mod", b"nod")):
     bundle.write_bytes(damaged)
     with pytest.raises(ValueError, match=r"x.task is no PoseLandmarker b.*again"):
-      pose_estimation.Estimated(Inner(), bundle)
+      pose_estimation.WithEstimatedPoses(Inner(), bundle)
 
 
 def test_missing_package(bundle, monkeypatch):
@@ -246,7 +250,7 @@ def test_missing_package(bundle, monkeypatch):
   with pytest.raises(
     ValueError, match="needs the package mediapipe: pip install -r req"
   ):
-    pose_estimation.Estimated(Inner(), bundle)
+    pose_estimation.WithEstimatedPoses(Inner(), bundle)
 
 
 # With MediaPipe itself.
@@ -282,7 +286,7 @@ def test_parity_and_determinism(shared, model, name, pixels):
   us, with other visibilities: 2.5 and 1.2 pixels away in the mean.
   """
   path, world, image = gesture(shared, name)
-  dataset = pose_estimation.Estimated(Inner(path), model)
+  dataset = pose_estimation.WithEstimatedPoses(Inner(path), model)
   clip = dataset.clips()[0][0]
   opened = dataset.read(clip)
   assert opened.pose.shape == (len(world), 1, 33, 3)
@@ -315,7 +319,7 @@ def test_nobody_there(shared, model, capfd):
   inner = Inner()
   inner.open_video = lambda clip: (lambda: iter([black] * 3), 10, (640, 480))
   with pytest.raises(BadClip, match="found nobody in any of 3 frames"):
-    pose_estimation.Estimated(inner, model).read(CLIP)
+    pose_estimation.WithEstimatedPoses(inner, model).read(CLIP)
 
 
 def test_bundles_that_only_mediapipe_can_refuse(model, tmp_path):
@@ -333,5 +337,5 @@ def test_bundles_that_only_mediapipe_can_refuse(model, tmp_path):
       for part, data in content.items():
         file.writestr(part, data)
     with pytest.raises(ValueError, match=f"{name}.task is no PoseLandmarker b") as e:
-      pose_estimation.Estimated(Inner(), path)
+      pose_estimation.WithEstimatedPoses(Inner(), path)
     assert "\n" not in str(e.value)

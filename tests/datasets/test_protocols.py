@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vpn_jax.datasets import ntu, protocols
+from vpn_jax.datasets import ntu, protocol_settings, protocols
 from vpn_jax.datasets.base import Clip
 
 KNOWN = sorted(protocols.PROTOCOLS)
@@ -130,14 +130,14 @@ def test_check_counts():
 
 
 def test_custom():
-  protocol = protocols.custom("subject:1,3,6", "subject:5,8")
+  protocol = protocol_settings.custom("subject:1,3,6", "subject:5,8")
   parts = [protocols.part(protocol, {"subject": s}) for s in (1, 2, 3, 5, 8)]
   assert parts == ["train", None, "train", "test", "test"]
-  others = protocols.custom("split:train")
+  others = protocol_settings.custom("split:train")
   assert protocols.part(others, {"split": "whatever"}) == "test"
-  held = protocols.custom("split:train", "split:test", "split:val")
+  held = protocol_settings.custom("split:train", "split:test", "split:val")
   assert protocols.part(held, {"split": "val"}) == "validation"
-  taken = protocols.custom("subject:1,3,6", "", "subject:3")
+  taken = protocol_settings.custom("subject:1,3,6", "", "subject:3")
   assert [protocols.part(taken, {"subject": s}) for s in (1, 3, 4)] == [
     "train",
     "validation",
@@ -159,14 +159,14 @@ def test_custom():
 )
 def test_custom_refuses(arguments, words):
   with pytest.raises(ValueError, match=words):
-    protocols.custom(*arguments)
+    protocol_settings.custom(*arguments)
 
 
 def test_from_config():
   data = ml_collections.ConfigDict(
     {"dataset": "ntu60", "protocol": "cs", "validation": "subject:4,19,31"}
   )
-  protocol = protocols.from_config(data)
+  protocol = protocol_settings.from_config(data)
   assert protocols.count(protocol, grid(subject=range(1, 41))) == {
     "train": 17,
     "validation": 3,
@@ -175,7 +175,9 @@ def test_from_config():
   data = ml_collections.ConfigDict(
     {"dataset": "custom", "train": "split:a", "test": "split:b", "validation": ""}
   )
-  assert protocols.from_config(data) == protocols.custom("split:a", "split:b")
+  assert protocol_settings.from_config(data) == protocol_settings.custom(
+    "split:a", "split:b"
+  )
 
 
 def test_a_share_for_validation_is_drawn_by_its_seed():
@@ -184,24 +186,24 @@ def test_a_share_for_validation_is_drawn_by_its_seed():
     {"dataset": "ntu60", "protocol": "cs", "validation": "10%", "validation_seed": 0}
   )
   counts = {"train": 18 * 3, "validation": 2 * 3, "test": 20 * 3}
-  first = protocols.from_config(data)
+  first = protocol_settings.from_config(data)
   assert protocols.count(first, clips) == counts
-  assert protocols.from_config(data) == first
+  assert protocol_settings.from_config(data) == first
   data.validation_seed = 1
-  assert protocols.from_config(data) != first
+  assert protocol_settings.from_config(data) != first
   data.validation = "camera:34%"
-  other = protocols.from_config(data, clips)
+  other = protocol_settings.from_config(data, clips)
   assert other.validation_attribute == "camera"
   assert protocols.count(other, clips) == {"train": 40, "validation": 20, "test": 60}
   custom = ml_collections.ConfigDict(
     {"dataset": "custom", "train": "subject:1,2", "test": "subject:3"}
   )
   custom.validation = "subject:50%"
-  assert len(protocols.from_config(custom).train) == 1
+  assert len(protocol_settings.from_config(custom).train) == 1
   for wrong in ("x%", "subject:%", "0%", "100%"):
     data.validation = wrong
     with pytest.raises(ValueError, match="validation"):
-      protocols.from_config(data, clips)
+      protocol_settings.from_config(data, clips)
 
 
 @given(seed=st.integers(0, 2**32), fraction=st.floats(0.01, 0.99))
@@ -209,8 +211,8 @@ def test_a_share_for_validation_is_drawn_by_its_seed():
 def test_validation_is_never_taken_from_test(seed, fraction):
   for key in (("ntu60", "cs"), ("ntu120", "cs2"), ("ntu60", "cv")):
     protocol = protocols.get(*key)
-    chosen = protocols.choose(protocol, fraction, seed)
-    assert chosen == protocols.choose(protocol, fraction, seed)
+    chosen = protocol_settings.draw_validation(protocol, fraction, seed)
+    assert chosen == protocol_settings.draw_validation(protocol, fraction, seed)
     assert chosen.validation
     assert chosen.train
     assert set(chosen.train) | set(chosen.validation) == set(protocol.train)
@@ -220,7 +222,7 @@ def test_validation_is_never_taken_from_test(seed, fraction):
 
 def test_validation_by_another_attribute_stays_inside_train():
   clips = list(grid(camera=(1, 2, 3), subject=range(1, 11)))
-  protocol = protocols.choose(
+  protocol = protocol_settings.draw_validation(
     protocols.get("ntu60", "cv"), 0.2, 0, attribute="subject", clips=clips
   )
   assert len(protocol.validation) == 2
@@ -234,15 +236,15 @@ def test_validation_by_another_attribute_stays_inside_train():
 def test_carve_refuses():
   cs = protocols.get("ntu60", "cs")
   with pytest.raises(ValueError, match=r"subject \[3\] does not train"):
-    protocols.carve(cs, "subject:3")
+    protocol_settings.hold_out(cs, "subject:3")
   with pytest.raises(ValueError, match="no camera trains"):
-    protocols.carve(protocols.get("ntu60", "cv"), "camera:2,3")
+    protocol_settings.hold_out(protocols.get("ntu60", "cv"), "camera:2,3")
   with pytest.raises(ValueError, match=r"validates on \[5\] already"):
-    protocols.carve(protocols.get("smarthome", "cv1"), "camera:3")
+    protocol_settings.hold_out(protocols.get("smarthome", "cv1"), "camera:3")
   with pytest.raises(ValueError, match=r"expected within \(0, 1\)"):
-    protocols.choose(cs, 1.0, 0)
+    protocol_settings.draw_validation(cs, 1.0, 0)
   with pytest.raises(ValueError, match="1 camera trains"):
-    protocols.choose(
+    protocol_settings.draw_validation(
       protocols.get("smarthome", "cv1").__class__("camera", (1,)), 0.5, 0
     )
 

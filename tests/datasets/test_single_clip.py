@@ -23,7 +23,7 @@ def joints(*shape, scale=1.0):
 def read(film, tmp_path, units="fraction", needs_image=True, **arrays):
   np.savez(tmp_path / "x.npz", **arrays)
   clip = Clip("x", 0, {}, film, str(tmp_path / "x.npz"))
-  return single_clip.Single(KINECT, units, needs_image=needs_image).read(clip)
+  return single_clip.SingleClip(KINECT, units, needs_image=needs_image).read(clip)
 
 
 def test_fractions_become_pixels(film, tmp_path):
@@ -53,7 +53,7 @@ def test_image_joints_only_where_they_are_needed(film, tmp_path):
 
 
 def test_no_pose_stands_at_the_origin(film):
-  reader = single_clip.Single(KINECT, "fraction", needs_image=False)
+  reader = single_clip.SingleClip(KINECT, "fraction", needs_image=False)
   made = reader.read(Clip("x", 0, {}, film))
   np.testing.assert_array_equal(made.pose, np.zeros((6, 1, 25, 3)))
 
@@ -86,17 +86,19 @@ def test_files_that_are_no_npz(content, film, tmp_path):
     np.save(path, joints(6, 25, 3))
   else:
     path.write_bytes(content)
-  reader = single_clip.Single(KINECT, "fraction", needs_image=True)
+  reader = single_clip.SingleClip(KINECT, "fraction", needs_image=True)
   with pytest.raises(BadClip, match="cannot be read as npz; expected arrays"):
     reader.read(Clip("x", 0, {}, film, str(path)))
 
 
 def test_skeleton_file_of_another_skeleton(film, tmp_path):
-  reader = single_clip.Single(skeletons.get("mediapipe_33"), "pixel", needs_image=True)
+  reader = single_clip.SingleClip(
+    skeletons.get("mediapipe_33"), "pixel", needs_image=True
+  )
   with pytest.raises(BadClip, match="those of kinect_v2, expected mediapipe_33"):
     reader.read(Clip("x", 0, {}, film, str(tmp_path / "x.skeleton")))
 
 
 def test_units():
   with pytest.raises(ValueError, match="image_units is 'cm', expected 'fraction'"):
-    single_clip.Single(KINECT, "cm", needs_image=True)
+    single_clip.SingleClip(KINECT, "cm", needs_image=True)

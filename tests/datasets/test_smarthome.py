@@ -6,11 +6,18 @@ import itertools
 import json
 import pickle
 
-import made_smarthome
+import fake_smarthome
 import numpy as np
 import pytest
 
-from vpn_jax.datasets import obtain, protocols, skeletons, smarthome, video
+from vpn_jax.datasets import (
+  instructions,
+  protocol_settings,
+  protocols,
+  skeletons,
+  smarthome,
+  video,
+)
 from vpn_jax.datasets.base import BadClip
 
 NAME = "Walk_p02_r00_v01_c03"
@@ -24,7 +31,7 @@ def read(tmp_path, content):
 
 def actor(tmp_path, frames):
   """x of the main actor's centre per frame, from detections of each frame."""
-  world, image = smarthome.main_actor(read(tmp_path, made_smarthome.content(frames)))
+  world, image = smarthome.main_actor(read(tmp_path, fake_smarthome.content(frames)))
   np.testing.assert_array_equal(np.isnan(world).any((1, 2)), np.isnan(image[:, 0, 0]))
   return image[..., 0].mean(axis=1)
 
@@ -100,7 +107,7 @@ def test_values_are_planar(tmp_path):
 
 def test_made_body_has_its_joints_in_place(tmp_path):
   """Heads are above ankles, right is left in the picture: our file, not a mix-up."""
-  ((body,),) = read(tmp_path, made_smarthome.content(made_smarthome.person(1)))
+  ((body,),) = read(tmp_path, fake_smarthome.content(fake_smarthome.person(1)))
   joint = {name: i for i, name in enumerate(skeletons.LCRNET_13.joints)}
   x, y = body.image.T
   assert y[joint["head"]] < y[joint["left_hip"]] < y[joint["left_ankle"]]
@@ -108,19 +115,19 @@ def test_made_body_has_its_joints_in_place(tmp_path):
 
 
 def test_absent_frames_are_nan(tmp_path):
-  frames = made_smarthome.person(6)
+  frames = fake_smarthome.person(6)
   frames[0], frames[4] = [], []
   x = actor(tmp_path, frames)
   np.testing.assert_array_equal(np.isnan(x), [1, 0, 0, 0, 1, 0])
 
 
 def test_one_frame_of_one_body(tmp_path):
-  assert np.isfinite(actor(tmp_path, [[made_smarthome.detection()]])).all()
+  assert np.isfinite(actor(tmp_path, [[fake_smarthome.detection()]])).all()
 
 
 def test_of_three_bodies_the_best_scored_counts(tmp_path):
   """In any order of the detections; the sum over frames, not the best single frame."""
-  made = made_smarthome.detection
+  made = fake_smarthome.detection
   bodies = [(100, 0.5), (300, 0.8), (500, 0.6)]
   for f, order in enumerate(itertools.permutations(bodies)):
     frames = [[made(x, score=s) for x, s in order] for _ in range(4)]
@@ -130,7 +137,7 @@ def test_of_three_bodies_the_best_scored_counts(tmp_path):
 
 
 def test_without_scores_the_longest_counts(tmp_path):
-  made = made_smarthome.detection
+  made = fake_smarthome.detection
   frames = [[made(500), made(100)] for _ in range(3)] + [[made(100)] for _ in range(2)]
   np.testing.assert_allclose(actor(tmp_path, frames), 100, atol=12)
   frames[0][0]["cumscore"] = 1e6  # one score alone compares nothing
@@ -139,8 +146,8 @@ def test_without_scores_the_longest_counts(tmp_path):
 
 def test_a_ghost_does_not_make_the_actor_leap(tmp_path):
   """One frame, a high score, in a frame with and in one without the person."""
-  frames = made_smarthome.person(30, x=150, score=1.0)
-  ghost = made_smarthome.detection(500, score=1000.0)
+  frames = fake_smarthome.person(30, x=150, score=1.0)
+  ghost = fake_smarthome.detection(500, score=1000.0)
   frames[10] = [ghost, *frames[10]]
   frames[20] = [ghost]
   x = actor(tmp_path, frames)
@@ -150,7 +157,7 @@ def test_a_ghost_does_not_make_the_actor_leap(tmp_path):
 
 def test_a_walk_past_a_ghost_is_one_track(tmp_path):
   """A false detection stood where the person passes later."""
-  made = made_smarthome.detection
+  made = fake_smarthome.detection
   frames = [[made(50 + 20 * f, score=1.0)] for f in range(25)]
   frames[0].append(made(350, score=0.5))
   frames[3].append(made(350, score=0.5))
@@ -160,7 +167,7 @@ def test_a_walk_past_a_ghost_is_one_track(tmp_path):
 
 def test_lost_and_found_near_by_is_one_person(tmp_path):
   """Ten frames without detections, then 60 pixels on: less than half of 200."""
-  made = made_smarthome.detection
+  made = fake_smarthome.detection
   gap = [[] for _ in range(10)]
   here, near = [[made(200)] for _ in range(5)], [[made(260)] for _ in range(5)]
   x = actor(tmp_path, here + gap + near)
@@ -172,7 +179,7 @@ def test_lost_and_found_near_by_is_one_person(tmp_path):
 
 def damaged():
   """(id, content of the file, words of the reason) of every kind of damage."""
-  good = made_smarthome.content(made_smarthome.person(3))
+  good = fake_smarthome.content(fake_smarthome.person(3))
 
   def changed(change):
     copied = copy.deepcopy(good)
@@ -252,7 +259,7 @@ def test_damaged_skeletons_name_the_place(content, words, tmp_path):
 
 
 def test_any_cut_is_noticed(tmp_path):
-  whole = json.dumps(made_smarthome.content(made_smarthome.person(2)))
+  whole = json.dumps(fake_smarthome.content(fake_smarthome.person(2)))
   for cut in range(0, len(whole), 97):
     with pytest.raises(BadClip, match="is damaged or no JSON"):
       read(tmp_path, whole[:cut])
@@ -268,7 +275,7 @@ def test_unreadable_files(tmp_path):
 
 
 def test_njts_may_be_missing_and_other_fields_there(tmp_path):
-  content = made_smarthome.content(made_smarthome.person(2))
+  content = fake_smarthome.content(fake_smarthome.person(2))
   del content["njts"]
   content["frames"][0][0]["extra"] = "ignored"
   assert len(read(tmp_path, content)) == 2
@@ -278,12 +285,12 @@ def test_njts_may_be_missing_and_other_fields_there(tmp_path):
 def root(tmp_path):
   """Two complete clips, half of two others, removed and unknown ones, strangers."""
   root = tmp_path / "Größe 日本"
-  made_smarthome.write_pair(root, NAME)
-  made_smarthome.write_pair(root, "Cutbread_p03_r01_v02_c01", suffix=".json")
-  made_smarthome.write_pair(root, "Enter_p03_r01_v02_c01")[0].unlink()
-  made_smarthome.write_pair(root, "Leave_p03_r01_v02_c01")[1].unlink()
-  made_smarthome.write_pair(root, "Pour.Fromcup_p03_r01_v02_c01")
-  made_smarthome.write_pair(root, "Cook_p03_r01_v02_c01")
+  fake_smarthome.write_pair(root, NAME)
+  fake_smarthome.write_pair(root, "Cutbread_p03_r01_v02_c01", suffix=".json")
+  fake_smarthome.write_pair(root, "Enter_p03_r01_v02_c01")[0].unlink()
+  fake_smarthome.write_pair(root, "Leave_p03_r01_v02_c01")[1].unlink()
+  fake_smarthome.write_pair(root, "Pour.Fromcup_p03_r01_v02_c01")
+  fake_smarthome.write_pair(root, "Cook_p03_r01_v02_c01")
   (root / "mp4" / "notes.txt").write_text("x")
   (root / "mp4" / f"._{NAME}.mp4").write_text("x")
   (root / "mp4" / "Walk_p02_r00_v01_c03.mp3").write_text("x")
@@ -349,9 +356,9 @@ def test_read(root):
 
 def test_video_and_skeleton_may_differ_in_length(tmp_path):
   """Both are read as they are; prepare.py decides what is too much."""
-  made_smarthome.write_pair(tmp_path, NAME, 4, made_smarthome.person(9))
-  made_smarthome.write_pair(
-    tmp_path, "Walk_p02_r00_v01_c04", 9, made_smarthome.person(4)
+  fake_smarthome.write_pair(tmp_path, NAME, 4, fake_smarthome.person(9))
+  fake_smarthome.write_pair(
+    tmp_path, "Walk_p02_r00_v01_c04", 9, fake_smarthome.person(4)
   )
   dataset = smarthome.Smarthome(tmp_path)
   lengths = []
@@ -362,7 +369,7 @@ def test_video_and_skeleton_may_differ_in_length(tmp_path):
 
 
 def test_damaged_videos(tmp_path):
-  _, film = made_smarthome.write_pair(tmp_path, NAME)
+  _, film = fake_smarthome.write_pair(tmp_path, NAME)
   dataset = smarthome.Smarthome(tmp_path)
   film.write_bytes(b"")
   with pytest.raises(BadClip, match=f"video {NAME}.mp4 is an empty file"):
@@ -373,7 +380,7 @@ def test_damaged_videos(tmp_path):
 
 
 def test_a_larger_video_is_scaled_by_axis(tmp_path):
-  _, film = made_smarthome.write_pair(tmp_path, NAME)
+  _, film = fake_smarthome.write_pair(tmp_path, NAME)
   video.write_video(film, np.zeros((8, 96, 1280, 3), np.uint8), 20)
   dataset = smarthome.Smarthome(tmp_path)
   clip = dataset.clips()[0][0]
@@ -394,7 +401,7 @@ def test_missing_data_says_how_to_get_it(tmp_path):
 
 def test_is_a_dataset(root):
   dataset = smarthome.Smarthome(root)
-  assert dataset.name in obtain.obtain("smarthome")
+  assert dataset.name in instructions.how_to_prepare("smarthome")
   assert skeletons.get(dataset.skeleton).num_joints == smarthome.NUM_JOINTS
   assert json.loads(json.dumps(dataset.source)) == dataset.source
   assert len(dataset.class_names) == 31
@@ -406,6 +413,6 @@ def test_config():
   for protocol in ("cs", "cv1", "cv2"):
     c = config.get_config(protocol)
     assert (c.data.dataset, c.data.protocol) == ("smarthome", protocol)
-    assert protocols.from_config(c.data).source
+    assert protocol_settings.from_config(c.data).source
     assert c.model.pose.skeleton == c.data.skeleton == "lcrnet_13"
     assert c.data.example.pose_steps == 30

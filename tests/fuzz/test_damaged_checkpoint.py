@@ -3,8 +3,8 @@
 import json
 import shutil
 
+import fuzzing
 import jax
-import made_damage
 import numpy as np
 import pytest
 from hypothesis import strategies as st
@@ -70,7 +70,7 @@ def test_the_best_step_is_known_after_the_run(folder):
   assert leaves(variables) == leaves(wanted)
 
 
-@made_damage.fuzz(1.0, steps=made_damage.damages, which=st.integers(0, 2**20))
+@fuzzing.fuzz(1.0, steps=fuzzing.damages, which=st.integers(0, 2**20))
 def test_any_file_damaged(folder, steps, which):
   want = read(folder)
   places = (folder / checkpoint.FOLDER / "6", folder / checksums.FOLDER)
@@ -78,8 +78,8 @@ def test_any_file_damaged(folder, steps, which):
   path = files[which % len(files)]
   whole = path.read_bytes()
   try:
-    path.write_bytes(made_damage.apply(whole, steps))
-    got = made_damage.value_or_none(lambda: read(folder), str(folder))
+    path.write_bytes(fuzzing.apply(whole, steps))
+    got = fuzzing.value_or_none(lambda: read(folder), str(folder))
   finally:
     path.write_bytes(whole)
   assert got is None or told(got) == told(want)
@@ -91,7 +91,7 @@ def test_numbers_that_orbax_takes_for_sound(folder, tmp_path, capfd):
   files = (tmp_path / "run" / checkpoint.FOLDER / "6").rglob("*")
   path = max((p for p in files if p.is_file()), key=lambda p: p.stat().st_size)
   data = path.read_bytes()
-  path.write_bytes(made_damage.damaged(data, "flip", len(data) // 3, 1))
+  path.write_bytes(fuzzing.damaged(data, "flip", len(data) // 3, 1))
   words = r"step 6 in .* checksum .* delete .*checkpoints/6 to go on from step 3\.$"
   with pytest.raises(ValueError, match=words) as caught:
     read(tmp_path / "run")

@@ -3,7 +3,7 @@
 import pathlib
 import sys
 
-import made_damage
+import fuzzing
 import ml_collections
 import pytest
 from absl import flags
@@ -35,7 +35,7 @@ def refused(*words):
   text = caught.value.code
   assert text.startswith("error: ")
   assert text.isprintable()
-  assert len(text) < made_damage.LONGEST
+  assert len(text) < fuzzing.LONGEST
   return text
 
 
@@ -76,12 +76,12 @@ LINE = (
 )
 
 
-@made_damage.fuzz(2.0)
+@fuzzing.fuzz(2.0)
 def test_any_damage_to_a_command_line(steps):
-  text = made_damage.apply(LINE.encode(), steps).decode(errors="replace")
+  text = fuzzing.apply(LINE.encode(), steps).decode(errors="replace")
   words = [word for word in text.replace("\0", "?").split("|") if word]
   words = [word for word in words if "help" not in word]
-  got = made_damage.value_or_none(lambda: parse(*words), "error: ", errors=SystemExit)
+  got = fuzzing.value_or_none(lambda: parse(*words), "error: ", errors=SystemExit)
   if got is None:
     return
   values, _ = got
@@ -91,12 +91,12 @@ def test_any_damage_to_a_command_line(steps):
     assert values.job in command_line.JOBS
 
 
-@made_damage.fuzz(2.0, steps=made_damage.damages, words=st.sampled_from(
+@fuzzing.fuzz(2.0, steps=fuzzing.damages, words=st.sampled_from(
   [f"{key}={value}" for key, values in common.CHOICES.items() for value in values]
 ))  # fmt: skip
 def test_any_damage_to_an_argument(steps, words):
-  text = made_damage.apply(f"cs,{words}".encode(), steps).decode(errors="replace")
-  config = made_damage.value_or_none(lambda: ntu60.get_config(text), "expected")
+  text = fuzzing.apply(f"cs,{words}".encode(), steps).decode(errors="replace")
+  config = fuzzing.value_or_none(lambda: ntu60.get_config(text), "expected")
   assert config is None or config.data.protocol in ("cs", "cv")
 
 

@@ -2,8 +2,8 @@
 
 import json
 
-import made_crash
-import made_damage
+import crashing_dataset
+import fuzzing
 import pytest
 
 from configs import custom
@@ -23,7 +23,7 @@ def six(monkeypatch):
   """Six clips in place of the dataset of the config."""
 
   def use(**fields):
-    dataset = made_crash.Crashing(6, **fields)
+    dataset = crashing_dataset.Crashing(6, **fields)
     monkeypatch.setattr(registry, "open_dataset", lambda data: dataset)
 
   use()
@@ -44,16 +44,16 @@ def test_damaged_notes_of_an_earlier_run(six, tmp_path, capfd):
   )
   assert len(sidecars) == 3
 
-  @made_damage.fuzz()
+  @fuzzing.fuzz()
   def damaged(steps):
     for name, data in want.items():
       (tmp_path / name).write_bytes(data)
     plan = tmp_path / prepare.PLAN_FILE
-    plan.write_bytes(made_damage.apply(want[plan.name], steps))
-    made_damage.value_or_none(lambda: prepare.prepare(config(tmp_path)), str(tmp_path))
+    plan.write_bytes(fuzzing.apply(want[plan.name], steps))
+    fuzzing.value_or_none(lambda: prepare.prepare(config(tmp_path)), str(tmp_path))
     plan.write_bytes(want[plan.name])
     path = tmp_path / sidecars[1]
-    path.write_bytes(made_damage.apply(want[path.name], steps))
+    path.write_bytes(fuzzing.apply(want[path.name], steps))
     prepare.prepare(config(tmp_path))
     assert contents(tmp_path) == want
 
@@ -97,7 +97,7 @@ def test_a_clip_that_kills_or_holds_its_process_is_skipped(harm, six, tmp_path, 
   assert text.startswith("clip2\tthe process that read it died: a crash of the decoder")
   assert not list((tmp_path / "made").glob("*partial*"))
   assert store.read_index(tmp_path / "made").digest() == index.digest()
-  assert verify.inspect(c, 1, 0).problems == ()
+  assert verify.verify(c, sheet_clips=1).problems == ()
 
 
 def test_a_process_killed_from_outside_is_an_error_that_names_its_clip(

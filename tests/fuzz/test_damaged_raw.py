@@ -7,9 +7,9 @@ still finite or NaN, of the right shape. The arrays of an npz have one.
 import json
 import os
 
-import made_damage
-import made_ntu
-import made_nucla
+import fake_ntu
+import fake_nucla
+import fuzzing
 import numpy as np
 import pytest
 from hypothesis import strategies as st
@@ -40,21 +40,21 @@ def assert_finite_or_nan(array, *shape):
 
 
 def bad_clip(read, *words):
-  return made_damage.value_or_none(read, *words, errors=BadClip)
+  return fuzzing.value_or_none(read, *words, errors=BadClip)
 
 
 @pytest.fixture(scope="module")
 def ntu_text(tmp_path_factory):
   path = tmp_path_factory.mktemp("ntu") / "S001C001P001R001A001.skeleton"
-  bodies = {"721": made_ntu.body(3), "722": made_ntu.body(3, center=(1, 0, 3), seed=1)}
-  path.write_text("\n".join(made_ntu.lines(3, bodies)) + "\n")
+  bodies = {"721": fake_ntu.body(3), "722": fake_ntu.body(3, center=(1, 0, 3), seed=1)}
+  path.write_text("\n".join(fake_ntu.lines(3, bodies)) + "\n")
   return path, path.read_bytes()
 
 
-@made_damage.fuzz(2.0)
+@fuzzing.fuzz(2.0)
 def test_ntu_skeletons(steps, ntu_text):
   path, whole = ntu_text
-  path.write_bytes(made_damage.apply(whole, steps))
+  path.write_bytes(fuzzing.apply(whole, steps))
   bodies = bad_clip(lambda: ntu.read_skeleton(path), path.name)
   if bodies is not None:
     with np.errstate(over="ignore", invalid="ignore"):  # of numbers near the largest
@@ -105,7 +105,7 @@ def lcrnet(num_frames):
 
 JSON = {
   "smarthome": json.dumps(lcrnet(2)).encode(),
-  "nucla": json.dumps({"skeletons": made_nucla.skeleton(2)}).encode(),
+  "nucla": json.dumps({"skeletons": fake_nucla.skeleton(2)}).encode(),
 }
 
 
@@ -113,9 +113,9 @@ JSON = {
 def test_json_skeletons(dataset, tmp_path_factory):
   path = tmp_path_factory.mktemp("json") / "a.json"
 
-  @made_damage.fuzz(2.0)
+  @fuzzing.fuzz(2.0)
   def damaged(steps):
-    path.write_bytes(made_damage.apply(JSON[dataset], steps))
+    path.write_bytes(fuzzing.apply(JSON[dataset], steps))
     if dataset == "nucla":
       world = bad_clip(lambda: nucla.read_skeleton(path), path.name)
       if world is not None:
@@ -146,7 +146,7 @@ def test_json_of_any_kind_in_place_of_a_skeleton(key, tmp_path_factory):
   path = tmp_path_factory.mktemp("json") / "a.json"
   read = smarthome.read_skeleton if key == "frames" else nucla.read_skeleton
 
-  @made_damage.fuzz(tree=NESTED, at_top=st.booleans())
+  @fuzzing.fuzz(tree=NESTED, at_top=st.booleans())
   def any_json(tree, at_top):
     path.write_text(json.dumps(tree if at_top else {key: tree}))
     assert bad_clip(lambda: read(path), path.name) is None
@@ -179,9 +179,9 @@ def test_npz_gives_its_joints_or_an_error(kind, npz):
   path.write_bytes(data[kind])
   want = read()
 
-  @made_damage.fuzz(2.0)
+  @fuzzing.fuzz(2.0)
   def damaged(steps):
-    path.write_bytes(made_damage.apply(data[kind], steps))
+    path.write_bytes(fuzzing.apply(data[kind], steps))
     got = bad_clip(read, path.name)
     if got is not None:
       np.testing.assert_array_equal(got[0], want[0])
@@ -224,10 +224,10 @@ def open_own(folder, **options):
   return custom.Custom(folder / "index.csv", "kinect_v2", "world.npz", **options)
 
 
-@made_damage.fuzz(2.0)
+@fuzzing.fuzz(2.0)
 def test_an_index_of_own_videos(steps, own):
-  (own / "index.csv").write_bytes(made_damage.apply(INDEX, steps))
-  dataset = made_damage.value_or_none(lambda: open_own(own), "index.csv")
+  (own / "index.csv").write_bytes(fuzzing.apply(INDEX, steps))
+  dataset = fuzzing.value_or_none(lambda: open_own(own), "index.csv")
   if dataset is None:
     return
   clips, left_out = dataset.clips()
@@ -297,15 +297,15 @@ def test_boxes(ending, tmp_path_factory):
     np.savez(path, a=np.float64([[0, 1, 2, 30, 40, 0.9], [1, 2, 2, 31, 40, 0.8]]))
     whole = path.read_bytes()
 
-  @made_damage.fuzz(2.0)
+  @fuzzing.fuzz(2.0)
   def damaged(steps):
-    path.write_bytes(made_damage.apply(whole, steps))
+    path.write_bytes(fuzzing.apply(whole, steps))
 
     def read():
-      found = detections.Detected(Inner(), path)._boxes
+      found = detections.WithDetections(Inner(), path)._boxes
       return found["a"] if "a" in found else None
 
-    rows = made_damage.value_or_none(read, path.name)
+    rows = fuzzing.value_or_none(read, path.name)
     if rows is None:
       return
     boxes = bad_clip(lambda: detections.arrange(rows, 4, path.name), path.name)
@@ -322,7 +322,7 @@ def test_boxes(ending, tmp_path_factory):
 
 
 def test_links_in_a_circle_come_to_an_end(tmp_path):
-  made_nucla.write_pair(tmp_path / "data", "a01_s02_e03_v01", 2)
+  fake_nucla.write_pair(tmp_path / "data", "a01_s02_e03_v01", 2)
   for name in ("one", "two", "three"):
     (tmp_path / "data" / name).symlink_to(tmp_path / "data")
   (tmp_path / "data" / "videos" / "up").symlink_to(tmp_path)

@@ -3,7 +3,7 @@
 import json
 import zipfile
 
-import made_damage
+import fuzzing
 import numpy as np
 import pytest
 
@@ -45,10 +45,10 @@ def test_an_exported_network(kind, tmp_path_factory):
     members.writestr(serve.NETWORK, NETWORK)
   whole = path.read_bytes()
 
-  @made_damage.fuzz(2.0)
+  @fuzzing.fuzz(2.0)
   def damaged(steps):
-    path.write_bytes(made_damage.apply(whole, steps))
-    got = made_damage.value_or_none(lambda: serve.read(str(path)), "vpn.zip")
+    path.write_bytes(fuzzing.apply(whole, steps))
+    got = fuzzing.value_or_none(lambda: serve.read(str(path)), "vpn.zip")
     assert got in (None, (ABOUT, NETWORK))  # both members have checksums
 
   damaged()
@@ -70,10 +70,10 @@ def test_a_summary(tmp_path_factory):
     json.dumps(SUMMARY, indent=1).encode(),
   )
 
-  @made_damage.fuzz(2.0)
+  @fuzzing.fuzz(2.0)
   def damaged(steps):
-    path.write_bytes(made_damage.apply(whole, steps))
-    made = made_damage.value_or_none(
+    path.write_bytes(fuzzing.apply(whole, steps))
+    made = fuzzing.value_or_none(
       lambda: tables.gather(run_summary.read_summaries(folder)),
       run_summary.SUMMARY_FILE,
     )
@@ -87,12 +87,10 @@ def test_a_summary(tmp_path_factory):
 def test_metrics(tmp_path_factory):
   folder = tmp_path_factory.mktemp("metrics")
 
-  @made_damage.fuzz(2.0)
+  @fuzzing.fuzz(2.0)
   def damaged(steps):
-    (folder / "metrics.jsonl").write_bytes(made_damage.apply(METRICS.encode(), steps))
-    scalars = made_damage.value_or_none(
-      lambda: curves.read_curves(folder), "metrics.jsonl"
-    )
+    (folder / "metrics.jsonl").write_bytes(fuzzing.apply(METRICS.encode(), steps))
+    scalars = fuzzing.value_or_none(lambda: curves.read_curves(folder), "metrics.jsonl")
     for places, values in (scalars or {}).values():
       assert places.shape == values.shape
       assert places.dtype.kind == "i"
@@ -114,10 +112,10 @@ def test_predictions(tmp_path_factory):
   path = folder / "scores.npz"
   whole = path.read_bytes()
 
-  @made_damage.fuzz(2.0)
+  @fuzzing.fuzz(2.0)
   def damaged(steps):
-    path.write_bytes(made_damage.apply(whole, steps))
-    got = made_damage.value_or_none(lambda: predictions_lib.read(folder), "scores.npz")
+    path.write_bytes(fuzzing.apply(whole, steps))
+    got = fuzzing.value_or_none(lambda: predictions_lib.read(folder), "scores.npz")
     if got is not None:  # every member has a checksum
       assert (got.names, got.class_names) == (
         PREDICTIONS.names,

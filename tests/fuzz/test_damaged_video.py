@@ -4,7 +4,7 @@ No container has a checksum over its frames, so pixels may change unseen, and a 
 between two frames is a shorter video; `prepare` compares its length with the poses'.
 """
 
-import made_damage
+import fuzzing
 import numpy as np
 import pytest
 
@@ -42,10 +42,10 @@ def read(path):
 def test_frames_or_a_bad_clip(ending, films, tmp_path_factory, capfd):
   path = tmp_path_factory.mktemp("damaged") / f"film.{ending}"
 
-  @made_damage.fuzz(1.5)
+  @fuzzing.fuzz(1.5)
   def damaged(steps):
-    path.write_bytes(made_damage.apply(films[ending], steps))
-    got = made_damage.value_or_none(lambda: read(path), path.name, errors=BadClip)
+    path.write_bytes(fuzzing.apply(films[ending], steps))
+    got = fuzzing.value_or_none(lambda: read(path), path.name, errors=BadClip)
     if got:
       header, count = got
       assert 0 < header.width * header.height <= 2**26

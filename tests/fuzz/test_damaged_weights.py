@@ -9,8 +9,8 @@ import pathlib
 import pickle
 import sys
 
-import made_damage
-import made_weights
+import fake_weights
+import fuzzing
 import numpy as np
 import pytest
 from hypothesis import strategies as st
@@ -27,13 +27,13 @@ ARRAYS = {
 def write(kind, folder, arrays=ARRAYS):
   """Writes weights; returns what to read, and the files they are in."""
   if kind == "tf":
-    made_weights.save_tf(folder, arrays)
+    fake_weights.save_tf(folder, arrays)
     return folder, sorted(folder.iterdir())
   path = folder / "w.bin"
   if kind == "pickle":
     path.write_bytes(pickle.dumps({"params": dict(arrays), "batch_stats": {}}))
   else:
-    made_weights.save_torch(path, {"state_dict": dict(arrays)}, kind == "legacy")
+    fake_weights.save_torch(path, {"state_dict": dict(arrays)}, kind == "legacy")
   return path, [path]
 
 
@@ -78,13 +78,13 @@ def test_numbers_or_one_line(kind, tmp_path_factory):
   whole = {path: path.read_bytes() for path in files}
   want = read(source).tensors
 
-  @made_damage.fuzz(3.0, steps=made_damage.damages, which=st.integers(0, 9))
+  @fuzzing.fuzz(3.0, steps=fuzzing.damages, which=st.integers(0, 9))
   def damaged(steps, which):
     for path, data in whole.items():
       path.write_bytes(data)
     path = files[which % len(files)]
-    path.write_bytes(made_damage.apply(whole[path], steps))
-    got = made_damage.value_or_none(lambda: read(source), str(source))
+    path.write_bytes(fuzzing.apply(whole[path], steps))
+    got = fuzzing.value_or_none(lambda: read(source), str(source))
     if got is None:
       return
     for name, array in got.tensors.items():
@@ -104,9 +104,9 @@ def test_the_loader_of_a_backbone_says_which_file(kind, tmp_path_factory):
   source, files = write(kind, tmp_path_factory.mktemp(kind))
   whole = files[0].read_bytes()
 
-  @made_damage.fuzz(0.5)
+  @fuzzing.fuzz(0.5)
   def damaged(steps):
-    files[0].write_bytes(made_damage.apply(whole, steps))
+    files[0].write_bytes(fuzzing.apply(whole, steps))
     with pytest.raises((ValueError, OSError)) as caught:
       pretrained.load("i3d", source, "Mixed_3b")
     assert str(source) in str(caught.value)
@@ -159,9 +159,9 @@ def test_no_code_is_run(name, tmp_path):
   """Bare, as the pickle in a zip, and behind the magic number of old files."""
   data = harmful(tmp_path)[name]
   path = tmp_path / "w.bin"
-  made_weights.save_torch(path, {"a": ARRAYS["b"]})
-  zipped = made_weights.with_pickle(path.read_bytes(), data)
-  made_weights.save_torch(path, {"a": ARRAYS["b"]}, legacy=True)
+  fake_weights.save_torch(path, {"a": ARRAYS["b"]})
+  zipped = fake_weights.with_pickle(path.read_bytes(), data)
+  fake_weights.save_torch(path, {"a": ARRAYS["b"]}, legacy=True)
   magic = path.read_bytes()[: len(pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2))]
   for content in (data, zipped, magic + data):
     path.write_bytes(content)
@@ -175,10 +175,10 @@ def test_damage_does_not_wake_code(tmp_path_factory):
   folder = tmp_path_factory.mktemp("harm")
   path, made = folder / "w.bin", list(harmful(folder).values())
 
-  @made_damage.fuzz(4.0, steps=made_damage.damages, which=st.integers(0, len(made) - 1))
+  @fuzzing.fuzz(4.0, steps=fuzzing.damages, which=st.integers(0, len(made) - 1))
   def damaged(steps, which):
-    path.write_bytes(made_damage.apply(made[which], steps))
-    made_damage.value_or_none(lambda: read(path), str(path))
+    path.write_bytes(fuzzing.apply(made[which], steps))
+    fuzzing.value_or_none(lambda: read(path), str(path))
     assert not (folder / "harmed").exists()
 
   damaged()
@@ -189,10 +189,10 @@ def test_damage_does_not_wake_code(tmp_path_factory):
 )
 def test_names_in_a_zip_lead_nowhere(key, tmp_path):
   """Members are read in memory, and those of other names than storages never."""
-  path = made_weights.save_torch(tmp_path / "w.pt", {"a": ARRAYS["a"]})
+  path = fake_weights.save_torch(tmp_path / "w.pt", {"a": ARRAYS["a"]})
   before = sorted(tmp_path.rglob("*"))
-  path.write_bytes(made_weights.with_storage(path.read_bytes(), key))
-  got = made_damage.value_or_none(lambda: read(path), "w.pt")
+  path.write_bytes(fake_weights.with_storage(path.read_bytes(), key))
+  got = fuzzing.value_or_none(lambda: read(path), "w.pt")
   if got is not None:
     np.testing.assert_array_equal(got.tensors["a"], ARRAYS["a"])
   assert sorted(tmp_path.rglob("*")) == before
@@ -201,7 +201,7 @@ def test_names_in_a_zip_lead_nowhere(key, tmp_path):
 
 def test_a_link_in_place_of_a_data_file(tmp_path):
   """A checkpoint's index never says where its data is; what lies there is compared."""
-  made_weights.save_tf(tmp_path / "c", ARRAYS)
+  fake_weights.save_tf(tmp_path / "c", ARRAYS)
   data = tmp_path / "c" / "model.ckpt.data-00000-of-00001"
   data.unlink()
   data.symlink_to("/etc/hostname")

@@ -4,27 +4,27 @@ import dataclasses
 import itertools
 import json
 
+import fake_records
+import fake_run
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import made_records
-import made_run
 import numpy as np
 import pytest
 
 from configs import custom
 from vpn_jax import device_mesh
-from vpn_jax.datasets import protocols
+from vpn_jax.datasets import protocol_settings
 from vpn_jax.evaluation import predictions as predictions_lib
 from vpn_jax.evaluation import scoring
-from vpn_jax.inputs import multi_view, pipeline, pose_controls, regions
+from vpn_jax.inputs import example, multi_view, pipeline, pose_controls, regions
 from vpn_jax.jobs import evaluate
 from vpn_jax.models import networks
 from vpn_jax.records import store
 from vpn_jax.training import initialization, loop, run_summary
 from vpn_jax.training.provenance import Provenance
 
-SMALL = pipeline.Settings(num_frames=8, frame_size=32, pose_steps=4)
+SMALL = example.Settings(num_frames=8, frame_size=32, pose_steps=4)
 SHUFFLED = multi_view.Inference(shuffle_pose=True)
 REST = multi_view.Inference(rest_pose=True)
 
@@ -73,7 +73,7 @@ def test_joints_rest_at_their_mean():
 def clip(i, label=None):
   """A record of noise; 9 frames or 12, so that windows of 8 are two or more. With a
   label, the 11th joint lies that many metres to the right of the body."""
-  record = made_records.noise_record(i, frames=9 if i % 2 else 12)
+  record = fake_records.noise_record(i, frames=9 if i % 2 else 12)
   if label is None:
     return record
   pose = 0 * record.pose
@@ -85,8 +85,8 @@ def write(folder, clips):
   """A part of these clips, which all test."""
   folder.mkdir()
   name = "shard-00000.array_record"
-  made_records.save_index(folder, {name: store.write_shard(folder / name, clips)})
-  rule = protocols.custom("subject:9", "subject:1,2,3,4")
+  fake_records.save_index(folder, {name: store.write_shard(folder / name, clips)})
+  rule = protocol_settings.custom("subject:9", "subject:1,2,3,4")
   index = store.read_index(folder)
   return pipeline.Part(folder, index, rule, "test", SMALL)
 
@@ -142,7 +142,7 @@ def test_batches_hold_the_poses_of_the_donor_and_of_rest(part, monkeypatch):
 
 def own_pose(part, i):
   """The pose of a clip, its middle window."""
-  return pipeline.example(part._source[i], SMALL, part.skeleton, None)["pose"]
+  return example.make(part._source[i], SMALL, part.skeleton, None)["pose"]
 
 
 class PoseReader(nn.Module):
@@ -225,8 +225,8 @@ def run(small_config, noise_records, tmp_path):
   c = small_config
   c.model.num_classes = 4
   index = store.read_index(noise_records)
-  made_run.save_network(
-    c, tmp_path, Provenance.of(index, protocols.from_config(c.data))
+  fake_run.save_network(
+    c, tmp_path, Provenance.of(index, protocol_settings.from_config(c.data))
   )
   return c, tmp_path
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 
-import made_ntu
+import fake_ntu
 import ml_collections
 import numpy as np
 import pytest
@@ -19,13 +19,13 @@ from vpn_jax.datasets import skeletons, video
 from vpn_jax.datasets.base import BadClip, Clip, RawClip
 from vpn_jax.datasets.synthetic import generator
 from vpn_jax.jobs import settings
-from vpn_jax.records import crop, make_record, prepare, store
+from vpn_jax.records import crop, make_record, prepare, record_format, store
 
 ROOT = pathlib.Path(__file__).parents[2]
 
 
 def config(folder, clips=10, **fields):
-  """Made-up clips of 6 frames, 3 to a shard, in this process."""
+  """Synthetic clips of 6 frames, 3 to a shard, in this process."""
   data = {
     "dataset": "synthetic",
     "seed": 0,
@@ -44,12 +44,12 @@ def content(folder):
 
 
 def read_all(folder):
-  source = store.Source(folder, store.read_index(folder).clips())
+  source = store.RecordReader(folder, store.read_index(folder).clips())
   return [source[i] for i in range(len(source))]
 
 
-def test_made_up_clips(tmp_path, capfd):
-  index = prepare.prepare(config(tmp_path))
+def test_synthetic_clips(tmp_path, capfd):
+  index = prepare.prepare(config(tmp_path), print)
   assert index == store.read_index(tmp_path)
   assert index.dataset == "synthetic"
   assert index.skeleton_digest == skeletons.get("kinect_v2").digest()
@@ -62,9 +62,9 @@ def test_made_up_clips(tmp_path, capfd):
     assert len(record.frames) == 6
     assert record.pose.shape == (6, 1, 25, 3)
     assert record.boxes.shape == (6, 4)
-    assert np.isnan(record.visibility).all()  # not known of made-up clips
+    assert np.isnan(record.visibility).all()  # unknown for synthetic clips
     assert record.image_joints.shape == (6, 1, 25, 2)
-    assert store.decode_frame(record.frames[0]).shape == (32, 32, 3)
+    assert record_format.decode_frame(record.frames[0]).shape == (32, 32, 3)
     assert set(record.attributes) == {"subject", "camera"}
     assert (record.image_joints >= 0).all()
     assert (record.image_joints <= 32).all()
@@ -258,29 +258,29 @@ def test_damaged_plan_and_foreign_records(tmp_path, once):
 
 
 def test_dry_run_only_counts(tmp_path, capfd):
-  assert prepare.prepare(config(tmp_path / "x", dry_run=True)) is None
+  assert prepare.prepare(config(tmp_path / "x", dry_run=True), print) is None
   assert not (tmp_path / "x").exists()
   assert "synthetic: 10 clips" in capfd.readouterr().out
 
 
 def test_parts_by_several_machines_are_the_whole(tmp_path, capfd):
   """Ten clips in four shards, in three parts: the one that ends last has the index."""
-  prepare.prepare(config(tmp_path / "whole"))
+  prepare.prepare(config(tmp_path / "whole"), print)
   c = config(tmp_path / "parts", dry_run=True)
   c.data.shard = "2/3"
-  assert prepare.prepare(c) is None
+  assert prepare.prepare(c, print) is None
   assert "part 2 of 3: 4 clips, shards 2 to 3" in capfd.readouterr().out
   c.prepare.dry_run = False
   for part in ("2/3", "0/3"):
     c.data.shard = part
-    assert prepare.prepare(c) is None
+    assert prepare.prepare(c, print) is None
     assert not (tmp_path / "parts" / "index.json").exists()
   assert "1 of 4 shards are left to other parts" in capfd.readouterr().out
   c.data.shard = "1/3"
   assert len(prepare.prepare(c).clips()) == 10
   assert content(tmp_path / "parts") == content(tmp_path / "whole")
   c.data.shard = "5/9"  # more parts than shards: this one has nothing to do
-  assert prepare.prepare(c) is not None
+  assert prepare.prepare(c, print) is not None
 
 
 HOLD = """
@@ -329,8 +329,8 @@ def test_settings_out_of_range(tmp_path):
   ):
     c = config(tmp_path)
     c.prepare[name] = value
-    told = rf"config\.prepare\.{name} is {value}, expected {least} or more"
-    with pytest.raises(ValueError, match=told):
+    words = rf"config\.prepare\.{name} is {value}, expected {least} or more"
+    with pytest.raises(ValueError, match=words):
       prepare.prepare(c)
   with pytest.raises(ValueError, match="crop is 'face', expected 'person' or 'full'"):
     prepare.prepare(config(tmp_path, crop="face"))
@@ -350,16 +350,16 @@ def ntu_root(tmp_path):
   root = tmp_path / "raw"
   for subject in (1, 3):
     for action in (1, 2, 50):
-      bodies = {"7": made_ntu.body(8, center=(-0.5, 0, 3), motion=0.2)}
+      bodies = {"7": fake_ntu.body(8, center=(-0.5, 0, 3), motion=0.2)}
       if action == 50:
-        bodies["8"] = made_ntu.body(8, center=(0.5, 0, 3), seed=1)
+        bodies["8"] = fake_ntu.body(8, center=(0.5, 0, 3), seed=1)
       name = f"S001C001P{subject:03d}R001A{action:03d}"
-      made_ntu.write_pair(root, name, 8, bodies)
+      fake_ntu.write_pair(root, name, 8, bodies)
   return root
 
 
 def test_ntu(ntu_root, tmp_path, capfd):
-  index = prepare.prepare(ntu_config(ntu_root, tmp_path / "out"))
+  index = prepare.prepare(ntu_config(ntu_root, tmp_path / "out"), print)
   assert len(index.clips()) == 6
   assert len(index.class_names) == 60
   one, two = read_all(tmp_path / "out")[0], read_all(tmp_path / "out")[2]
@@ -379,7 +379,7 @@ def test_bad_clips_are_skipped_with_their_reason(ntu_root, tmp_path, capfd):
 
   def pair(subject, frames=8):
     name = f"S001C001P{subject:03d}R001A005"
-    return name, *made_ntu.write_pair(ntu_root, name, frames)
+    return name, *fake_ntu.write_pair(ntu_root, name, frames)
 
   expected = {}
   name, _, film = pair(10)
@@ -398,14 +398,14 @@ def test_bad_clips_are_skipped_with_their_reason(ntu_root, tmp_path, capfd):
   skeleton.write_bytes(bytes(range(256)) * 40)
   expected[name] = "line 1:"
   name, skeleton, _ = pair(15, frames=30)
-  skeleton.write_text("\n".join(made_ntu.lines(8, {"7": made_ntu.body(8)})))
+  skeleton.write_text("\n".join(fake_ntu.lines(8, {"7": fake_ntu.body(8)})))
   expected[name] = "8 poses but more than 8 video frames"
   name, skeleton, _ = pair(16)
-  skeleton.write_text("\n".join(made_ntu.lines(30, {"7": made_ntu.body(30)})))
+  skeleton.write_text("\n".join(fake_ntu.lines(30, {"7": fake_ntu.body(30)})))
   expected[name] = "30 poses but 8 video frames, expected a difference of at most 10%"
   name, skeleton, _ = pair(17)
-  away = made_ntu.body(8, center=(50, 0, 3))
-  skeleton.write_text("\n".join(made_ntu.lines(8, {"7": away})))
+  away = fake_ntu.body(8, center=(50, 0, 3))
+  skeleton.write_text("\n".join(fake_ntu.lines(8, {"7": away})))
   expected[name] = "no joint lies inside the 96x54 image"
   name, skeleton, _ = pair(18)
   skeleton.unlink()
@@ -422,7 +422,7 @@ def test_bad_clips_are_skipped_with_their_reason(ntu_root, tmp_path, capfd):
   expected[name] = "cannot be read"
 
   out = tmp_path / "out"
-  index = prepare.prepare(ntu_config(ntu_root, out, max_skipped=0.7))
+  index = prepare.prepare(ntu_config(ntu_root, out, max_skipped=0.7), print)
   assert len(index.clips()) == good
   assert index.skipped == len(expected)
   rows = [line.split("\t") for line in (out / "skipped.tsv").read_text().splitlines()]
@@ -438,7 +438,7 @@ def test_too_many_skipped_ends_with_an_error(ntu_root, tmp_path):
   for film in list((ntu_root / "rgb").rglob("*P001*.avi")):
     film.write_bytes(b"")
   c = ntu_config(ntu_root, tmp_path / "out", max_skipped=0.4)
-  with pytest.raises(SystemExit, match=r"3 of 6 clips cannot .* accepted are 40\.0%"):
+  with pytest.raises(ValueError, match=r"3 of 6 clips cannot .* accepted are 40\.0%"):
     prepare.prepare(c)
   assert not (tmp_path / "out" / "index.json").exists()
   assert len((tmp_path / "out" / "skipped.tsv").read_text().splitlines()) == 3
@@ -468,7 +468,7 @@ def test_a_full_disk_is_no_fault_of_the_clip(tmp_path, monkeypatch):
     raise OSError(errno.ENOSPC, "No space left on device")
 
   with monkeypatch.context() as patch:
-    patch.setattr(store.Spool, "append", full)
+    patch.setattr(record_format.Spool, "append", full)
     with pytest.raises(OSError, match="No space left"):
       prepare.prepare(config(tmp_path, clips=4))
   assert not list(tmp_path.glob("*.json.*"))
@@ -505,10 +505,10 @@ def test_nothing_left_ends_with_an_error(ntu_root, tmp_path):
   c = ntu_config(ntu_root, tmp_path / "out", max_skipped=1.0)
   for film in list((ntu_root / "rgb").rglob("*.avi")):
     film.write_bytes(b"")
-  with pytest.raises(SystemExit, match="6 of 6 clips cannot be used"):
+  with pytest.raises(ValueError, match="6 of 6 clips cannot be used"):
     prepare.prepare(c)
   shutil.rmtree(ntu_root / "rgb")
-  with pytest.raises(SystemExit, match="no clip of ntu60 can be used"):
+  with pytest.raises(ValueError, match="no clip of ntu60 can be used"):
     prepare.prepare(c)
 
 

@@ -11,9 +11,9 @@ import numpy as np
 from vpn_jax.analysis import activations, explanations
 from vpn_jax.analysis.hand_truth import Truth
 from vpn_jax.inference import trained_network
-from vpn_jax.inputs import multi_view, pipeline
+from vpn_jax.inputs import example, multi_view, sampling
 from vpn_jax.models import networks
-from vpn_jax.records import store
+from vpn_jax.records import record_format
 
 CAM, ATTENTION, JOINTS = "Grad-CAM", "A_ST", "joint activations"
 OTHER = "A_ST, pose of another clip"  # the control of A_ST
@@ -111,11 +111,11 @@ class Judge:
 
   def judge(
     self,
-    record: store.Record,
+    record: record_format.Record,
     label: int,
     truth: Truth | None,
     rng: np.random.Generator,
-    other: store.Record | None = None,
+    other: record_format.Record | None = None,
   ) -> Judged:
     """One clip, as evaluation shows it.
 
@@ -128,7 +128,7 @@ class Judge:
     Raises: ValueError for hands of a record without image joints.
     """
     network = self.network
-    given = pipeline.example(record, network.settings, network.skeleton, None)
+    given = example.make(record, network.settings, network.skeleton, None)
     batch = {name: given[name][None] for name in network.model.inputs}
     scores, out = self._look(network.variables, batch)
     scores = jax.device_get(scores[0])
@@ -144,10 +144,10 @@ class Judge:
       self._judge_joints(judged, record, batch, out, named, truth, rng)
     return judged
 
-  def _attention_by(self, other: store.Record, features):
+  def _attention_by(self, other: record_format.Record, features):
     """A_ST [T, M, N] of features [1, T, M, N, C] by another clip's pose."""
     settings = dataclasses.replace(self.network.settings, inputs=("pose",))
-    given = pipeline.example(other, settings, self.network.skeleton, None)
+    given = example.make(other, settings, self.network.skeleton, None)
     batch = {"features": features, "pose": given["pose"][None]}
     return self._attention(self.network.variables, batch)
 
@@ -221,13 +221,13 @@ class Judge:
         score, pose, rest, rest, rank, len(noise)
       )
 
-  def _window(self, record: store.Record) -> np.ndarray:
+  def _window(self, record: record_format.Record) -> np.ndarray:
     """Frames of the record that the network sees."""
-    return pipeline.frame_window(
+    return sampling.frame_window(
       len(record.frames), self.network.settings.num_frames, None
     )
 
-  def _in_frames(self, record: store.Record, truth: Truth) -> list[np.ndarray]:
+  def _in_frames(self, record: record_format.Record, truth: Truth) -> list[np.ndarray]:
     """All joints [F, J, 2], and the targets, in pixels of the network's frames.
 
     Returns: float, and of the targets, acting joints and the object, [F, J + 1, 2] with
@@ -235,7 +235,7 @@ class Judge:
     """
     settings, skeleton = self.network.settings, self.network.skeleton
     window = self._window(record)
-    cut = pipeline.cuts(
+    cut = example.cuts(
       record, settings, skeleton, window, multi_view.MIDDLE, None, False
     )["frames"]
     corner, side = cut.squares[:, None, :2], cut.squares[:, None, 2:]

@@ -27,7 +27,7 @@ COLUMNS = ("clip", "frame", "left", "top", "right", "bottom")
 MIN_SCORE = 0.5
 
 
-class Detected:
+class WithDetections:
   """Another dataset whose crop goes around detections; a `raw.Dataset`."""
 
   def __init__(self, inner: Dataset, path: str | pathlib.Path):

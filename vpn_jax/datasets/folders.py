@@ -19,7 +19,7 @@ import re
 
 from vpn_jax.datasets import joint_files, protocols, skeletons, video
 from vpn_jax.datasets.base import BadClip, Clip, RawClip
-from vpn_jax.datasets.obtain import obtain
+from vpn_jax.datasets.instructions import how_to_prepare
 
 ENDINGS = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v")
 SPLITS = ("train", "test", "validation")
@@ -63,7 +63,7 @@ class Folders:
         f"config.data.pattern is {pattern!r}, which is no regular expression: {e}."
       ) from e
     if not self.root.is_dir():
-      raise FileNotFoundError(f"no folder {root}. {obtain('custom')}")
+      raise FileNotFoundError(f"no folder {root}. {how_to_prepare('custom')}")
     self._clips, self._left_out = self._list()
 
   def _list(self) -> tuple[list[Clip], list[tuple[str, str]]]:
@@ -83,7 +83,7 @@ class Folders:
     if not found:
       raise FileNotFoundError(
         f"no video {' '.join(ENDINGS)} in any class folder of {self.root}, expected "
-        f"<class>/<clip>.mp4. {obtain('custom')}"
+        f"<class>/<clip>.mp4. {how_to_prepare('custom')}"
       )
     firsts = {name.split("/")[0] for name in found}
     given = firsts <= set(SPLITS) and "train" in firsts

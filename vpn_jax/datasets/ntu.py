@@ -226,7 +226,7 @@ def _is_ghost(body: Body) -> bool:
   return len(seen) < _GHOST_SHARE * len(body.world) or wide >= _GHOST_WIDE
 
 
-class NTU(paired_files.Paired):
+class NTU(paired_files.PairedFiles):
   """NTU RGB+D 60 or 120 below one folder; a `raw.Dataset`."""
 
   skeleton = "kinect_v2"
@@ -236,7 +236,7 @@ class NTU(paired_files.Paired):
   no_skeleton = "no skeleton {}.skeleton beside its video"
 
   def __init__(self, root: str | pathlib.Path, which: int = 60, *, poses: bool = True):
-    """See `paired_files.Paired`; `which` is 60 or 120."""
+    """See `paired_files.PairedFiles`; `which` is 60 or 120."""
     if which not in (60, 120):
       raise ValueError(f"which is {which}, expected 60 or 120.")
     self.name = f"ntu{which}"

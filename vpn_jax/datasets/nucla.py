@@ -145,7 +145,7 @@ def _decode(path: pathlib.Path) -> np.ndarray:
   return image
 
 
-class NUCLA(paired_files.Paired):
+class NUCLA(paired_files.PairedFiles):
   """Northwestern-UCLA below one folder; a `raw.Dataset`.
 
   A clip's `video` is a file or the folder of its images. Without poses, `open_video`

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from vpn_jax.datasets.base import BadClip, Clip
-from vpn_jax.datasets.obtain import obtain
+from vpn_jax.datasets.instructions import how_to_prepare
 
 
-class Paired:
+class PairedFiles:
   """The part of a `raw.Dataset` that finds a video and a skeleton file by one name.
 
   A subclass says `name`, and in words an `example` of its files and the reasons
@@ -35,7 +35,7 @@ class Paired:
     self.root = pathlib.Path(root)
     self.poses = poses
     if not self.root.is_dir():
-      raise FileNotFoundError(f"no folder {root}. {obtain(self.name)}")
+      raise FileNotFoundError(f"no folder {root}. {how_to_prepare(self.name)}")
 
   def _find(self) -> tuple[dict[str, str], dict[str, str]]:
     """Paths of videos and of skeletons by clip name, at any depth below the root."""
@@ -69,7 +69,7 @@ class Paired:
     if not clips and not left_out:
       raise FileNotFoundError(
         f"no {self.name} file, such as {self.example}, anywhere below {self.root}. "
-        f"{obtain(self.name)}"
+        f"{how_to_prepare(self.name)}"
       )
     return clips, left_out
 

@@ -31,7 +31,7 @@ _NEWCOMER = 0.25
 _ABOVE_EYES = 0.1
 
 
-class Estimated:
+class WithEstimatedPoses:
   """Another dataset's clips with poses estimated from their videos; a `raw.Dataset`.
 
   The other dataset is only asked for its clips, and for its videos where those are no
@@ -99,14 +99,14 @@ class Estimated:
     return lambda: video.read_frames(clip.video), header.fps, size
 
 
-class EstimatedBoxes(Estimated):
+class WithEstimatedBoxes(WithEstimatedPoses):
   """Another dataset's clips and poses; only the crop follows estimated joints.
 
   For skeletons without joints in the image, such as N-UCLA's.
   """
 
   def __init__(self, inner: Dataset, model: str | pathlib.Path, *, people: int = 1):
-    """As `Estimated`, but with clips that `inner` can read."""
+    """As `WithEstimatedPoses`, but with clips that `inner` can read."""
     super().__init__(inner, model, people=people)
     self.skeleton = inner.skeleton
     self.source["boxes"] = self.source.pop("pose")

@@ -5,7 +5,6 @@ some of the classes), so splits and their sizes can be checked without any data.
 """
 
 import dataclasses
-import random
 from collections.abc import Iterable, Sequence
 
 PARTS = ("train", "validation", "test")
@@ -157,21 +156,6 @@ def get(dataset: str, protocol: str) -> Protocol:
   return PROTOCOLS[dataset, protocol]
 
 
-def parse_values(text: str) -> tuple[str, tuple[int | str, ...]]:
-  """Reads "subject:1,3,6" as ("subject", (1, 3, 6)); numbers become integers.
-
-  Raises: ValueError when it is not of that form.
-  """
-  attribute, colon, values = text.partition(":")
-  parsed = tuple(parse_value(v) for v in values.split(",") if v.strip())
-  if not attribute.strip() or not colon or not parsed:
-    raise ValueError(
-      f"got {text!r}, expected an attribute and its values, such as 'subject:1,3,6' or "
-      "'split:train'."
-    )
-  return attribute.strip(), parsed
-
-
 def parse_value(text: str) -> int | str:
   """An attribute's value from text: an integer where it reads as one of 64 bits."""
   text = text.strip()
@@ -186,133 +170,6 @@ def class_names(protocol: Protocol, all_names: Sequence[str]) -> tuple[str, ...]
   return tuple(name for name in all_names if name in kept)
 
 
-def custom(train: str, test: str = "", validation: str = "") -> Protocol:
-  """A protocol for a dataset of one's own.
-
-  Args:
-    train: such as "subject:1,3,6" or "split:train".
-    test: the same attribute with its other values; empty for all others.
-    validation: such as "subject:8" or "split:val"; values that are also in `train`
-      leave it, those of another attribute are carved from what would train; empty for
-      none.
-  Raises: ValueError when the attributes differ or values overlap.
-  """
-  attribute, train_values = parse_values(train)
-  test_values = None
-  if test:
-    test_attribute, test_values = parse_values(test)
-    if test_attribute != attribute:
-      raise ValueError(
-        f"train splits by {attribute!r} but test by {test_attribute!r}: name values of "
-        "one attribute in both."
-      )
-  other, held = parse_values(validation) if validation else (attribute, ())
-  if other == attribute:
-    train_values = tuple(v for v in train_values if v not in held)
-    other = ""
-  return Protocol(attribute, train_values, test_values, held, other, source="custom")
-
-
-def carve(protocol: Protocol, values: str) -> Protocol:
-  """Takes a validation split out of train, never out of test.
-
-  Args:
-    protocol: without a validation split of its own.
-    values: such as "subject:4,19,31"; the attribute may differ from the protocol's.
-  Raises: ValueError when a value does not train, nothing would be left to train, or
-    the protocol has a validation split.
-  """
-  if protocol.validation:
-    raise ValueError(
-      f"the protocol validates on {list(protocol.validation)} already: leave the "
-      "validation split empty."
-    )
-  attribute, held = parse_values(values)
-  if attribute != protocol.attribute:
-    return dataclasses.replace(
-      protocol, validation=held, validation_attribute=attribute
-    )
-  alien = [v for v in held if v not in protocol.train]
-  if alien:
-    raise ValueError(
-      f"{attribute} {alien} does not train, so it cannot be held out of train for "
-      f"validation: choose among {list(protocol.train)}."
-    )
-  left = tuple(v for v in protocol.train if v not in held)
-  return dataclasses.replace(protocol, train=left, validation=held)
-
-
-def from_config(data, clips: Iterable = ()) -> Protocol:
-  """The protocol that a config's data block names.
-
-  Args:
-    data: ConfigDict with `dataset`, `protocol` and `validation`: as in `carve`, or a
-      share to draw with the seed `validation_seed`, such as "10%" or "camera:50%" (see
-      `choose`); "" for none. A custom dataset has `train` and `test` (as in `custom`)
-      in place of `protocol`.
-    clips: of the dataset, to draw a share of another attribute than the protocol's.
-  Raises: ValueError as `get`, `carve`, `choose` and `custom` do.
-  """
-  validation = data.get("validation") or ""
-  drawn = validation.endswith("%")
-  if data.dataset == "custom":
-    protocol = custom(data.train, data.get("test") or "", "" if drawn else validation)
-  else:
-    protocol = get(data.dataset, data.protocol)
-    if validation and not drawn:
-      return carve(protocol, validation)
-  if not drawn:
-    return protocol
-  attribute, _, share = validation.removesuffix("%").rpartition(":")
-  try:
-    fraction = float(share) / 100
-  except ValueError:
-    raise ValueError(
-      f"config.data.validation is {validation!r}, expected a share such as '10%' or "
-      "'subject:10%'."
-    ) from None
-  seed = data.get("validation_seed") or 0
-  return choose(protocol, fraction, seed, attribute.strip(), clips)
-
-
-def choose(
-  protocol: Protocol,
-  fraction: float,
-  seed: int,
-  attribute: str = "",
-  clips: Iterable = (),
-) -> Protocol:
-  """`carve` with values drawn at random, whole subjects (or cameras) at a time.
-
-  Args:
-    protocol: without a validation split of its own.
-    fraction: share of the values that go to validation, in (0, 1); at least one goes
-      and at least one stays.
-    seed: equal seeds choose equal values.
-    attribute: what to draw; the protocol's when empty.
-    clips: whose training part holds the values, when `attribute` is not the
-      protocol's.
-  """
-  if not 0 < fraction < 1:
-    raise ValueError(f"validation fraction is {fraction}, expected within (0, 1).")
-  attribute = attribute or protocol.attribute
-  pool = set(protocol.train)
-  if attribute != protocol.attribute:
-    pool = {
-      attributes[attribute]
-      for attributes in map(_attributes, clips)
-      if _value(attributes, protocol.attribute) in protocol.train
-    }
-  if len(pool) < 2:
-    raise ValueError(
-      f"{len(pool)} {attribute} trains, expected 2 or more to hold one out: split "
-      "validation by another attribute."
-    )
-  count = min(max(1, round(fraction * len(pool))), len(pool) - 1)
-  held = random.Random(seed).sample(sorted(pool, key=str), count)
-  return carve(protocol, f"{attribute}:{','.join(map(str, sorted(held, key=str)))}")
-
-
 def part(
   protocol: Protocol, attributes: dict[str, int | str], class_name: str | None = None
 ) -> str | None:
@@ -325,7 +182,7 @@ def part(
       when the caller has chosen by class already.
   Raises: ValueError when the clip lacks the attribute.
   """
-  value = _value(attributes, protocol.attribute)
+  value = value_of(attributes, protocol.attribute)
   if None not in (protocol.classes, class_name) and class_name not in protocol.classes:
     return None
   if protocol.test is not None and value in protocol.test:
@@ -334,12 +191,12 @@ def part(
     return "validation"
   if value in protocol.train:
     other = protocol.validation_attribute
-    held = other and _value(attributes, other) in protocol.validation
+    held = other and value_of(attributes, other) in protocol.validation
     return "validation" if held else "train"
   return "test" if protocol.test is None else None
 
 
-def _value(attributes: dict, attribute: str) -> int | str:
+def value_of(attributes: dict, attribute: str) -> int | str:
   if attribute not in attributes:
     raise ValueError(
       f"a clip has no {attribute!r}, it has {sorted(attributes)}: split by one of "
@@ -348,8 +205,8 @@ def _value(attributes: dict, attribute: str) -> int | str:
   return attributes[attribute]
 
 
-def _attributes(clip) -> dict:
-  """Attributes of a `raw.Clip`, a `store.Record` or an entry of `Index.clips()`."""
+def attributes_of(clip) -> dict:
+  """Attributes of a `base.Clip`, a record or an entry of `Index.clips()`."""
   return clip["attributes"] if isinstance(clip, dict) else clip.attributes
 
 
@@ -360,7 +217,7 @@ def count(
 
   Args:
     protocol: the rule.
-    clips: `raw.Clip`, `store.Record` or entries of `Index.clips()`.
+    clips: `raw.Clip`, `record_format.Record` or entries of `Index.clips()`.
     class_names: of the dataset, in label order; None counts every class, whatever the
       protocol keeps.
   """
@@ -368,7 +225,7 @@ def count(
   for clip in clips:
     label = clip["label"] if isinstance(clip, dict) else clip.label
     chosen = part(
-      protocol, _attributes(clip), class_names[label] if class_names else None
+      protocol, attributes_of(clip), class_names[label] if class_names else None
     )
     if chosen:
       counts[chosen] += 1

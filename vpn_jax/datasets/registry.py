@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from vpn_jax.datasets import obtain
+from vpn_jax.datasets import instructions
 from vpn_jax.datasets.base import Dataset
 
 
@@ -21,7 +21,7 @@ def open_dataset(data) -> Dataset:
         `frame_width` where they differ from `generator.Settings`;
       any but synthetic: `pose`, "mediapipe" to estimate the poses from the video with
         the bundle `pose_model`, "" for the dataset's own; `boxes`, a file of detections
-        for the crop (see `detections.Detected`), "mediapipe", or "".
+        for the crop (see `detections.WithDetections`), "mediapipe", or "".
   Raises: FileNotFoundError when raw data is missing, with how to get it; ValueError
     for an unknown dataset or a setting that is not possible.
   """
@@ -44,12 +44,14 @@ def open_dataset(data) -> Dataset:
   if pose == "mediapipe" or boxes == "mediapipe":
     from vpn_jax.datasets import pose_estimation
 
-    wrap = pose_estimation.Estimated if pose else pose_estimation.EstimatedBoxes
+    wrap = (
+      pose_estimation.WithEstimatedPoses if pose else pose_estimation.WithEstimatedBoxes
+    )
     dataset = wrap(dataset, data.get("pose_model") or "")
   if boxes and boxes != "mediapipe":
     from vpn_jax.datasets import detections
 
-    dataset = detections.Detected(dataset, boxes)
+    dataset = detections.WithDetections(dataset, boxes)
   return dataset
 
 
@@ -59,7 +61,7 @@ def open_dataset(data) -> Dataset:
 def _folder(data) -> str:
   if not data.get("raw"):
     raise FileNotFoundError(
-      f"config.data.raw is not set. {obtain.obtain(data.dataset)}"
+      f"config.data.raw is not set. {instructions.how_to_prepare(data.dataset)}"
     )
   return data.raw
 
@@ -118,7 +120,7 @@ def _open_synthetic(data, poses: bool) -> Dataset:
     "width": data.get("frame_width"),
   }
   settings = generator.Settings(**{k: v for k, v in fields.items() if v})
-  return synthetic_dataset.MadeUp(data.seed, data.num_clips, settings)
+  return synthetic_dataset.Synthetic(data.seed, data.num_clips, settings)
 
 
 _OPEN: dict[str, Callable[..., Dataset]] = {

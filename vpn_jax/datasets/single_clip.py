@@ -14,7 +14,7 @@ READERS = {
 }
 
 
-class Single:
+class SingleClip:
   """As much of a `raw.Dataset` as `make_record.make_record` needs.
 
   The poses are a skeleton file of NTU (.skeleton), Smarthome or N-UCLA (.json), or an

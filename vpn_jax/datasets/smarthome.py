@@ -173,7 +173,7 @@ def _link(frames: list[list[Detection]]) -> list[dict[int, Detection]]:
   return tracks
 
 
-class Smarthome(paired_files.Paired):
+class Smarthome(paired_files.PairedFiles):
   """Toyota Smarthome below one folder; a `raw.Dataset`."""
 
   name = "smarthome"

@@ -9,7 +9,7 @@ from vpn_jax.analysis import classes
 from vpn_jax.analysis import dynamicity as dynamicity_lib
 from vpn_jax.figures import style
 from vpn_jax.figures.runs import Inputs, NotAvailableError
-from vpn_jax.inputs import pipeline
+from vpn_jax.inputs import sampling
 
 MAX_BARS = 20  # of gains.png on each side
 MAX_LABELS = 20  # of dynamicity.png: the classes farthest from no gain
@@ -107,7 +107,7 @@ def class_dynamicity(inputs: Inputs) -> dict[str, tuple[int, float]]:
     values = []
     for name in inputs.clips_of(label, inputs.settings.clips_per_class):
       pose = inputs.record(name).pose[:, 0]
-      shown = pipeline.pose_indices(0, len(pose) - 1, steps, None)
+      shown = sampling.pose_indices(0, len(pose) - 1, steps, None)
       values.append(dynamicity_lib.dynamicity(pose[shown]))
     values = np.array(values)[np.isfinite(values)]
     if len(values):

@@ -13,8 +13,8 @@ from vpn_jax.analysis import classes
 from vpn_jax.evaluation import predictions as predictions_lib
 from vpn_jax.figures import style
 from vpn_jax.inference import trained_network
-from vpn_jax.inputs import pipeline
-from vpn_jax.records import store
+from vpn_jax.inputs import example, pipeline
+from vpn_jax.records import record_format, store
 from vpn_jax.training.provenance import Provenance
 
 # Steps of a network that figures show.
@@ -94,7 +94,7 @@ class Inputs:
     """The test part of the records; NotAvailableError without them."""
     return self._opened[1]
 
-  def record(self, name: str) -> store.Record:
+  def record(self, name: str) -> record_format.Record:
     """A test clip; NotAvailableError when the records do not hold it."""
     _, part, places = self._opened
     if name not in places:
@@ -102,7 +102,7 @@ class Inputs:
         f"the records in {self.config.data.records} have no test clip {name!r}: point "
         "config.data.records at those of the runs"
       )
-    return store.Source(self.config.data.records, part.clips)[places[name]]
+    return store.RecordReader(self.config.data.records, part.clips)[places[name]]
 
   def clips(self, number: int) -> list[str]:
     """`config.figures.clips`, or the first test clip of each of the look-alikes."""
@@ -157,7 +157,9 @@ class Inputs:
       self._networks[run] = dataclasses.replace(network, forward=jax.jit(keep))
     return self._networks[run]
 
-  def look(self, run: int, record: store.Record) -> tuple[jax.Array, dict, dict]:
+  def look(
+    self, run: int, record: record_format.Record
+  ) -> tuple[jax.Array, dict, dict]:
     """What a network makes of a clip, as evaluation shows it.
 
     Returns: softmax [K], those of `KEPT` that the network has, and what it was given;
@@ -166,7 +168,7 @@ class Inputs:
     """
     network = self.network(run)
     try:
-      given = pipeline.example(record, network.settings, network.skeleton, None)
+      given = example.make(record, network.settings, network.skeleton, None)
     except ValueError as e:
       raise NotAvailableError(str(e)) from e
     given.pop("label")

@@ -13,7 +13,7 @@ class View:
   """One look at a clip.
 
   Attributes:
-    window: (k, K), the k-th of K windows over time, see `pipeline.frame_window`.
+    window: (k, K), the k-th of K windows over time, see `sampling.frame_window`.
     crop: side of the part that `frames` shows, as a fraction of the whole.
     place: where it lies, 0 at the left and 1 at the right; its height is the middle.
     size: pixels of `frames`; 0 for those of training.

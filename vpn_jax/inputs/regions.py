@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from vpn_jax.datasets import skeletons
-from vpn_jax.records import store
+from vpn_jax.records import record_format
 
 HANDS = ("left_hand", "right_hand")
 REGIONS = ("body", *HANDS)
@@ -30,7 +30,7 @@ class Cut:
 
 
 def squares(
-  record: store.Record,
+  record: record_format.Record,
   region: str,
   window: np.ndarray,
   *,
@@ -108,7 +108,7 @@ def decode(
       for frames in made.values():
         frames[i] = frames[j]
       continue
-    frame = store.decode_frame(blob)
+    frame = record_format.decode_frame(blob)
     for name, cut in cuts.items():
       left, top, side = cut.squares[i]
       _resize(frame[top : top + side, left : left + side], made[name][i])

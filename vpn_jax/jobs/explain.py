@@ -12,8 +12,8 @@ from vpn_jax.analysis.judgement import RANDOM, Judge, Judged
 from vpn_jax.figures import catalogue
 from vpn_jax.figures import explanations as drawing
 from vpn_jax.inference import trained_network
-from vpn_jax.inputs import pipeline, pose_controls
-from vpn_jax.records import store
+from vpn_jax.inputs import example, pipeline, pose_controls
+from vpn_jax.records import record_format, store
 from vpn_jax.training import provenance
 
 NAME = "explanations"  # of the files
@@ -36,14 +36,14 @@ def spread(labels: np.ndarray, number: int) -> list[int]:
 
 
 def rest_pose(
-  clips: list[store.Record], network: trained_network.Trained
+  clips: list[record_format.Record], network: trained_network.Trained
 ) -> np.ndarray:
   """`pose_controls.rest_pose` of these clips, as the network sees them.
 
   Reading: it stands for a joint that was taken away.
   """
   settings = dataclasses.replace(network.settings, inputs=("pose",))
-  made = (pipeline.example(clip, settings, network.skeleton, None) for clip in clips)
+  made = (example.make(clip, settings, network.skeleton, None) for clip in clips)
   return pose_controls.rest_pose(one["pose"] for one in made)
 
 
@@ -64,7 +64,7 @@ def judge_clips(
   chosen = spread(
     np.array([clip["label"] for clip in part.clips]), config.explain.clips_per_class
   )
-  source = store.Source(config.data.records, part.clips)
+  source = store.RecordReader(config.data.records, part.clips)
   clips = [source[i] for i in chosen]
   judge = Judge(network, rest_pose(clips, network), config.explain.steps)
   known = not hand_truth.unknown(index)

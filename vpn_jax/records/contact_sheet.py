@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from vpn_jax import drawing
-from vpn_jax.records import store
+from vpn_jax.records import record_format
 
 # Columns, then pixels, then RGB.
 COLUMNS, TILE, GAP, LINE, HEADER = 6, 220, 16, 18, 60
@@ -17,7 +17,7 @@ def draw_crop(record, skeleton, size: int, rng) -> tuple[np.ndarray, str]:
   Bones to joints of a visibility below 0.5 are faint.
 
   Args:
-    record: a sound `store.Record`.
+    record: a sound `record_format.Record`.
     skeleton: of its joints.
     size: side of its crops, pixels.
     rng: numpy generator.
@@ -26,7 +26,7 @@ def draw_crop(record, skeleton, size: int, rng) -> tuple[np.ndarray, str]:
   known = np.isfinite(record.image_joints).all(axis=-1).any(axis=(1, 2))
   t = int(rng.choice(np.flatnonzero(known) if known.any() else len(known)))
   how = cv2.INTER_AREA if size > TILE else cv2.INTER_CUBIC
-  frame = store.decode_frame(record.frames[t])
+  frame = record_format.decode_frame(record.frames[t])
   frame = cv2.resize(frame, (TILE, TILE), interpolation=how)
   joints = record.image_joints[t] * (TILE / size)
   faint = drawing.draw_skeleton(frame, joints, skeleton, 2)

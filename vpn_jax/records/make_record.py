@@ -7,7 +7,7 @@ import numpy as np
 
 from vpn_jax.datasets import base, skeletons
 from vpn_jax.datasets.base import BadClip, Clip, Dataset
-from vpn_jax.records import crop, store
+from vpn_jax.records import crop, record_format
 
 SHORT_GAP = 10  # frames; a person lost for no longer is interpolated
 # Metres that the longest bone of a person may have. Thighs and shins of adults measure
@@ -21,14 +21,15 @@ def make_record(
   clip: Clip,
   recipe: dict,
   folder: str | pathlib.Path | None = None,
-) -> store.Record:
+) -> record_format.Record:
   """Reads, crops and compresses one clip.
 
   Args:
     dataset: where the clip is from.
     clip: which.
     recipe: `crop.recipe` with "jpeg_quality".
-    folder: for the frames of a long clip until they are written; see `store.Spool`.
+    folder: holds the frames of a long clip until they are written; see
+      `record_format.Spool`.
   Raises: BadClip when it cannot be used.
   """
   opened = dataset.read(clip)
@@ -38,7 +39,7 @@ def make_record(
   check_unit(pose, skeletons.get(dataset.skeleton))
   points = _crop_points(opened, recipe["kind"])
   most = int(len(pose) / (1 - LENGTH_TOLERANCE))
-  boxes, blobs = None, store.Spool(folder)
+  boxes, blobs = None, record_format.Spool(folder)
   for t, frame in enumerate(opened.frames()):
     if t == most:
       raise BadClip(lengths(len(pose), f"more than {most}"))
@@ -46,7 +47,7 @@ def make_record(
       height, width = frame.shape[:2]
       boxes = crop.clip_boxes(recipe, points, width, height)
     cut = crop.crop_and_resize(frame, boxes[min(t, len(boxes) - 1)], recipe["size"])
-    blobs.append(store.encode_frame(cut, recipe["jpeg_quality"]))
+    blobs.append(record_format.encode_frame(cut, recipe["jpeg_quality"]))
   if not blobs:
     raise BadClip("the video holds no frame")
   common = min(len(pose), len(blobs))
@@ -62,7 +63,7 @@ def make_record(
     visibility = opened.visibility
   drawn = np.isfinite(filled).all(axis=-1) & ~seen
   image_joints = fill_gaps(opened.image_joints)[:common]
-  return store.Record(
+  return record_format.Record(
     name=clip.name,
     label=clip.label,
     attributes=clip.attributes,

@@ -12,210 +12,15 @@ import dataclasses
 import hashlib
 import json
 import pathlib
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
-import msgpack
-import numpy as np
-import simplejpeg
 from array_record.python import array_record_module
 
 from vpn_jax import files
+from vpn_jax.records import record_format
+from vpn_jax.records.record_format import FORMAT, Record, RecordError
 
-FORMAT = 2  # raised when the layout of a record or of the index changes
-CHUNK = 32  # frames of a chunk
 INDEX_FILE = "index.json"
-
-
-class RecordError(ValueError):
-  """A record, shard or index that cannot be read; says which file and the remedy."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Record:
-  """One prepared clip.
-
-  Attributes:
-    name: unique in its dataset.
-    label: class, 0-based.
-    attributes: subject, camera, setup and the like.
-    fps: frames a second.
-    boxes: float32 [F, 4], the crop of each frame in the source video: left, top,
-      right, bottom in pixels; all rows are equal unless the crop moves.
-    frames: JPEG blobs of the square crop, one per frame.
-    pose: float32 [F, persons, J, 3], metres, camera axes, not yet centred; NaN where
-      nobody was seen.
-    image_joints: float32 [F, persons, J, 2] in pixels of the crop; NaN where unknown.
-    visibility: float32 [F, persons, J], 0 to 1; NaN where the source does not say, and
-      0 where the pose was drawn across a gap.
-  """
-
-  name: str
-  label: int
-  attributes: dict[str, int | str]
-  fps: float
-  boxes: np.ndarray
-  frames: Sequence[bytes]
-  pose: np.ndarray
-  image_joints: np.ndarray
-  visibility: np.ndarray
-
-
-_ARRAYS = ("boxes", "pose", "image_joints", "visibility")
-
-
-def cut(record: Record, first: int, end: int) -> Record:
-  """The frames from `first` to before `end` of a record."""
-  arrays = {name: getattr(record, name)[first:end] for name in _ARRAYS}
-  return dataclasses.replace(record, frames=record.frames[first:end], **arrays)
-
-
-def encode_frame(frame: np.ndarray, quality: int = 92) -> bytes:
-  """uint8 RGB [H, W, 3] -> JPEG, colours at half the resolution (4:2:0)."""
-  return simplejpeg.encode_jpeg(
-    np.ascontiguousarray(frame),
-    quality=quality,
-    colorspace="RGB",
-    colorsubsampling="420",
-  )
-
-
-def decode_frame(blob: bytes) -> np.ndarray:
-  """JPEG -> uint8 RGB [H, W, 3]; ValueError when it is not one."""
-  return simplejpeg.decode_jpeg(blob, colorspace="RGB")
-
-
-def frame_side(blob: bytes) -> int:
-  """Side of a square JPEG in pixels, from its header."""
-  return simplejpeg.decode_jpeg_header(blob)[0]
-
-
-class Spool(Sequence):
-  """Frames of a clip that is being made: in memory while few, else in a file.
-
-  The file has no name and is gone with the process, however it ends.
-  """
-
-  def __init__(self, folder: str | pathlib.Path | None = None, *, memory: int = 2**25):
-    """`folder` of the file, the system's when None; `memory` in bytes."""
-    self._file = tempfile.SpooledTemporaryFile(memory, dir=folder)
-    self._ends = [0]
-
-  def append(self, blob: bytes) -> None:
-    self._file.seek(self._ends[-1])
-    self._file.write(blob)
-    self._ends.append(self._ends[-1] + len(blob))
-
-  def truncate(self, length: int) -> None:
-    """Forgets the frames from `length` on."""
-    del self._ends[length + 1 :]
-
-  def __len__(self) -> int:
-    return len(self._ends) - 1
-
-  def __getitem__(self, i):
-    if isinstance(i, slice):
-      return tuple(self[j] for j in range(*i.indices(len(self))))
-    i = range(len(self))[i]
-    self._file.seek(self._ends[i])
-    return self._file.read(self._ends[i + 1] - self._ends[i])
-
-  def __del__(self):
-    self._file.close()
-
-
-# Bytes: a header, then chunks.
-
-
-def num_payloads(num_frames: int) -> int:
-  """How many ArrayRecord records a clip takes."""
-  return 1 + -(-num_frames // CHUNK)
-
-
-def encode(record: Record) -> Iterator[bytes]:
-  """A record as payloads, header first; equal records give equal bytes."""
-  fields = {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
-  for key in _ARRAYS:
-    array = np.ascontiguousarray(fields[key], dtype="<f4")
-    fields[key] = {"shape": array.shape, "data": array.tobytes()}
-  fields["attributes"] = sorted(record.attributes.items())
-  fields["frames"] = len(record.frames)
-  yield msgpack.packb({"format": FORMAT, **fields})
-  for first in range(0, len(record.frames), CHUNK):
-    blobs = list(record.frames[first : first + CHUNK])
-    yield msgpack.packb({"clip": record.name, "first": first, "frames": blobs})
-
-
-def decode(payloads: Sequence[bytes], where: str = "record") -> Record:
-  """Payloads as a record; RecordError names `where` when they are damaged.
-
-  Args:
-    payloads: as `encode` gives them; only the header is read at once, the chunks when
-      a frame of theirs is asked for.
-    where: for the message.
-  """
-  try:
-    fields = msgpack.unpackb(payloads[0])
-    if fields.pop("format") != FORMAT:
-      raise RecordError(
-        f"{where} has another format than {FORMAT}: run --job=prepare again."
-      )
-    for key in _ARRAYS:
-      array = np.frombuffer(fields[key]["data"], "<f4")
-      fields[key] = array.reshape(fields[key]["shape"])
-    fields["attributes"] = dict(fields["attributes"])
-    fields["frames"] = _Chunks(payloads, fields["frames"], fields["name"], where)
-    return Record(**fields)
-  except RecordError:
-    raise
-  except Exception as e:  # msgpack raises many kinds on damaged bytes
-    raise _damaged(where, e) from e
-
-
-def _damaged(where: str, error: Exception) -> RecordError:
-  return RecordError(
-    f"{where} is damaged ({type(error).__name__}: {error}): delete its shard and run "
-    "--job=prepare again."
-  )
-
-
-class _Chunks(Sequence):
-  """The frames of a stored clip; the chunks touched last stay in memory."""
-
-  def __init__(self, payloads: Sequence[bytes], length: int, name: str, where: str):
-    self._payloads, self._name, self._where = payloads, name, where
-    self._length = int(length)
-    self._chunks: dict[int, list[bytes]] = {}
-
-  def __len__(self) -> int:
-    return self._length
-
-  def __getitem__(self, i):
-    if isinstance(i, slice):
-      return tuple(self[j] for j in range(*i.indices(self._length)))
-    chunk, place = divmod(range(self._length)[i], CHUNK)
-    if chunk not in self._chunks:
-      while len(self._chunks) >= 8:
-        del self._chunks[next(iter(self._chunks))]
-      self._chunks[chunk] = self._read(chunk)
-    return self._chunks[chunk][place]
-
-  def _read(self, chunk: int) -> list[bytes]:
-    first = chunk * CHUNK
-    try:
-      content = msgpack.unpackb(self._payloads[1 + chunk])
-      expected = self._name, first, min(CHUNK, self._length - first)
-      found = content["clip"], content["first"], len(content["frames"])
-    except RecordError:
-      raise
-    except Exception as e:
-      raise _damaged(f"{self._where}, frames from {first}", e) from e
-    if found != expected:
-      raise RecordError(
-        f"{self._where} has frames of {found} (clip, first, number), expected "
-        f"{expected}: delete its shard and run --job=prepare again."
-      )
-    return content["frames"]
 
 
 def summary(record: Record) -> dict:
@@ -237,7 +42,7 @@ def write_shard(path: str | pathlib.Path, clips: Iterable[Record]) -> list[dict]
   writer = array_record_module.ArrayRecordWriter(str(path), "group_size:1,uncompressed")
   try:
     for record in clips:
-      for payload in encode(record):
+      for payload in record_format.encode(record):
         writer.write(payload)
       summaries.append(summary(record))
   finally:
@@ -276,7 +81,7 @@ class Index:
       position = 0
       for clip in clips:
         entries.append({**clip, "shard": shard, "position": position})
-        position += num_payloads(clip["num_frames"])
+        position += record_format.num_payloads(clip["num_frames"])
     return entries
 
   def digest(self) -> str:
@@ -326,7 +131,7 @@ def read_index(folder: str | pathlib.Path) -> Index:
   return index
 
 
-class Source:
+class RecordReader:
   """Random access to chosen clips, as grain expects it: `len` and `[i] -> Record`.
 
   Readers open on first use, so that a source travels to worker processes. The frames of
@@ -345,7 +150,7 @@ class Source:
   def __getitem__(self, i: int) -> Record:
     clip = self.clips[i]
     where = f"{self.folder / clip['shard']}, record {clip['position']}"
-    record = decode(_Payloads(self, clip, where), where)
+    record = record_format.decode(_Payloads(self, clip, where), where)
     found = record.name, len(record.frames)
     expected = clip["name"], clip["num_frames"]
     if found != expected:
@@ -370,11 +175,11 @@ class Source:
 class _Payloads(Sequence):
   """The payloads of one clip, read one by one."""
 
-  def __init__(self, source: Source, clip: dict, where: str):
+  def __init__(self, source: RecordReader, clip: dict, where: str):
     self._source, self._clip, self._where = source, clip, where
 
   def __len__(self) -> int:
-    return num_payloads(self._clip["num_frames"])
+    return record_format.num_payloads(self._clip["num_frames"])
 
   def __getitem__(self, i: int) -> bytes:
     place = self._clip["position"] + range(len(self))[i]

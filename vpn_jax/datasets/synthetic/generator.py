@@ -90,7 +90,7 @@ class Settings:
 
 
 @dataclasses.dataclass(frozen=True)
-class MadeUpClip:
+class SyntheticClip:
   """One clip and its truth; F frames of H x W pixels.
 
   Attributes:
@@ -160,7 +160,7 @@ def project(points: np.ndarray, settings: Settings = Settings()) -> np.ndarray:
   return rendering.project(points, *intrinsics)
 
 
-def make_clip(seed: int, index: int, settings: Settings = Settings()) -> MadeUpClip:
+def make_clip(seed: int, index: int, settings: Settings = Settings()) -> SyntheticClip:
   """Makes one clip; the same for the same arguments, whatever was made before.
 
   Args:
@@ -195,7 +195,7 @@ def make_clip(seed: int, index: int, settings: Settings = Settings()) -> MadeUpC
   _sensor(finishing, frames)
   true_pose = camera.view(motion.joints)
   error = _joint_error(measuring, true_pose, body.girth)
-  return MadeUpClip(
+  return SyntheticClip(
     name=clip_name(index, settings),
     label=label,
     subject=subject,

@@ -6,7 +6,7 @@ from vpn_jax.datasets.base import Clip, RawClip
 from vpn_jax.datasets.synthetic import generator
 
 
-class MadeUp:
+class Synthetic:
   """`num_clips` synthetic clips; a `raw.Dataset`."""
 
   name = "synthetic"
@@ -32,7 +32,7 @@ class MadeUp:
       clips.append(Clip(name, int(label), attributes, pose=str(i)))
     return clips, []
 
-  def make(self, clip: Clip) -> generator.MadeUpClip:
+  def make(self, clip: Clip) -> generator.SyntheticClip:
     """The clip with its truth."""
     return generator.make_clip(self.seed, int(clip.pose), self.settings)
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from vpn_jax.datasets import skeletons
-from vpn_jax.records import store
+from vpn_jax.records import record_format, store
 
 
 def noise_record(i: int, *, frames=12, size=40, joints=25, classes=4, persons=2):
@@ -14,10 +14,10 @@ def noise_record(i: int, *, frames=12, size=40, joints=25, classes=4, persons=2)
   for t, frame in enumerate(pixels):
     frame = frame.repeat(size // 8, 0).repeat(size // 8, 1)
     frame[: size // 4] = t * 10  # the top tells which frame this is
-    blobs.append(store.encode_frame(frame, quality=95))
+    blobs.append(record_format.encode_frame(frame, quality=95))
   pose = rng.normal(size=(frames, persons, joints, 3)).astype(np.float32)
   pose[:, 1:] = np.nan
-  return store.Record(
+  return record_format.Record(
     name=f"clip{i:03d}",
     label=i % classes,
     attributes={"subject": i // classes % 4 + 1, "camera": i % 3 + 1},

@@ -1,4 +1,4 @@
-"""Where each dataset comes from, and the command that prepares it."""
+"""Where to get each dataset, and the command that prepares it."""
 
 _OBTAIN = {
   "synthetic": "The clips are made up on this machine",
@@ -18,7 +18,7 @@ _ARGUMENT = {
 }
 
 
-def obtain(dataset: str) -> str:
+def how_to_prepare(dataset: str) -> str:
   """One sentence: where a dataset comes from and which command prepares it."""
   command = f"python launch.py --config=configs/{dataset}.py:{_ARGUMENT[dataset]}"
   if dataset == "synthetic":

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from vpn_jax.inputs import pipeline
+from vpn_jax.inputs import example
 from vpn_jax.models import networks
 from vpn_jax.training import checkpoint, initialization
 
@@ -21,7 +21,7 @@ RESULT = {
 def save_network(config, folder, provenance):
   """Writes a checkpoint of random weights, all of them, to `folder`."""
   model = networks.build(config.network, config.model.to_dict())
-  settings = pipeline.Settings(**config.data.example)
+  settings = example.Settings(**config.data.example)
   variables = initialization.fresh(
     model, settings, jax.random.key(0), 25 * settings.persons
   )

@@ -2,11 +2,11 @@
 
 import dataclasses
 
-import made_run
+import fake_run
 import numpy as np
 
 from configs import custom
-from vpn_jax.datasets import protocols, video
+from vpn_jax.datasets import protocol_settings, video
 from vpn_jax.records import prepare
 from vpn_jax.training.provenance import Provenance
 
@@ -70,12 +70,12 @@ def make(root):
   np.savez(root / "image.npz", **image)
   config = small(root)
   index = prepare.prepare(config)
-  provenance = Provenance.of(index, protocols.from_config(config.data))
-  made_run.save_network(config, root / "run", provenance)
+  provenance = Provenance.of(index, protocol_settings.from_config(config.data))
+  fake_run.save_network(config, root / "run", provenance)
   full = dataclasses.replace(provenance, crop={**provenance.crop, "kind": "full"})
   visual = small(root, attention="none", embedding=False)
-  made_run.save_network(visual, root / "visual", full)
-  made_run.save_network(visual, root / "visual_crop", provenance)
+  fake_run.save_network(visual, root / "visual", full)
+  fake_run.save_network(visual, root / "visual_crop", provenance)
   return root
 
 

@@ -91,8 +91,8 @@ BLOB = fake_records.noise_record(0).frames[0]
     ({"frames": (b"no image",) * 12}, "ValueError"),
     ({"frames": (BLOB[:300],) * 12}, "ValueError"),
     ({"pose": np.zeros((2, 2, 25, 3), np.float32)}, "IndexError"),
-    ({"label": 3}, "label is 3, the index says 2"),
-    ({"label": 9}, "label is 9, the index says 2"),
+    ({"label": 3}, "label is 3, the index has 2"),
+    ({"label": 9}, "label is 9, the index has 2"),
   ],
 )
 def test_records_that_were_written_wrong(fields, words, folder):

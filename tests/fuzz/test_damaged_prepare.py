@@ -106,7 +106,7 @@ def test_a_process_killed_from_outside_is_an_error_that_names_its_clip(
   six(once=str(tmp_path / "once"))
   c = config(tmp_path / "made")
   c.prepare.workers = 1
-  words = r"a worker process died, while these were read: clip1; none .* alone.* run ag"
+  words = r"a worker process died while these were read: clip1; none .* alone.* run ag"
   with pytest.raises(OSError, match=words):
     prepare.prepare(c)
   prepare.prepare(config(tmp_path / "made"))  # goes on

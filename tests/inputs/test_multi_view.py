@@ -80,7 +80,7 @@ def test_one_view_is_the_middle_of_the_clip_whole(noise_records):
   for inferred in (multi_view.ONE_VIEW, multi_view.Inference(pool="mean")):
     batch = next(test.eval_batches(8, inferred))
     for row, i in enumerate(batch["index"]):
-      record = test._source[i]
+      record = test._reader[i]
       for f in range(8):
         frame = record_format.decode_frame(record.frames[2 + f])
         frame = cv2.resize(frame, (32, 32), interpolation=cv2.INTER_LINEAR)
@@ -126,7 +126,7 @@ def test_three_crops_show_left_centre_and_right():
 
 
 def test_full_shows_the_record_at_its_own_size(noise_records):
-  record = part(noise_records)._source[0]
+  record = part(noise_records)._reader[0]
   frames = next(part(noise_records).eval_batches(8, FULL))["frames"]
   assert frames.shape == (8, 8, 40, 40, 3)
   np.testing.assert_array_equal(
@@ -176,7 +176,7 @@ def test_scores_are_pooled_as_in_a_slow_loop(noise_records, views, pool):
     for k in range(3):
       for spatial in inferred.spatial_views(40):
         view = dataclasses.replace(spatial, window=(k, 3))
-        made = example.make(test._source[i], test.settings, KINECT, None, view)
+        made = example.make(test._reader[i], test.settings, KINECT, None, view)
         batch = {name: jnp.array(value)[None] for name, value in made.items()}
         scores.append(np.asarray(look(jnp.array(WEIGHTS), batch)["own"])[0])
     assert len(np.unique(scores, axis=0)) == len(scores)  # every view differs

@@ -142,7 +142,7 @@ def test_batches_hold_the_poses_of_the_donor_and_of_rest(part, monkeypatch):
 
 def own_pose(part, i):
   """The pose of a clip, its middle window."""
-  return example.make(part._source[i], SMALL, part.skeleton, None)["pose"]
+  return example.make(part._reader[i], SMALL, part.skeleton, None)["pose"]
 
 
 class PoseReader(nn.Module):

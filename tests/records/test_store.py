@@ -174,7 +174,7 @@ def test_other_format(monkeypatch):
   payloads = list(record_format.encode(make_record()))
   monkeypatch.setattr(record_format, "FORMAT", 3)
   with pytest.raises(
-    record_format.RecordError, match="another format than 3: run --job=prep"
+    record_format.RecordError, match="does not have format 3: run --job=prep"
   ):
     record_format.decode(payloads)
 
@@ -236,7 +236,7 @@ def test_damaged_index(folder, text):
 def test_index_of_another_format(folder):
   path = folder / "index.json"
   path.write_text(path.read_text().replace('"format": 2', '"format": 99'))
-  with pytest.raises(record_format.RecordError, match="not of format 2"):
+  with pytest.raises(record_format.RecordError, match="does not have format 2"):
     store.read_index(folder)
 
 
@@ -270,6 +270,6 @@ def test_swapped_shards(folder):
   (folder / "x0").rename(folder / "y")
   (folder / "x1").rename(folder / "x0")
   with pytest.raises(
-    record_format.RecordError, match="holds ccc with 5 frames, the index says a"
+    record_format.RecordError, match="holds ccc with 5 frames, the index has a"
   ):
     read_all(folder)

@@ -254,7 +254,7 @@ def test_damaged_record(case, tmp_path):
   ("says", "words"),
   [
     ({"num_frames": 7}, "7"),
-    ({"label": 0}, "label is 1, the index says 0"),
+    ({"label": 0}, "label is 1, the index has 0"),
     ({"attributes": {"subject": 1, "camera": 2}}, "attributes is {'camera': 2, 'subj"),
     ({"name": "clip9"}, "clip1"),
   ],

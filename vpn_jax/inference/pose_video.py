@@ -170,11 +170,11 @@ def _with_pose(frames: Iterable[np.ndarray], poses: int) -> Iterator[np.ndarray]
   count, most = 0, int(poses / (1 - make_record.LENGTH_TOLERANCE))
   for count, frame in enumerate(frames, 1):
     if count > most:
-      raise BadClip(make_record.lengths(poses, f"more than {most}"))
+      raise BadClip(make_record.mismatch(poses, f"more than {most}"))
     if count <= poses:
       yield frame
   if count < (1 - make_record.LENGTH_TOLERANCE) * poses:
-    raise BadClip(make_record.lengths(poses, count))
+    raise BadClip(make_record.mismatch(poses, count))
 
 
 def _boxed(network: trained_network.Trained) -> bool:

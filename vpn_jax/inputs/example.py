@@ -1,4 +1,4 @@
-"""A record as the network sees it: a window of frames and of poses."""
+"""An example: a record as the network sees it, frames and poses of one window."""
 
 import dataclasses
 
@@ -17,21 +17,22 @@ class Settings:
   """How a record becomes an example; `Settings(**config.data.example)`.
 
   Attributes:
-    num_frames: F, frames of the network.
-    frame_size: H = W, pixels; the crop of the record is resized to it.
+    num_frames: F, frames of a window.
+    frame_size: H = W, pixels; the frames of the record are resized to it.
     pose_steps: S, t_p of the paper.
-    pose_window: "clip" draws the poses from the frames' window, "video" from the whole
-      clip. Reading: the paper says "from each clip"; the released code takes the video.
-    persons: 1 is the main actor, 2 puts a second one behind it on the joint axis.
-    flip: mirror half of the training clips, frames, hands and poses alike.
-    crop: smallest side of a random training crop of `frames` as a fraction of what they
-      show; 1 takes it whole, as the paper does.
-    views: K, fixed views of a training clip, of which each epoch shows one: its windows
-      are spread evenly over the clip, its flip and crop are drawn once. 0 draws a new
-      window, flip and crop each time.
-    inputs: what of `INPUTS` the network takes; the rest is not decoded.
-    region: what `frames` shows: "body", or "left_hand" or "right_hand" alone.
-    hand_size: side of the square around a hand as a fraction of the record's frame.
+    pose_window: "clip" samples the poses from the window of the frames, "video" from
+      the whole clip. Reading: the paper says "from each clip"; the released code takes
+      the video.
+    persons: 1 for the main actor; 2 appends the joints of a second person.
+    flip: mirror half of the training clips: frames, hands and poses alike.
+    crop: smallest side of a random training crop of `frames`, as a fraction of the
+      region; 1 takes the whole region, as the paper does.
+    views: K, the number of fixed views of a training clip, of which each epoch shows
+      one. Their windows are spread evenly over the clip; flip and crop of each are
+      drawn once. 0 draws a new window, flip and crop each time.
+    inputs: those of `INPUTS` that the network takes; the others are not decoded.
+    region: what `frames` shows: "body", "left_hand" or "right_hand".
+    hand_size: side of the square around a hand, as a fraction of the record's frame.
   """
 
   num_frames: int = 64
@@ -69,7 +70,7 @@ class Settings:
         raise ValueError(f"{name} is {getattr(self, name)}, expected 1 or more.")
 
   def example_shapes(self, joints: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes and types of an example's inputs, for poses of `persons` * J joints."""
+    """Shapes and types of the inputs, for poses of `joints` = persons * J joints."""
     size = self.frame_size
     pixels = jax.ShapeDtypeStruct((self.num_frames, size, size, 3), np.uint8)
     pose = jax.ShapeDtypeStruct((self.pose_steps, joints, 3), np.float32)
@@ -84,16 +85,19 @@ def make(
   view: multi_view.View = multi_view.MIDDLE,
   fixed: np.random.Generator | None = None,
 ) -> dict[str, np.ndarray]:
-  """A record as the network sees it.
+  """Makes an example of a record.
 
   Args:
-    rng: randomness of training; None for evaluation, which always gives the same.
-    view: of evaluation: which window, and which part of its frames.
-    fixed: of a fixed view of training (`Settings.views`): draws its flip and crop, and
-      the window is that of `view`; `rng` then draws the pose steps alone.
-  Returns: label int32 [], and of frames, left_hand and right_hand uint8 [F, H, W, 3]
-    and pose float32 [S, persons*J, 3] those in `settings.inputs`. Which ones does not
-    change the draws.
+    record: the clip.
+    settings: how.
+    skeleton: of the record's joints.
+    rng: draws in training; None for evaluation, which is deterministic.
+    view: in evaluation: the window, and the part of its frames.
+    fixed: for a fixed view of training (`Settings.views`): draws its flip and crop,
+      the window is that of `view`, and `rng` draws the pose steps alone.
+  Returns: label int32 [], and the inputs in `settings.inputs`: frames, left_hand and
+    right_hand uint8 [F, H, W, 3] and pose float32 [S, persons*J, 3]. All draws are
+    the same whichever inputs there are.
   Raises: ValueError for a hand of a record without image joints.
   """
   s = settings
@@ -123,12 +127,12 @@ def make(
 
 
 def center_pose(pose: np.ndarray, skeleton: skeletons.Skeleton) -> np.ndarray:
-  """Moves the origin to the body of the main actor's first valid frame.
+  """Moves the origin to the main actor's body in the first frame where it was seen.
 
   Args:
     pose: float [F, persons, J, 3], metres; NaN where nobody was seen.
-  Returns: the same shape; joints that are NaN become zero.
-  Source: section 4 of the released loaders; nothing else is normalised.
+  Returns: float32 of the same shape; NaN becomes zero.
+  Source: the released loaders; nothing else is normalized.
   """
   origins = pose[:, 0, skeleton.origin_indices()].mean(axis=1)  # [F, 3]
   valid = np.isfinite(origins).all(axis=-1)
@@ -137,7 +141,7 @@ def center_pose(pose: np.ndarray, skeleton: skeletons.Skeleton) -> np.ndarray:
 
 
 def mirror_pose(pose: np.ndarray, skeleton: skeletons.Skeleton) -> np.ndarray:
-  """Poses [S, persons, J, 3] seen in a mirror: x negated, left and right swapped."""
+  """Mirrors poses [S, persons, J, 3]: negates x, swaps left and right joints."""
   return pose[:, :, skeleton.mirror()] * np.array([-1, 1, 1], np.float32)
 
 
@@ -150,10 +154,13 @@ def cuts(
   rng: np.random.Generator | None,
   flip: bool,
 ) -> dict[str, regions.Cut]:
-  """What the inputs that are pixels show of the frames of a window, by their names.
+  """Where the inputs that are pixels lie in the frames of a window.
 
-  In a mirror the right hand is the left one. The part that a view or the random crop
-  shows is of `frames` alone: a part of the region, the same one in all frames.
+  In a mirror the right hand is the left hand. Views and the random crop apply to
+  `frames` alone: they take a part of the region, the same one in all frames.
+
+  Args: as in `make`; `rng` draws the crop, None for none.
+  Returns: cuts by the name of the input.
   """
   shown = {name: name for name in settings.inputs if name in regions.HANDS}
   if "frames" in settings.inputs:

@@ -1,8 +1,8 @@
-"""From records to batches: which frames, which poses, which pixels.
+"""The pipeline from records to batches of training and evaluation.
 
-Every choice at random is a function of (seed, epoch, place in the epoch) alone, so that
-neither the number of threads nor of processes changes a batch, and the n-th batch can
-be asked for directly: the place in the data is one number.
+All randomness is a function of (seed, epoch, position in the epoch), so that the number
+of threads and processes does not change a batch, and the n-th batch can be computed
+directly: one number holds the position in the data.
 """
 
 import dataclasses
@@ -30,16 +30,16 @@ class Part:
 
   Attributes:
     protocol: which clips train, validate and test.
-    clips: entries of the index that belong here, labels counted from 0 over
+    clips: entries of the index that belong to the part; labels are positions in
       `class_names`.
-    class_names: of the protocol, which may leave out classes of the dataset.
-    features: f of every view, float32 [T, M, N, C], in the order of `train_views`
-      (under None) or of `eval_views` (under its inference). Where they are given,
-      batches hold `features` in place of frames, which are not decoded.
+    class_names: of the protocol, which may keep some classes of the dataset only.
+    features: f of every view, float32 [T, M, N, C], in the order of `train_views` (key
+      None) or `eval_views` (key: the inference). Where there are some, batches hold
+      `features` instead of frames, which are not decoded.
   """
 
   def __init__(self, folder, index: store.Index, protocol, part: str, settings):
-    """Selects from `index`; EmptyPartError when nothing is left."""
+    """Selects the clips of `part` from `index`; EmptyPartError when there are none."""
     self.settings = settings
     self.skeleton = skeletons.get(index.skeleton)
     if self.skeleton.digest() != index.skeleton_digest:
@@ -63,7 +63,7 @@ class Part:
       )
     self.features: dict[multi_view.Inference | None, Sequence[np.ndarray]] = {}
     self._record_side = index.crop["size"]
-    self._source = store.RecordReader(folder, self.clips)
+    self._reader = store.RecordReader(folder, self.clips)
 
   def __len__(self) -> int:
     return len(self.clips)
@@ -79,23 +79,25 @@ class Part:
     """The i-th clip as the network sees it; RecordError when it is damaged.
 
     Args:
-      inputs: in place of those of `settings`.
+      i: position in `clips`.
+      rng, view, fixed: as in `example.make`.
+      inputs: instead of those of `settings`.
     """
     clip = self.clips[i]
     settings = self.settings
     if inputs:
       settings = dataclasses.replace(settings, inputs=inputs)
     try:
-      record = self._source[i]
+      record = self._reader[i]
       if record.label != clip["raw_label"]:
-        raise ValueError(f"label is {record.label}, the index says {clip['raw_label']}")
+        raise ValueError(f"label is {record.label}, the index has {clip['raw_label']}")
       made = example.make(record, settings, self.skeleton, rng, view, fixed)
     except (record_format.RecordError, regions.NoHandsError):
       raise
     except Exception as e:  # frames and poses of other types, shapes or numbers
       raise record_format.RecordError(
-        f"{self._source.folder / clip['shard']}, record {clip['position']}: "
-        f"{clip['name']} cannot be used ({type(e).__name__}: {e}): look for more with "
+        f"{self._reader.folder / clip['shard']}, record {clip['position']}: "
+        f"{clip['name']} cannot be used ({type(e).__name__}: {e}): find others with "
         "--job=prepare --config.prepare.verify=True, delete the shard and run "
         "--job=prepare again."
       ) from e
@@ -103,13 +105,13 @@ class Part:
     return made
 
   def _inputs_beside(self, features) -> tuple[str, ...]:
-    """What is decoded beside given features; () for all, without any."""
+    """The inputs to decode beside features; () for all inputs, without features."""
     if features is None:
       return ()
     return tuple(name for name in self.settings.inputs if name != "frames") or ("pose",)
 
   def train_views(self) -> list[tuple[int, multi_view.View]]:
-    """Place in `clips` and view of every fixed view of training, K a clip."""
+    """All fixed views of training: K per clip, as (position in `clips`, view)."""
     views = self.settings.views
     return [
       (i, multi_view.View(window=(k, views)))
@@ -120,7 +122,7 @@ class Part:
   def eval_views(
     self, inferred: multi_view.Inference = multi_view.ONE_VIEW
   ) -> list[tuple[int, multi_view.View]]:
-    """Place in `clips` and view of everything an evaluation scores, in order.
+    """All views of an evaluation in order, as (position in `clips`, view).
 
     A clip too short for K different windows has fewer.
     """
@@ -140,7 +142,7 @@ class Part:
     """The pixels of one view of the i-th clip, uint8 [F, H, W, 3].
 
     Args:
-      fixed: whether it is one of `train_views`, rather than of `eval_views`.
+      fixed: whether it is one of `train_views` rather than of `eval_views`.
     """
     drawn = _drawn_once(i, view) if fixed else None
     return self._example(i, None, view, drawn, ("frames",))["frames"]
@@ -157,12 +159,12 @@ class Part:
   def _control_poses(
     self, names: set[str], views: list[tuple[int, multi_view.View]]
   ) -> Callable[[int, multi_view.View], Batch]:
-    """(i, view) -> what stands for the pose of that clip, by the control's name.
+    """Returns a function (i, view) -> poses of the i-th clip by name of the control.
 
     Args:
       names: of the controls.
-      views: of the evaluation. The donor of a clip shows the same of its own windows,
-        or its last when it has fewer.
+      views: of the evaluation. The donor of a clip gives the pose of its own window of
+        the same number, or of its last window when it has fewer.
     """
     made = {}
     if "rest" in names:
@@ -190,21 +192,23 @@ class Part:
     threads: int = 4,
     workers: int = 0,
   ) -> Iterator[Batch]:
-    """Endless shuffled batches; every clip once an epoch, across batch borders.
+    """Endless shuffled batches; every clip occurs once per epoch.
+
+    Epochs follow each other within a batch.
 
     Args:
       batch_size: of all processes together.
-      seed: of order and randomness.
-      start: number of batches to leave out, the place in the data when resuming.
+      seed: of the order and of all draws.
+      start: number of batches to skip: the position in the data when resuming.
       shard: (this process, number of processes); each gets its block of the same global
-        batches, in the order in which the mesh puts them together.
+        batches, in the order in which the mesh joins them.
       threads: that read and decode in this process.
       workers: processes that read ahead; 0 uses the threads alone.
     Yields: stacked examples of `example.make`: frames uint8 [B, F, H, W, 3], pose
       float32 [B, S, J, 3], label int32 [B]; and index int32 [B], the position in
       `clips`. With `features`, these float32 [B, T, M, N, C] instead of frames.
     Raises: ValueError for a batch_size that cannot be divided; from `next`, RecordError
-      for a damaged record, OSError when a worker process died.
+      for a damaged record and OSError when a worker process died.
     """
     this, total = shard
     if batch_size % total:
@@ -254,14 +258,14 @@ class Part:
 
     Args:
       batch_size: of all processes together.
-      inferred: which views; by default one a clip. A clip too short for K different
-        windows has fewer. And whose poses they come with.
+      inferred: views and poses; by default one view per clip. A clip too short for K
+        different windows has fewer.
       with_controls: whether batches also hold the poses of `pose_controls.CONTROLS`.
       shard, threads: as in `train_batches`.
-    Yields: as `train_batches`, where index is that of the clip, and valid bool [B],
-      False on padding; with controls also pose_shuffled and pose_rest, each as pose.
-    Raises: RecordError from `next`, for a damaged record; with controls or poses that
-      are not the clip's own also at once, and ValueError for a single clip.
+    Yields: as `train_batches`, and valid bool [B], False for padding; with controls
+      also pose_shuffled and pose_rest, each shaped as pose.
+    Raises: RecordError from `next` for a damaged record; with controls or poses of
+      other clips also at once, and ValueError for a single clip.
     """
     this, total = shard
     local = batch_size // total
@@ -292,12 +296,12 @@ class Part:
 
 
 def _drawn_once(i: int, view: multi_view.View) -> np.random.Generator:
-  """What draws the flip and the crop of a fixed view: the same for every run."""
+  """The generator of the flip and the crop of a fixed view, the same in every run."""
   return np.random.default_rng((i, *view.window))
 
 
 def _until_a_worker_dies(batches: Iterator[Batch]) -> Iterator[Batch]:
-  """The batches; OSError in place of grain's error when a process of it is gone."""
+  """The batches; OSError instead of grain's error when a worker process died."""
   while True:
     try:
       batch = next(batches)
@@ -305,7 +309,7 @@ def _until_a_worker_dies(batches: Iterator[Batch]) -> Iterator[Batch]:
       if "process was terminated" not in str(e):
         raise
       raise OSError(
-        f"a process that reads batches died ({e}); out of memory, most often: resume "
+        f"a process that reads batches died ({e}), most often out of memory: resume "
         "with fewer config.data.workers, or 0."
       ) from e
     yield batch
@@ -317,10 +321,13 @@ def open_parts(
   *,
   may_lack: tuple[str, ...] = (),
 ) -> tuple[store.Index, dict[str, Part]]:
-  """Opens `config.data`: the index and the asked parts of its protocol.
+  """Opens `config.data`: the index, and parts of the protocol.
 
-  Parts in `may_lack` are left out of the result when no prepared clip belongs to them.
-
+  Args:
+    data: `config.data`.
+    parts: to open.
+    may_lack: parts that are left out of the result when no prepared clip belongs to
+      them.
   Raises: FileNotFoundError when nothing is prepared, ValueError for an empty part.
   """
   if not (pathlib.Path(data.records) / store.INDEX_FILE).exists():

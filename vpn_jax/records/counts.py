@@ -13,19 +13,20 @@ MOST_NAMES = 10  # listed in a line
 
 
 def published_counts(dataset: str, class_names) -> dict[tuple[str, int | str], int]:
-  """Clips by (attribute, value) of the complete download; {} where none are known.
+  """The number of clips by (attribute, value) in the complete download.
 
   All clips, ("all", ""): train and test of a protocol that keeps every class.
-  NTU RGB+D: A1 to A60 were each performed 316 times before three cameras, A61 to A120
-  320 times, which is 948 and 960 clips a class, and 18,960 a camera in NTU-60. From
-  these go the clips on the official lists of missing skeletons.
+  NTU RGB+D: A1 to A60 were each performed 316 times in front of three cameras, A61 to
+  A120 320 times. That makes 948 and 960 clips per class, and 18,960 per camera in
+  NTU-60, minus the clips on the official lists of missing skeletons.
   N-UCLA: each camera is the test part of one protocol.
 
   Args:
     dataset: such as "ntu60".
-    class_names: in label order; a class counts under ("class", name).
+    class_names: in label order; the key of a class is ("class", name).
+  Returns: the counts; {} where none are published.
   Source: Shahroudy et al. 2016, Liu et al. 2019 and the lists beside `datasets/ntu.py`;
-    the sums are those of `protocols.EXPECTED_COUNTS`.
+    the sums agree with `protocols.EXPECTED_COUNTS`.
   """
   expected = {}
   for name in protocols.names(dataset):

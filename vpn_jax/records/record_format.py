@@ -1,4 +1,10 @@
-"""One prepared clip as bytes and back."""
+"""The format of a record: one prepared clip as bytes and back.
+
+A clip is a run of consecutive payloads in an ArrayRecord file: a header with everything
+but the frames, then the frames in chunks. Each payload is a msgpack map; each frame is
+a JPEG. A reader fetches only the chunks, and decodes only the frames, that it needs, so
+a long clip costs no more than a short one.
+"""
 
 import dataclasses
 import pathlib
@@ -14,7 +20,7 @@ CHUNK = 32  # frames of a chunk
 
 
 class RecordError(ValueError):
-  """A record, shard or index that cannot be read; says which file and the remedy."""
+  """A record, shard or index cannot be read; names the file and the remedy."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,14 +32,14 @@ class Record:
     label: class, 0-based.
     attributes: subject, camera, setup and the like.
     fps: frames a second.
-    boxes: float32 [F, 4], the crop of each frame in the source video: left, top,
-      right, bottom in pixels; all rows are equal unless the crop moves.
-    frames: JPEG blobs of the square crop, one per frame.
-    pose: float32 [F, persons, J, 3], metres, camera axes, not yet centred; NaN where
-      nobody was seen.
+    boxes: float32 [F, 4], the crop of each frame in pixels of the video: left, top,
+      right, bottom; all rows are equal unless the crop moves.
+    frames: the square crops as JPEG, one per frame.
+    pose: float32 [F, persons, J, 3], metres, camera axes, not centred; NaN where nobody
+      was seen.
     image_joints: float32 [F, persons, J, 2] in pixels of the crop; NaN where unknown.
-    visibility: float32 [F, persons, J], 0 to 1; NaN where the source does not say, and
-      0 where the pose was drawn across a gap.
+    visibility: float32 [F, persons, J], 0 to 1; NaN where it is unknown, and 0 where
+      the pose was interpolated across a gap.
   """
 
   name: str
@@ -51,7 +57,7 @@ _ARRAYS = ("boxes", "pose", "image_joints", "visibility")
 
 
 def encode_frame(frame: np.ndarray, quality: int = 92) -> bytes:
-  """uint8 RGB [H, W, 3] -> JPEG, colours at half the resolution (4:2:0)."""
+  """uint8 RGB [H, W, 3] -> JPEG with colours at half the resolution (4:2:0)."""
   return simplejpeg.encode_jpeg(
     np.ascontiguousarray(frame),
     quality=quality,
@@ -61,23 +67,28 @@ def encode_frame(frame: np.ndarray, quality: int = 92) -> bytes:
 
 
 def decode_frame(blob: bytes) -> np.ndarray:
-  """JPEG -> uint8 RGB [H, W, 3]; ValueError when it is not one."""
+  """JPEG -> uint8 RGB [H, W, 3]; ValueError for other bytes."""
   return simplejpeg.decode_jpeg(blob, colorspace="RGB")
 
 
 def frame_side(blob: bytes) -> int:
-  """Side of a square JPEG in pixels, from its header."""
+  """The side of a square JPEG in pixels, from its header."""
   return simplejpeg.decode_jpeg_header(blob)[0]
 
 
 class Spool(Sequence):
-  """Frames of a clip that is being made: in memory while few, else in a file.
+  """Frames of a clip that is being made, in memory while they are few, else in a file.
 
-  The file has no name and is gone with the process, however it ends.
+  The file has no name and disappears with the process, however it ends.
   """
 
   def __init__(self, folder: str | pathlib.Path | None = None, *, memory: int = 2**25):
-    """`folder` of the file, the system's when None; `memory` in bytes."""
+    """Opens an empty spool.
+
+    Args:
+      folder: of the file; None for the system's.
+      memory: bytes from which on the frames go to the file.
+    """
     self._file = tempfile.SpooledTemporaryFile(memory, dir=folder)
     self._ends = [0]
 
@@ -87,7 +98,7 @@ class Spool(Sequence):
     self._ends.append(self._ends[-1] + len(blob))
 
   def truncate(self, length: int) -> None:
-    """Forgets the frames from `length` on."""
+    """Drops the frames from `length` on."""
     del self._ends[length + 1 :]
 
   def __len__(self) -> int:
@@ -105,12 +116,12 @@ class Spool(Sequence):
 
 
 def num_payloads(num_frames: int) -> int:
-  """How many ArrayRecord records a clip takes."""
+  """The number of payloads of a clip."""
   return 1 + -(-num_frames // CHUNK)
 
 
 def encode(record: Record) -> Iterator[bytes]:
-  """A record as payloads, header first; equal records give equal bytes."""
+  """Yields the payloads of a record, header first; equal records give equal bytes."""
   fields = {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
   for key in _ARRAYS:
     array = np.ascontiguousarray(fields[key], dtype="<f4")
@@ -124,18 +135,19 @@ def encode(record: Record) -> Iterator[bytes]:
 
 
 def decode(payloads: Sequence[bytes], where: str = "record") -> Record:
-  """Payloads as a record; RecordError names `where` when they are damaged.
+  """Payloads -> record.
 
   Args:
-    payloads: as `encode` gives them; only the header is read at once, the chunks when
-      a frame of theirs is asked for.
-    where: for the message.
+    payloads: as `encode` yields them. The header is read at once, a chunk when one of
+      its frames is needed.
+    where: the payloads come from, for messages.
+  Raises: RecordError when the payloads are damaged, at once or from `frames`.
   """
   try:
     fields = msgpack.unpackb(payloads[0])
     if fields.pop("format") != FORMAT:
       raise RecordError(
-        f"{where} has another format than {FORMAT}: run --job=prepare again."
+        f"{where} does not have format {FORMAT}: run --job=prepare again."
       )
     for key in _ARRAYS:
       array = np.frombuffer(fields[key]["data"], "<f4")
@@ -150,7 +162,7 @@ def decode(payloads: Sequence[bytes], where: str = "record") -> Record:
 
 
 class _Chunks(Sequence):
-  """The frames of a stored clip; the chunks touched last stay in memory."""
+  """The frames of a stored clip; the chunks read last stay in memory."""
 
   def __init__(self, payloads: Sequence[bytes], length: int, name: str, where: str):
     self._payloads, self._name, self._where = payloads, name, where
@@ -163,12 +175,12 @@ class _Chunks(Sequence):
   def __getitem__(self, i):
     if isinstance(i, slice):
       return tuple(self[j] for j in range(*i.indices(self._length)))
-    chunk, place = divmod(range(self._length)[i], CHUNK)
+    chunk, offset = divmod(range(self._length)[i], CHUNK)
     if chunk not in self._chunks:
       while len(self._chunks) >= 8:
         del self._chunks[next(iter(self._chunks))]
       self._chunks[chunk] = self._read(chunk)
-    return self._chunks[chunk][place]
+    return self._chunks[chunk][offset]
 
   def _read(self, chunk: int) -> list[bytes]:
     first = chunk * CHUNK

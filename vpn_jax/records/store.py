@@ -1,11 +1,8 @@
-"""Records: a clip as bytes and back, shards of them, and the index over the shards.
+"""A folder of records: shards, and the index over them.
 
-A clip is a run of neighbouring records in one ArrayRecord file: first a header with
-everything but the frames, then the frames in chunks. Each is a msgpack map; frames are
-JPEG, one blob each. A reader fetches only the chunks, and decodes only the frames, that
-it needs, so a long clip costs no more than a short one. Shards have group size 1
-(random access) and no compression beyond JPEG. `index.json` beside them names the
-clips, the classes, the skeleton and the crop recipe, and carries a digest over it all.
+A shard is an ArrayRecord file of group size 1 (random access) without compression
+beyond JPEG. `index.json` names the clips, the classes, the skeleton and the crop
+recipe, and holds a digest of all that.
 """
 
 import dataclasses
@@ -24,7 +21,7 @@ INDEX_FILE = "index.json"
 
 
 def summary(record: Record) -> dict:
-  """What the index keeps of a record."""
+  """The entry of a record in the index."""
   return {
     "name": record.name,
     "label": record.label,
@@ -34,9 +31,9 @@ def summary(record: Record) -> dict:
 
 
 def write_shard(path: str | pathlib.Path, clips: Iterable[Record]) -> list[dict]:
-  """Writes one ArrayRecord file, a record at a time; the caller renames it into place.
+  """Writes an ArrayRecord file, a record at a time.
 
-  Returns: the summaries of the records, in order.
+  Returns: the `summary` of each record, in order.
   """
   summaries = []
   writer = array_record_module.ArrayRecordWriter(str(path), "group_size:1,uncompressed")
@@ -52,7 +49,7 @@ def write_shard(path: str | pathlib.Path, clips: Iterable[Record]) -> list[dict]
 
 @dataclasses.dataclass(frozen=True)
 class Index:
-  """What is in a folder of records.
+  """The content of a folder of records.
 
   Attributes:
     dataset: name of the raw dataset.
@@ -60,8 +57,8 @@ class Index:
     skeleton: its name.
     skeleton_digest: `Skeleton.digest()` at the time of writing.
     crop: the crop recipe, plain values.
-    source: what else the clips depend on, such as the estimator of their poses.
-    shards: file name -> clips in it, in order, as `summary` gives them.
+    source: what else the clips depend on; see `base.Dataset`.
+    shards: file name -> the `summary` of each clip in it, in order.
     skipped: number of clips left out.
   """
 
@@ -75,7 +72,7 @@ class Index:
   skipped: int = 0
 
   def clips(self) -> list[dict]:
-    """All clips in order, each with its shard and the place of its header in it."""
+    """All clips in order, each with its shard and the position of its header."""
     entries = []
     for shard, clips in sorted(self.shards.items()):
       position = 0
@@ -90,7 +87,7 @@ class Index:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
   def save(self, folder: pathlib.Path) -> None:
-    """Writes index.json at once or not at all."""
+    """Writes index.json atomically."""
     content = {"format": FORMAT, "digest": self.digest(), **dataclasses.asdict(self)}
     files.write_text(pathlib.Path(folder) / INDEX_FILE, json.dumps(content, indent=1))
 
@@ -99,7 +96,7 @@ def read_index(folder: str | pathlib.Path) -> Index:
   """Reads index.json and checks its digest.
 
   Raises: FileNotFoundError when the folder holds no index, RecordError when the index
-    was changed, belongs to another format or names a shard in another folder.
+    was edited, has another format or names a shard in another folder.
   """
   path = pathlib.Path(folder) / INDEX_FILE
   if not path.exists():
@@ -107,7 +104,9 @@ def read_index(folder: str | pathlib.Path) -> Index:
   try:
     content = json.loads(path.read_text())
     if content.pop("format") != FORMAT:
-      raise RecordError(f"{path} is not of format {FORMAT}: run --job=prepare again.")
+      raise RecordError(
+        f"{path} does not have format {FORMAT}: run --job=prepare again."
+      )
     digest = content.pop("digest")
     content["class_names"] = tuple(content["class_names"])
     index = Index(**content)
@@ -132,17 +131,17 @@ def read_index(folder: str | pathlib.Path) -> Index:
 
 
 class RecordReader:
-  """Random access to chosen clips, as grain expects it: `len` and `[i] -> Record`.
+  """Random access to chosen records, as grain expects it: `len` and `[i] -> Record`.
 
-  Readers open on first use, so that a source travels to worker processes. The frames of
-  a record are read when they are asked for.
+  Files open on first use, so that a reader can be pickled for worker processes. The
+  frames of a record are read on demand.
   """
 
   def __init__(self, folder: str | pathlib.Path, clips: list[dict]):
-    """`clips` are entries of `Index.clips()`."""
+    """`clips` are entries of `Index.clips()`; nothing is read yet."""
     self.folder = pathlib.Path(folder)
     self.clips = clips
-    self._readers = {}
+    self._files = {}
 
   def __len__(self) -> int:
     return len(self.clips)
@@ -155,39 +154,39 @@ class RecordReader:
     expected = clip["name"], clip["num_frames"]
     if found != expected:
       raise RecordError(
-        f"{where} holds {found[0]} with {found[1]} frames, the index says "
+        f"{where} holds {found[0]} with {found[1]} frames, the index has "
         f"{expected[0]} with {expected[1]}: delete the folder and run --job=prepare "
         "again."
       )
     return record
 
-  def _reader(self, shard: str):
-    if shard not in self._readers:
-      self._readers[shard] = array_record_module.ArrayRecordReader(
+  def _file(self, shard: str):
+    if shard not in self._files:
+      self._files[shard] = array_record_module.ArrayRecordReader(
         str(self.folder / shard), "readahead_buffer_size:0"
       )
-    return self._readers[shard]
+    return self._files[shard]
 
   def __getstate__(self):
-    return {**self.__dict__, "_readers": {}}
+    return {**self.__dict__, "_files": {}}
 
 
 class _Payloads(Sequence):
-  """The payloads of one clip, read one by one."""
+  """The payloads of one clip, read on demand."""
 
-  def __init__(self, source: RecordReader, clip: dict, where: str):
-    self._source, self._clip, self._where = source, clip, where
+  def __init__(self, reader: RecordReader, clip: dict, where: str):
+    self._reader, self._clip, self._where = reader, clip, where
 
   def __len__(self) -> int:
     return record_format.num_payloads(self._clip["num_frames"])
 
   def __getitem__(self, i: int) -> bytes:
-    place = self._clip["position"] + range(len(self))[i]
+    position = self._clip["position"] + range(len(self))[i]
     try:
-      return self._source._reader(self._clip["shard"]).read([place])[0]
+      return self._reader._file(self._clip["shard"]).read([position])[0]
     except Exception as e:  # the reader raises many kinds on a damaged file
       raise RecordError(
-        f"{self._where} cannot be read ({' '.join(str(e).split())[:200]}): look for "
-        "more with --job=prepare --config.prepare.verify=True, delete the shard and "
+        f"{self._where} cannot be read ({' '.join(str(e).split())[:200]}): find "
+        "others with --job=prepare --config.prepare.verify=True, delete the shard and "
         "run --job=prepare again."
       ) from e

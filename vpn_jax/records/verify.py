@@ -1,7 +1,7 @@
-"""Prepared records read back: every clip checked, counts compared, crops to look at.
+"""Verifies prepared records: checks every clip, compares counts, draws some crops.
 
 Writes `counts.tsv` and `contact_sheet.png` beside the records, and `problems.tsv` when
-one is damaged.
+a record is damaged.
 """
 
 import collections
@@ -27,19 +27,19 @@ MOST_LINES = 10  # of a list that is printed
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-  """What was found.
+  """What `verify` found.
 
   Attributes:
     folder: of the records.
     num_clips: in the index.
-    problems: damage as (clip, shard, what in words); empty when all is sound.
-    splits: clips by part, a line for each protocol.
+    problems: (clip, shard, description) of what is damaged.
+    splits: a line for each protocol, with its clips by part.
     lacking: differences from the published dataset, and what the protocol names but no
-      clip has; in words, not errors.
+      clip has, in words; these are not errors.
     counts: rows of `counts.tsv`, keyed as its header: attribute, value, clips, expected
       (published), train, validation, test (of the configured protocol), nobody (share
-      of the frames without any pose), median_frames; "" where not known.
-    files: what was written.
+      of the frames without any pose), median_frames; "" where unknown.
+    files: paths that were written.
   """
 
   folder: pathlib.Path
@@ -87,7 +87,7 @@ def verify(
     config: `data` with `dataset`, `records`, and what
       `protocol_settings.from_config` reads.
     sheet_clips: number of crops on the contact sheet, at least 1.
-    seed: of the choice of these crops and their frames.
+    seed: draws these crops and their frames.
   Raises: FileNotFoundError without an index; ValueError when it is damaged, empty, of
     another dataset or skeleton, or lacks the attribute that the protocol splits by.
   """
@@ -201,7 +201,7 @@ def _read(
 
 
 def check(record: record_format.Record, clip: dict, index: store.Index) -> list[str]:
-  """What is wrong with a record, in words.
+  """Lists what is wrong with a record.
 
   Args:
     record: as read from its shard.
@@ -218,7 +218,7 @@ def check(record: record_format.Record, clip: dict, index: store.Index) -> list[
     ("num_frames", length),
   ):
     if got != clip[what]:
-      found.append(f"{what} is {got}, the index says {clip[what]}")
+      found.append(f"{what} is {got}, the index has {clip[what]}")
   if not 0 <= record.label < classes:
     found.append(f"label is {record.label}, expected 0 to {classes - 1}")
   if length == 0:
@@ -234,7 +234,7 @@ def check(record: record_format.Record, clip: dict, index: store.Index) -> list[
     if array.shape != shape:
       found.append(f"{what} is {list(array.shape)}, expected {list(shape)}")
     elif np.isinf(array).any():
-      found.append(f"{what} is infinite somewhere, expected numbers or NaN")
+      found.append(f"{what} is infinite somewhere, expected finite numbers or NaN")
   for t, blob in enumerate(record.frames):
     if blob[:2] != b"\xff\xd8" or blob[-2:] != b"\xff\xd9":
       found.append(

@@ -92,7 +92,7 @@ def damaged():
   yield (
     "word",
     [*good[:6], " ".join(["x", *word[1:]]), *good[7:]],
-    "line 7: .* no number",
+    "line 7: .* not a number",
   )
   nan = " ".join(["NaN", *word[1:]])
   yield "nan", [*good[:6], nan, *good[7:]], "line 7: joint 2 is at NaN .* finite metres"

@@ -241,7 +241,7 @@ def test_refused_bundles(fake, bundle):
   content = bundle.read_bytes()
   for damaged in (b"", b"some text\n", content[:60], content.replace(b"mod", b"nod")):
     bundle.write_bytes(damaged)
-    with pytest.raises(ValueError, match=r"x.task is no PoseLandmarker b.*again"):
+    with pytest.raises(ValueError, match=r"x.task is not a PoseLandmarker b.*again"):
       pose_estimation.WithEstimatedPoses(Inner(), bundle)
 
 
@@ -336,6 +336,6 @@ def test_bundles_that_only_mediapipe_can_refuse(model, tmp_path):
     with zipfile.ZipFile(path, "w") as file:
       for part, data in content.items():
         file.writestr(part, data)
-    with pytest.raises(ValueError, match=f"{name}.task is no PoseLandmarker b") as e:
+    with pytest.raises(ValueError, match=f"{name}.task is not a PoseLandmarker b") as e:
       pose_estimation.WithEstimatedPoses(Inner(), path)
     assert "\n" not in str(e.value)

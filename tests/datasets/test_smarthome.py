@@ -192,11 +192,11 @@ def damaged():
   def number(key, value):
     return changed(lambda c: c["frames"][1][0][key].__setitem__(5, value))
 
-  yield "empty", "", "is damaged or no JSON: Expecting value: line 1"
-  yield "text", "hello", "is damaged or no JSON"
-  yield "cut", json.dumps(good)[:-200], "is damaged or no JSON"
+  yield "empty", "", "is damaged or not JSON: Expecting value: line 1"
+  yield "text", "hello", "is damaged or not JSON"
+  yield "cut", json.dumps(good)[:-200], "is damaged or not JSON"
   yield "huge nesting", "[" * 100_000, "nested too deeply"
-  yield "huge integer", "1" * 5000, "is damaged or no JSON: Exceeds the limit"
+  yield "huge integer", "1" * 5000, "is damaged or not JSON: Exceeds the limit"
   yield "list", [1, 2], r"is \[1, 2\], expected an object with frames"
   yield "null", "null", "is None, expected an object with frames"
   yield "no frames key", {"njts": 13}, "expected an object with frames"
@@ -261,7 +261,7 @@ def test_damaged_skeletons_name_the_place(content, words, tmp_path):
 def test_any_cut_is_noticed(tmp_path):
   whole = json.dumps(fake_smarthome.content(fake_smarthome.person(2)))
   for cut in range(0, len(whole), 97):
-    with pytest.raises(BadClip, match="is damaged or no JSON"):
+    with pytest.raises(BadClip, match="is damaged or not JSON"):
       read(tmp_path, whole[:cut])
 
 
@@ -270,7 +270,7 @@ def test_unreadable_files(tmp_path):
   with pytest.raises(BadClip, match=r"x\.json cannot be read: Is a directory"):
     smarthome.read_skeleton(tmp_path / "x.json")
   (tmp_path / "y.json").write_bytes(b"\xff\x00\x12{")
-  with pytest.raises(BadClip, match=r"y\.json is damaged or no JSON"):
+  with pytest.raises(BadClip, match=r"y\.json is damaged or not JSON"):
     smarthome.read_skeleton(tmp_path / "y.json")
 
 

@@ -86,9 +86,9 @@ def test_damage_in_the_middle_names_the_frame(place, tmp_path, capfd):
 
 
 def test_no_video(tmp_path):
-  with pytest.raises(BadClip, match=r"gone\.mp4 is not there"):
+  with pytest.raises(BadClip, match=r"gone\.mp4 does not exist"):
     video.probe(tmp_path / "gone.mp4")
-  with pytest.raises(BadClip, match="is not there or not a file"):
+  with pytest.raises(BadClip, match="does not exist or is not a file"):
     video.probe(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""The protocol that the settings ask for: published or custom, and what validates."""
+"""From settings to a protocol: published or custom, with its validation split."""
 
 import dataclasses
 import random
@@ -9,14 +9,14 @@ from vpn_jax.datasets.protocols import Protocol
 
 
 def from_config(data, clips: Iterable = ()) -> Protocol:
-  """The protocol that a config's data block names.
+  """The protocol of a config's data block.
 
   Args:
-    data: ConfigDict with `dataset`, `protocol` and `validation`: as in `hold_out`, or a
-      share to draw with the seed `validation_seed`, such as "10%" or "camera:50%" (see
-      `draw_validation`); "" for none. A custom dataset has `train` and `test` (as in
-      `custom`) instead of `protocol`.
-    clips: of the dataset, to draw a share of another attribute than the protocol's.
+    data: ConfigDict with `dataset`, `protocol` and `validation`: values as in
+      `hold_out`, or a share such as "10%" or "camera:50%" that `draw_validation` draws
+      with the seed `validation_seed`; "" for none. A custom dataset has `train` and
+      `test` (as in `custom`) instead of `protocol`.
+    clips: of the dataset, for a share of another attribute than the protocol's.
   Raises: ValueError as `get`, `hold_out`, `draw_validation` and `custom` do.
   """
   validation = data.get("validation") or ""
@@ -42,14 +42,14 @@ def from_config(data, clips: Iterable = ()) -> Protocol:
 
 
 def custom(train: str, test: str = "", validation: str = "") -> Protocol:
-  """A protocol for a dataset of one's own.
+  """A protocol for a dataset of your own.
 
   Args:
     train: such as "subject:1,3,6" or "split:train".
     test: the same attribute with its other values; empty for all others.
-    validation: such as "subject:8" or "split:val"; values that are also in `train`
-      leave it, those of another attribute are carved from what would train; empty for
-      none.
+    validation: such as "subject:8" or "split:val". Values of the same attribute are
+      taken out of `train`; those of another one hold out clips that would train. Empty
+      for none.
   Raises: ValueError when the attributes differ or values overlap.
   """
   attribute, train_values = parse_values(train)
@@ -69,13 +69,13 @@ def custom(train: str, test: str = "", validation: str = "") -> Protocol:
 
 
 def hold_out(protocol: Protocol, values: str) -> Protocol:
-  """Takes a validation split out of train, never out of test.
+  """Holds a validation split out of train, never out of test.
 
   Args:
     protocol: without a validation split of its own.
     values: such as "subject:4,19,31"; the attribute may differ from the protocol's.
-  Raises: ValueError when a value does not train, nothing would be left to train, or
-    the protocol has a validation split.
+  Raises: ValueError when a value does not train, no value would be left to train, or
+    the protocol has a validation split already.
   """
   if protocol.validation:
     raise ValueError(
@@ -87,10 +87,10 @@ def hold_out(protocol: Protocol, values: str) -> Protocol:
     return dataclasses.replace(
       protocol, validation=held, validation_attribute=attribute
     )
-  alien = [v for v in held if v not in protocol.train]
-  if alien:
+  other = [v for v in held if v not in protocol.train]
+  if other:
     raise ValueError(
-      f"{attribute} {alien} does not train, so it cannot be held out of train for "
+      f"{attribute} {other} does not train, so it cannot be held out of train for "
       f"validation: choose among {list(protocol.train)}."
     )
   left = tuple(v for v in protocol.train if v not in held)
@@ -104,16 +104,16 @@ def draw_validation(
   attribute: str = "",
   clips: Iterable = (),
 ) -> Protocol:
-  """`hold_out` with values drawn at random, whole subjects (or cameras) at a time.
+  """Holds random values out of train, whole subjects, cameras or the like.
 
   Args:
     protocol: without a validation split of its own.
-    fraction: share of the values that go to validation, in (0, 1); at least one goes
-      and at least one stays.
-    seed: equal seeds draw_validation equal values.
-    attribute: what to draw; the protocol's when empty.
-    clips: whose training part holds the values, when `attribute` is not the
-      protocol's.
+    fraction: share of the values that validate, in (0, 1); at least one validates and
+      at least one trains.
+    seed: of the draw.
+    attribute: whose values to draw; the protocol's when empty.
+    clips: of the dataset, for another attribute than the protocol's: its values are
+      those of the clips that train.
   """
   if not 0 < fraction < 1:
     raise ValueError(f"validation fraction is {fraction}, expected within (0, 1).")

@@ -1,7 +1,7 @@
-"""Which clip trains and which tests: the published evaluation protocols.
+"""The published evaluation protocols: which clips train and which test.
 
-A protocol needs a clip's attributes only (its class too, where the protocol keeps
-some of the classes), so splits and their sizes can be checked without any data.
+A protocol depends on the attributes of a clip only (and on its class, if the protocol
+keeps some classes only), so that splits and their sizes can be checked without data.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ PARTS = ("train", "validation", "test")
 # Shahroudy et al. 2016 (NTU RGB+D), section 4.1.
 _NTU60_SUBJECTS = (1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 34,
                    35, 38)  # fmt: skip
-# Liu et al. 2019 (NTU RGB+D 120), section 4.2: those 20 and these 33.
+# Liu et al. 2019 (NTU RGB+D 120), section 4.2: the same 20 and 33 more.
 _NTU120_SUBJECTS = _NTU60_SUBJECTS + (
   45, 46, 47, 49, 50, 52, 53, 54, 55, 56, 57, 58, 59, 70, 74, 78, 80, 81, 82, 83, 84,
   85, 86, 89, 91, 92, 93, 94, 95, 97, 98, 100, 103,
@@ -33,15 +33,14 @@ class Protocol:
   """A rule from a clip's attributes to its part.
 
   Attributes:
-    attribute: what the clips are split by, such as "subject".
+    attribute: splits the clips, such as "subject".
     train: its values that train.
     test: its values that test; None for all others.
-    validation: values that validate. Those of `attribute` when
-      `validation_attribute` is empty, else of that one, and then only among the clips
-      that would train.
-    validation_attribute: see above.
-    classes: names of the classes kept, in label order; None keeps all.
-    source: where the rule is from.
+    validation: values that validate, of `attribute` or, if it is set, of
+      `validation_attribute`; in that case only clips that would train validate.
+    validation_attribute: see `validation`.
+    classes: names of the classes to keep, in label order; None keeps all.
+    source: of the rule.
   """
 
   attribute: str
@@ -122,10 +121,10 @@ PROTOCOLS: dict[tuple[str, str], Protocol] = {
   ),
 }
 
-# (train, test) clips of the complete download. NTU without the official lists of
-# missing skeletons; Smarthome without the class Pour.Fromcup and, in CV1 and CV2,
-# with the 19 classes only; N-UCLA with the 1,484 sequences of its skeleton release
-# (516, 504 and 464 by camera).
+# (train, test) clips of the complete download: NTU without the official lists of
+# missing skeletons; Smarthome without the class Pour.Fromcup and, for CV1 and CV2, with
+# the 19 classes only; N-UCLA with the 1,484 sequences of its skeleton release (516, 504
+# and 464 by camera).
 EXPECTED_COUNTS: dict[tuple[str, str], tuple[int, int]] = {
   ("ntu60", "cs"): (40_091, 16_487),
   ("ntu60", "cv"): (37_646, 18_932),
@@ -141,12 +140,12 @@ EXPECTED_COUNTS: dict[tuple[str, str], tuple[int, int]] = {
 
 
 def names(dataset: str) -> list[str]:
-  """Names of a dataset's protocols; empty for one that has none, such as "custom"."""
+  """The names of a dataset's protocols; "custom" has none."""
   return [name for d, name in PROTOCOLS if d == dataset]
 
 
 def get(dataset: str, protocol: str) -> Protocol:
-  """A published protocol; ValueError lists the known ones."""
+  """Returns a published protocol; ValueError lists the known ones."""
   if (dataset, protocol) not in PROTOCOLS:
     known = [f"{d}:{p}" for d, p in PROTOCOLS]
     raise ValueError(
@@ -157,7 +156,7 @@ def get(dataset: str, protocol: str) -> Protocol:
 
 
 def parse_value(text: str) -> int | str:
-  """An attribute's value from text: an integer where it reads as one of 64 bits."""
+  """Reads the value of an attribute: an integer of up to 18 digits, or text."""
   text = text.strip()
   digits = text.removeprefix("-")
   is_number = digits.isascii() and digits.isdigit() and len(digits) <= 18
@@ -165,7 +164,7 @@ def parse_value(text: str) -> int | str:
 
 
 def class_names(protocol: Protocol, all_names: Sequence[str]) -> tuple[str, ...]:
-  """Those of a dataset's classes that a protocol keeps, in label order."""
+  """The classes of a dataset that a protocol keeps, in label order."""
   kept = all_names if protocol.classes is None else protocol.classes
   return tuple(name for name in all_names if name in kept)
 
@@ -173,13 +172,13 @@ def class_names(protocol: Protocol, all_names: Sequence[str]) -> tuple[str, ...]
 def part(
   protocol: Protocol, attributes: dict[str, int | str], class_name: str | None = None
 ) -> str | None:
-  """The part of one clip: "train", "validation", "test", or None when in none.
+  """The part of a clip: "train", "validation", "test", or None for none of them.
 
   Args:
     protocol: the rule.
-    attributes: the clip's.
-    class_name: its class, looked at where the protocol keeps some of the classes; None
-      when the caller has chosen by class already.
+    attributes: of the clip.
+    class_name: of the clip, for protocols that keep some classes only; None when the
+      caller has selected by class.
   Raises: ValueError when the clip lacks the attribute.
   """
   value = value_of(attributes, protocol.attribute)
@@ -197,6 +196,7 @@ def part(
 
 
 def value_of(attributes: dict, attribute: str) -> int | str:
+  """The value of an attribute; ValueError when a clip lacks it."""
   if attribute not in attributes:
     raise ValueError(
       f"a clip has no {attribute!r}, it has {sorted(attributes)}: split by one of "
@@ -206,19 +206,19 @@ def value_of(attributes: dict, attribute: str) -> int | str:
 
 
 def attributes_of(clip) -> dict:
-  """Attributes of a `base.Clip`, a record or an entry of `Index.clips()`."""
+  """The attributes of a `base.Clip`, a record or an entry of `Index.clips()`."""
   return clip["attributes"] if isinstance(clip, dict) else clip.attributes
 
 
 def count(
   protocol: Protocol, clips: Iterable, class_names: Sequence[str] | None = None
 ) -> dict[str, int]:
-  """Clips per part: {"train": n, "validation": n, "test": n}.
+  """Counts the clips of each part: {"train": n, "validation": n, "test": n}.
 
   Args:
     protocol: the rule.
-    clips: `raw.Clip`, `record_format.Record` or entries of `Index.clips()`.
-    class_names: of the dataset, in label order; None counts every class, whatever the
+    clips: each a `base.Clip`, a record or an entry of `Index.clips()`.
+    class_names: of the dataset, in label order; None counts all classes, whichever the
       protocol keeps.
   """
   counts = dict.fromkeys(PARTS, 0)
@@ -241,8 +241,8 @@ def check_counts(
   """Compares the sizes of a split with the published ones.
 
   Args: see `count`; `dataset` and `protocol` as in `get`.
-  Returns: one line per part that differs, such as "ntu60 cs: train has 1 of 40,091
-    clips"; empty when complete or when no count is published.
+  Returns: a line for each part that differs, such as "ntu60 cs: train has 1 of 40,091
+    clips"; none when the split is complete or no size is published.
   """
   expected = EXPECTED_COUNTS.get((dataset, protocol))
   if expected is None:
@@ -262,7 +262,7 @@ def describe(
   clips: Iterable,
   class_names: Sequence[str] | None = None,
 ) -> str:
-  """A line such as "ntu60 cs: train 3 of 40,091, test 16,487 of 16,487".
+  """Describes a split: "ntu60 cs: train 3 of 40,091, test 16,487 of 16,487".
 
   Args: see `count`; the published sizes are those of (dataset, name).
   """

@@ -1,4 +1,4 @@
-"""The datasets by the name that a configuration gives them."""
+"""The datasets by their names in a configuration."""
 
 from collections.abc import Callable
 
@@ -7,23 +7,23 @@ from vpn_jax.datasets.base import Dataset
 
 
 def open_dataset(data) -> Dataset:
-  """The raw dataset that a config's data block names.
+  """Opens the raw dataset of a config's data block.
 
   Args:
     data: ConfigDict with `dataset` and
-      ntu60, ntu120, smarthome, nucla: `raw`, the folder that holds the files at any
+      ntu60, ntu120, smarthome, nucla: `raw`, the folder that contains the files at any
         depth;
       custom: either `raw`, a folder of `<class>/<clip>.mp4` with `skeleton` and
         `pattern` (see `folders.Folders`), or `index`, `skeleton`, `world_joints`,
         `image_joints`, and, where they differ from the defaults of `custom.Custom`,
         `image_units`, `columns` and `allow_absolute`;
-      synthetic: `seed`, `num_clips`, and `clip_frames`, `frame_height`,
-        `frame_width` where they differ from `generator.Settings`;
-      any but synthetic: `pose`, "mediapipe" to estimate the poses from the video with
+      synthetic: `seed`, `num_clips`, and `clip_frames`, `frame_height`, `frame_width`
+        where they differ from `generator.Settings`;
+      all but synthetic: `pose`, "mediapipe" to estimate the poses from the video with
         the bundle `pose_model`, "" for the dataset's own; `boxes`, a file of detections
         for the crop (see `detections.WithDetections`), "mediapipe", or "".
-  Raises: FileNotFoundError when raw data is missing, with how to get it; ValueError
-    for an unknown dataset or a setting that is not possible.
+  Raises: FileNotFoundError when raw data is missing, which says how to get it;
+    ValueError for an unknown dataset or a contradictory setting.
   """
   if data.dataset not in _OPEN:
     raise ValueError(
@@ -37,8 +37,8 @@ def open_dataset(data) -> Dataset:
     )
   if data.dataset == "synthetic" and (pose or boxes):
     raise ValueError(
-      "config.data.pose or config.data.boxes is set, but made-up clips have no video "
-      "file to look at: leave both out."
+      "config.data.pose or config.data.boxes is set, but synthetic clips have no video "
+      "file: leave both out."
     )
   dataset = _OPEN[data.dataset](data, poses=not pose)
   if pose == "mediapipe" or boxes == "mediapipe":
@@ -55,7 +55,7 @@ def open_dataset(data) -> Dataset:
   return dataset
 
 
-# One function a dataset. A module is imported when its dataset is asked for.
+# One function per dataset, which imports its module.
 
 
 def _folder(data) -> str:

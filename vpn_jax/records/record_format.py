@@ -31,7 +31,7 @@ class Record:
     name: unique in its dataset.
     label: class, 0-based.
     attributes: subject, camera, setup and the like.
-    fps: frames a second.
+    fps: frames per second.
     boxes: float32 [F, 4], the crop of each frame in pixels of the video: left, top,
       right, bottom; all rows are equal unless the crop moves.
     frames: the square crops as JPEG, one per frame.

@@ -1,4 +1,4 @@
-"""The rooms of made-up clips: walls, furniture, and things that lie about unused."""
+"""The rooms of synthetic clips: walls, furniture and unused things."""
 
 import cv2
 import numpy as np
@@ -16,17 +16,13 @@ from vpn_jax.datasets.synthetic.rendering import (
   sheet,
 )
 
-PAIRS = (("cup", "can"), ("book", "tablet"))  # tell one from the other by looking
-_REST = {
-  "cup": 0.095,
-  "can": 0.115,
-  "headphones": 0.08,
-  "ball": 0.11,
-}  # centre's height
+PAIRS = (("cup", "can"), ("book", "tablet"))  # objects of the same motion
+# Height of the centre of a thing that stands, metres.
+_REST = {"cup": 0.095, "can": 0.115, "headphones": 0.08, "ball": 0.11}
 
 
 def _table(rng, image, camera, at, yaw, height, length):
-  """Draws a table with two to four random things on it."""
+  """Draws a table; returns the middle of its top, and its axes."""
   colour, axes = any_colour(rng, 0.4), rotation(yaw)
   size = (length, 0.05, 0.5)
   for x in (-0.45, 0.45):
@@ -40,18 +36,18 @@ def _table(rng, image, camera, at, yaw, height, length):
 
 
 def _lying(rng, name):
-  """Height of the centre above what it lies on, and axes, of a thing put down."""
+  """The height of a thing's centre above its support, and its axes."""
   spin = rotation(
     rng.uniform(-3.1, 3.1) if name in ("cup", "ball") else rng.normal(0, 0.5)
   )
   if name in _REST:
     return _REST[name], spin
-  tilt = rng.choice([1.45, 0.3])  # nearly flat, or leaning against something
+  tilt = rng.choice([1.45, 0.3])  # almost flat, or leaning against something
   return 0.14 * np.cos(tilt) + 0.02, spin @ rotation(0, -tilt)
 
 
 def _put_down(rng, image, camera, spots):
-  """Leaves things at random spots; often both of a pair; blind to the action."""
+  """Draws things at random spots, often both of a pair, whatever the action."""
   names = []
   for pair in PAIRS:
     first = rng.integers(2)
@@ -71,11 +67,11 @@ def _put_down(rng, image, camera, spots):
 
 
 def draw_room(rng, camera: Camera, height: int, width: int, seat):
-  """Draws floor, walls, furniture, things lying about, and the chair if one sits.
+  """Draws floor, walls, furniture, unused things and, for who sits, a chair.
 
   Args:
-    rng: draws everything; the action is not known here.
-    camera: where it is seen from.
+    rng: of all choices, which do not depend on the action.
+    camera: of the image.
     height, width: of the image.
     seat: (x, y, z, yaw) of a chair, or None.
   Returns: image uint8 [H, W, 3], the colour of the floor, names of the unused things.
@@ -87,7 +83,7 @@ def draw_room(rng, camera: Camera, height: int, width: int, seat):
   still, origin = np.eye(3), np.zeros(3)
   patches = []
   gap, slant = rng.uniform(0.2, 0.5), rng.random() < 0.5
-  for i in np.arange(-1.6, 1.6, gap):  # planks, one way or the other
+  for i in np.arange(-1.6, 1.6, gap):  # planks, lengthwise or crosswise
     ends = (
       [[i, 0, -2.5], [i, 0, 1.0]] if slant else [[-2.5, 0, i - 0.6], [2.5, 0, i - 0.6]]
     )
@@ -158,7 +154,7 @@ def draw_room(rng, camera: Camera, height: int, width: int, seat):
 
 
 def _chair(rng, image, camera, seat):
-  """Draws a chair, far parts first."""
+  """Draws a chair, the far parts first."""
   x, y, z, yaw = seat
   colour, axes = any_colour(rng, 0.3), rotation(yaw)
   parts = [
@@ -172,7 +168,7 @@ def _chair(rng, image, camera, seat):
 
 
 def _weather(rng, image):
-  """Uneven light and stains: a coarse random field stretched over the image."""
+  """Applies uneven light and stains: random fields stretched over the image."""
   height, width = image.shape[:2]
   field = rng.normal(1, 0.07, (5, 6)) + 0.15 * rng.normal() * np.linspace(-1, 1, 6)
   fine = rng.normal(0, 0.035, (height // 3, width // 3))

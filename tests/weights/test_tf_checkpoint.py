@@ -116,20 +116,20 @@ def test_which_checkpoint_is_meant(tmp_path, tf_writer):
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
-    ({"dtype": 7}, "a is of text, expected numbers"),
-    ({"dtype": 20}, "a is of type 20, expected numbers"),
+    ({"dtype": 7}, "a has strings, expected numbers"),
+    ({"dtype": 20}, "a has type 20, expected numbers"),
     ({"slices": [b"", b""]}, "a is a variable in 2 slices, expected a whole one"),
     ({"dims": (3,)}, r"a has 8 bytes, expected \[3\] of float32"),
     ({"dims": (-1, -2)}, r"a has shape \[-1, -2\], expected at most 32 sizes >= 0"),
     ({"dims": (2**40, 2**40, 0)}, "expected at most 32 sizes"),
     ({"size": 2**50}, rf"a has {2**50} bytes, expected \[2\] of float32"),
     ({"shard": 1}, "a is in data file 1 of 1"),
-    ({"checksum": 7}, "a has checksum 0x.*model.ckpt.index says 0x00000007: it is dam"),
+    ({"checksum": 7}, "a has checksum 0x.*model.ckpt.index has 0x00000007: it is dam"),
     ({"dtype": b"x"}, "field 1 of a message is b'x'"),
     ({"header": b"\x08\x00"}, "0 data files, expected 1 to 10000"),
     ({"header": b"\x08\x01\x10\x01"}, "it is big-endian, expected little-endian"),
     ({"header": b"\x08"}, "no number of at most 64 bits at byte 1 of 1"),
-    ({"header": b"\x0b\x01"}, "field 1 of a message is of unknown kind 3"),
+    ({"header": b"\x0b\x01"}, "field 1 of a message has the unknown kind 3"),
     ({"header": b"\x0a\x05"}, "field 1 of a message ends at byte 7 of 2"),
   ],
 )
@@ -146,7 +146,7 @@ def test_a_data_file_that_is_cut_off_or_changed(tmp_path, tf_writer):
   data = (folder / DATA).read_bytes()
   (folder / DATA).write_bytes(data[:-1])
   with pytest.raises(
-    ValueError, match="has 39 bytes, but b ends at byte 40: it is cut"
+    ValueError, match="has 39 bytes, but b ends at byte 40: it is trunc"
   ):
     tf_checkpoint.read(folder)
   (folder / DATA).write_bytes(data[:17] + b"\x01" + data[18:])
@@ -186,7 +186,9 @@ def test_tables_that_are_refused(tmp_path, tf_writer):
   pairs = [header, (b"a\nb", value)]
   damaged_table(tmp_path, tf_writer.table(pairs), r"a tensor has the name 'a\\nb'")
   pairs = [header, (b"a" * 5000, value)]
-  damaged_table(tmp_path, tf_writer.table(pairs), "a key of 5000 bytes, expected 4096")
+  damaged_table(
+    tmp_path, tf_writer.table(pairs), "a key of 5000 bytes, expected at most 4096"
+  )
 
 
 def with_footer(data, offset, size, tf_writer):
@@ -211,13 +213,13 @@ def test_forged_blocks_are_refused(tmp_path, tf_writer):
   out = forged(tf_writer, struct.pack("<I", 9))
   damaged_table(tmp_path, out, "a block of 4 bytes with 9 restart points")
   out = forged(tf_writer, b"\x01\x00\x00" + struct.pack("<II", 0, 1))
-  damaged_table(tmp_path, out, "an entry of a block reaches out of it at byte 3 of 3")
+  damaged_table(tmp_path, out, "an entry of a block exceeds it at byte 3 of 3")
   # two index entries for one data block, which would be read for each
   block = tf_writer.block([])
   handle = tf_writer.varint(0) + tf_writer.varint(len(block) - 5)
   index = tf_writer.block([(b"a", handle), (b"b", handle)])
   out = with_footer(block + index, len(block), len(index) - 5, tf_writer)
-  damaged_table(tmp_path, out, "a block at byte 0, expected it behind byte 8")
+  damaged_table(tmp_path, out, "a block at byte 0, expected it after byte 8")
 
 
 def read_or_message(path):

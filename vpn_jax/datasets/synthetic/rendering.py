@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 
 SHIFT = 4  # OpenCV draws at 1/16 pixel
-OBJECTS = ("cup", "can", "book", "tablet", "headphones", "ball")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A dataset of made-up clips, some of which end or hold the process that reads them."""
+"""A dataset of synthetic clips, some of which end or block their process."""
 
 import dataclasses
 import os
@@ -12,7 +12,7 @@ from vpn_jax.datasets.base import Clip, RawClip
 
 @dataclasses.dataclass(frozen=True)
 class Crashing:
-  """A `raw.Dataset`; the class is where other processes find it.
+  """A `base.Dataset`, in a module that other processes can import.
 
   Attributes:
     num_clips: named clip0, clip1, ...

@@ -1,4 +1,4 @@
-"""Two videos with joints, and networks for them, for the tests of predict."""
+"""Two videos with joints, and networks for them."""
 
 import dataclasses
 
@@ -57,8 +57,11 @@ def write(root, name, count, seed=0):
 
 
 def make(root):
-  """Videos and joints as files and as records; the networks "run", "visual" (frames
-  alone, whole) and "visual_crop" (frames alone, cropped). Returns root."""
+  """Writes videos and joints as files and as records, and three networks.
+
+  The networks are "run", "visual" (whole frames alone) and "visual_crop" (cropped
+  frames alone). Returns root.
+  """
   lines, world, image = ["clip,video,label,subject"], {}, {}
   for seed, (name, count) in enumerate(LENGTHS.items()):
     joints = write(root, name, count, seed)
@@ -80,7 +83,7 @@ def make(root):
 
 
 def asked(root, name="nod", **fields):
-  """A config that asks about one of the videos, with its joints."""
+  """A config of the job predict for one of the videos with its joints."""
   c = small(root)
   c.predict.update(
     video=str(root / f"{name}.avi"),

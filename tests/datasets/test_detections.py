@@ -1,4 +1,4 @@
-"""Detected boxes from csv and npz: which is where, and what is wrong with a file."""
+"""Detected boxes from csv and npz: their order, and errors of a file."""
 
 import pickle
 
@@ -46,8 +46,8 @@ def test_boxes_by_frame(ending, tmp_path):
   assert (dataset.name, dataset.skeleton) == ("custom", "kinect_v2")
   boxes = dataset.read(Clip("é/1", 0, {})).boxes
   want = np.full((4, 2, 4), np.nan, np.float32)
-  want[0, 0] = [5, 6, 7, 8]  # the score just suffices; that of the other does not
-  want[2] = [[50, 50, 90, 90], [0, 0, 10, 10]]  # the larger one first
+  want[0, 0] = [5, 6, 7, 8]  # its score just suffices, unlike that of the other
+  want[2] = [[50, 50, 90, 90], [0, 0, 10, 10]]  # the larger one is first
   np.testing.assert_array_equal(boxes, want)
   with pytest.raises(BadClip, match=rf"boxes\.{ending} has no box for it"):
     dataset.read(Clip("other", 0, {}))
@@ -114,7 +114,7 @@ def test_damaged_array(tmp_path):
     dataset.read(Clip("é/1", 0, {}))
 
 
-def test_fits_the_protocol(tmp_path):
+def test_implements_the_interface(tmp_path):
   dataset: base.Dataset = detections.WithDetections(
     Inner(), write(tmp_path / "b.csv", ROWS)
   )

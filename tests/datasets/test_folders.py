@@ -75,7 +75,7 @@ def test_pattern(tmp_path):
     attributes(tmp_path, pattern="(")
 
 
-def test_nothing_there(tmp_path):
+def test_empty_folders(tmp_path):
   with pytest.raises(FileNotFoundError, match=r"no folder .*configs/custom\.py"):
     folders.Folders(tmp_path / "none", "mediapipe_33")
   touch(tmp_path, "a/notes.txt", "loose.mp4")

@@ -1,4 +1,4 @@
-"""NTU: names, the skeleton reader against files written here, actors and damage."""
+"""NTU: names, reading synthetic skeleton files, actors and damage."""
 
 import itertools
 import pickle
@@ -38,7 +38,7 @@ def test_package_data():
       assert ntu.parse_name(name)[0] < which
 
 
-def test_reader_gives_back_what_was_written(tmp_path):
+def test_values(tmp_path):
   rows = fake_ntu.body(6, seed=3)
   (body,) = read(tmp_path, fake_ntu.lines(6, {"72": rows}))
   assert body.world.shape == (6, 25, 3)
@@ -65,7 +65,7 @@ def test_unknown_pixels_are_nan_but_the_pose_stays(tmp_path):
 
 
 def damaged():
-  """(id, lines, words of the reason) of every kind of damage."""
+  """Yields (id, lines, words of the reason) for every kind of damage."""
   good = fake_ntu.lines(4, {"72": fake_ntu.body(4)})
   yield "empty", [], r"line 1: the file ends, expected the number of frames"
   yield "no frames", ["0"], "line 1: 0 frames"
@@ -131,7 +131,7 @@ def test_main_actor_moves_most(tmp_path):
 
 
 def test_motion_is_the_summed_variance():
-  """Two frames, one joint at x = 0 and 2: variance 1; the others rest."""
+  """Two frames with one joint at x = 0 and 2: its variance is 1; the others rest."""
   world = np.zeros((2, 25, 3), np.float32)
   world[1, 4, 0] = 2.0
   assert ntu.Body(world, world[..., :2], world[..., 0]).motion == pytest.approx(1.0)
@@ -148,7 +148,7 @@ def test_ghosts_are_dropped(tmp_path):
 
 
 def test_a_lone_ghost_is_kept(tmp_path):
-  """Somebody who lies on the floor is wide and still the actor."""
+  """Somebody who lies on the floor is wide, but is the actor."""
   lying = fake_ntu.body(40)
   for rows in lying.values():
     rows[:, [0, 1]] = rows[:, [1, 0]]
@@ -156,7 +156,7 @@ def test_a_lone_ghost_is_kept(tmp_path):
 
 
 def test_a_track_lost_and_found_is_one_person(tmp_path):
-  """The tracker gives a new identifier after a loss; near by, it is the same person."""
+  """After a loss, the tracker uses a new identifier; nearby, it is the same person."""
   early = fake_ntu.body(40, last=20)
   late = fake_ntu.body(40, first=23)
   (one,) = bodies(tmp_path, a=early, b=late)
@@ -167,7 +167,7 @@ def test_a_track_lost_and_found_is_one_person(tmp_path):
 
 @pytest.fixture
 def root(tmp_path):
-  """Two complete clips, each half of two others, one missing, and strangers."""
+  """Two complete clips, half of two others, a missing skeleton, and other files."""
   fake_ntu.write_pair(tmp_path, NAME)
   fake_ntu.write_pair(tmp_path, "S018C001P050R001A061")
   fake_ntu.write_pair(tmp_path, "S001C002P005R002A008")  # on the official list
@@ -199,19 +199,19 @@ def test_finds_pairs(root):
 def test_read(root):
   dataset = pickle.loads(pickle.dumps(ntu.NTU(root, 60)))
   clip = dataset.clips()[0][0]
-  opened = dataset.read(clip)
-  assert opened.pose.shape == (8, 2, 25, 3)
-  assert opened.image_joints.shape == (8, 2, 25, 2)
-  assert opened.pose.dtype == opened.image_joints.dtype == np.float32
-  assert (opened.visibility[:, 0] == 1.0).all()  # tracked
-  assert np.isnan(opened.visibility[:, 1]).all()
-  assert np.isfinite(opened.pose[:, 0]).all()
-  assert np.isnan(opened.pose[:, 1]).all()
-  assert opened.fps == 30
-  assert len(list(opened.frames())) == len(list(opened.frames())) == 8
-  # The video is 96x54, a twentieth of 1920x1080, and so are the pixels of the joints.
+  raw = dataset.read(clip)
+  assert raw.pose.shape == (8, 2, 25, 3)
+  assert raw.image_joints.shape == (8, 2, 25, 2)
+  assert raw.pose.dtype == raw.image_joints.dtype == np.float32
+  assert (raw.visibility[:, 0] == 1.0).all()  # tracked
+  assert np.isnan(raw.visibility[:, 1]).all()
+  assert np.isfinite(raw.pose[:, 0]).all()
+  assert np.isnan(raw.pose[:, 1]).all()
+  assert raw.fps == 30
+  assert len(list(raw.frames())) == len(list(raw.frames())) == 8
+  # The video has 96x54 pixels, a twentieth of 1920x1080; joints are scaled with it.
   np.testing.assert_allclose(
-    opened.image_joints[:, 0], ntu.read_skeleton(clip.pose)[0].image / 20, rtol=1e-5
+    raw.image_joints[:, 0], ntu.read_skeleton(clip.pose)[0].image / 20, rtol=1e-5
   )
 
 
@@ -223,12 +223,12 @@ def test_two_people(tmp_path):
   }
   fake_ntu.write_pair(tmp_path, NAME, 9, people)
   dataset = ntu.NTU(tmp_path)
-  opened = dataset.read(dataset.clips()[0][0])
-  x = opened.pose[0, :, :, 0].mean(axis=-1)
+  raw = dataset.read(dataset.clips()[0][0])
+  x = raw.pose[0, :, :, 0].mean(axis=-1)
   assert x[0] > 0 > x[1]
 
 
-def test_missing_data_says_how_to_get_it(tmp_path):
+def test_missing_data_messages_say_how_to_get_it(tmp_path):
   for folder in (tmp_path / "gone", tmp_path):
     with pytest.raises(FileNotFoundError, match=r"rose1\.ntu\.edu\.sg") as e:
       ntu.NTU(folder, 120).clips()

@@ -63,7 +63,7 @@ def test_values(tmp_path):
   np.testing.assert_array_equal(world[1, 2], [66, 67, 68])
 
 
-def test_frames_of_zeros_are_nobody(tmp_path):
+def test_frames_of_zeros_show_nobody(tmp_path):
   frames = fake_nucla.skeleton(4)
   frames[2] = np.zeros((20, 3), int).tolist()
   frames[3][0] = [0.0, 0.0, 0.0]  # one joint at the origin may be real
@@ -77,7 +77,7 @@ def test_one_frame(tmp_path):
 
 
 def damaged():
-  """(id, content of the file, words of the reason) of every kind of damage."""
+  """Yields (id, content of the file, words of the reason) for every kind of damage."""
   good = {"skeletons": fake_nucla.skeleton(3)}
 
   def changed(value, *place):
@@ -118,7 +118,7 @@ def damaged():
 @pytest.mark.parametrize(
   ("content", "words"), [pytest.param(*case[1:], id=case[0]) for case in damaged()]
 )
-def test_damaged_skeletons_name_the_place(content, words, tmp_path):
+def test_damaged_skeletons_name_the_position(content, words, tmp_path):
   with pytest.raises(BadClip, match=f"skeleton x.json.*{words}") as e:
     read(tmp_path, content)
   assert str(tmp_path) not in str(e.value)
@@ -133,7 +133,7 @@ def test_images_are_rgb_in_order_of_their_numbers(tmp_path):
     assert [f.shape for f in frames] == [(72, 96, 3)] * 8
     assert all(f.dtype == np.uint8 for f in frames)
     left = np.stack([f[8:-8, 8:40].mean(axis=(0, 1)) for f in frames])
-    np.testing.assert_allclose(left[:, 0], 20 * np.arange(8), atol=3)  # red rises
+    np.testing.assert_allclose(left[:, 0], 20 * np.arange(8), atol=3)  # red increases
     np.testing.assert_allclose(left[:, 1:], 0, atol=3)
 
 
@@ -145,7 +145,7 @@ def test_grey_images_have_three_channels(tmp_path):
 
 
 def test_damaged_images_are_named(tmp_path):
-  """Every other reader would paint over what a cut JPEG lacks."""
+  """Other readers conceal the missing part of a truncated JPEG."""
   folder = fake_nucla.write_images(tmp_path, NAME)
   path = sorted(folder.glob("frame_10_*_rgb.jpg"))[0]
   whole = path.read_bytes()
@@ -194,7 +194,7 @@ def test_a_frame_number_counts_once(tmp_path):
 
 @pytest.fixture
 def root(tmp_path):
-  """Every layout once, half of two others, a class that is none, strangers."""
+  """Every layout once, half of two others, an unknown class, and other files."""
   root = tmp_path / "N-UCLA Größe 日本"
   fake_nucla.write_pair(root, "a01_s02_e03_v01")
   _, film = fake_nucla.write_pair(root, "a02_s02_e03_v02")
@@ -210,7 +210,7 @@ def root(tmp_path):
   (root / "view_1" / "a01_s02_e04").mkdir(parents=True)  # no image
   (root / "view_1" / "a01_s02_e04" / "frame_1_tc_1_depth_vis.jpg").write_text("x")
   (root / "frame_1_tc_1_rgb.jpg").write_text("x")
-  (root / "v02_s02_e03.avi").write_text("x")  # of which action?
+  (root / "v02_s02_e03.avi").write_text("x")  # its folder gives no action
   return root
 
 
@@ -239,7 +239,7 @@ def test_without_poses_a_video_is_enough(root):
   assert [name[:3] for name, _ in left_out] == ["a07"]
 
 
-def test_a_video_counts_before_images(root):
+def test_a_video_precedes_images(root):
   fake_nucla.write_images(root, "a01_s02_e03_v01")
   clips, _ = nucla.NUCLA(root).clips()
   assert clips[0].video.endswith("videos/a01_s02_e03_v01.avi")
@@ -288,7 +288,7 @@ def test_damaged_videos(root):
     dataset.read(images)
 
 
-def test_missing_data_says_how_to_get_it(tmp_path):
+def test_missing_data_messages_say_how_to_get_it(tmp_path):
   (tmp_path / "notes.txt").write_text("x")
   for folder in (tmp_path / "gone", tmp_path):
     with pytest.raises(FileNotFoundError, match=r"wangjiangb\.github\.io") as e:

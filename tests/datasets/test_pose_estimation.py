@@ -1,4 +1,4 @@
-"""Poses from MediaPipe: with a stand-in, and with itself."""
+"""Poses from MediaPipe, with a fake landmarker and with MediaPipe itself."""
 
 import csv
 import hashlib
@@ -30,7 +30,7 @@ class Inner:
 
 
 class Opened(Inner):
-  """The same, with a reader of its own: five frames that tell their number."""
+  """The same with its own reader: five frames whose pixels are their numbers."""
 
   def open_video(self, clip):
     frames = [np.full((HEIGHT, WIDTH, 3), i, np.uint8) for i in range(5)]
@@ -38,7 +38,7 @@ class Opened(Inner):
 
 
 def person(x, y=0.5, z=0.0):
-  """Landmarks [33, 6] of somebody whose hips are at the fractions x, y."""
+  """Landmarks [33, 6] of a person whose hips are at the fractions x, y."""
   return np.tile(np.float32([0.1, 0.2, z, x, y, 0.9]), (33, 1))
 
 
@@ -81,7 +81,7 @@ def fake(monkeypatch):
 
 
 def run(fake, seen, people=1, fps=FPS):
-  """`landmarks` of black frames in which `seen` is found."""
+  """Runs `landmarks` on black frames in which `seen` is found."""
   fake.seen = seen
   frames = [np.zeros((HEIGHT, WIDTH, 3), np.uint8)] * len(seen)
   return pose_estimation.landmarks(frames, fps, (WIDTH, HEIGHT), "m", people)
@@ -104,39 +104,39 @@ def test_fractions_become_pixels_and_nobody_is_nan(fake):
 def test_timestamps_increase(fake, fps):
   run(fake, [[]] * 7, fps=fps)
   assert (np.diff(fake.times) > 0).all()
-  if fps < 1000:  # no more than their rounding away from the clock
+  if fps < 1000:  # within their rounding error
     np.testing.assert_allclose(fake.times, np.arange(7) * 1000 / fps, atol=1)
 
 
-def test_people_keep_their_place(fake):
-  """MediaPipe lists them in another order, one is lost and found, both walk."""
+def test_people_keep_their_row(fake):
+  """MediaPipe changes their order, one is lost and found, and both walk."""
   a = [person(x, z=1) for x in (0.1, 0.15, 0.2, 0.25)]
   b = [person(x, z=2) for x in (0.9, 0.85, 0.8, 0.75)]
   seen = [[a[0], b[0]], [b[1], a[1]], [b[2]], [b[3], a[3]]]
   world, image, _ = run(fake, seen, people=2)
-  # b was seen more often, and comes first
+  # b was seen more often and comes first
   np.testing.assert_array_equal(world[:, 0, 0, 2], [2, 2, 2, 2])
   np.testing.assert_array_equal(world[:, 1, 0, 2], np.float32([1, 1, np.nan, 1]))
   np.testing.assert_allclose(image[:, 0, 23, 0], [72, 68, 64, 60], rtol=1e-6)
 
 
-def test_a_newcomer_takes_a_free_place(fake):
+def test_a_newcomer_takes_a_free_row(fake):
   a, b = person(0.1, z=1), person(0.9, z=2)
   world, *_ = run(fake, [[a], [a], [b]], people=2)
   np.testing.assert_array_equal(world[:, 0, 0, 2], np.float32([1, 1, np.nan]))
   np.testing.assert_array_equal(world[:, 1, 0, 2], np.float32([np.nan, np.nan, 2]))
-  world, *_ = run(fake, [[a], [a], [b]])  # no place is free: the nearest is taken
+  world, *_ = run(fake, [[a], [a], [b]])  # no row is free: takes the nearest
   np.testing.assert_array_equal(world[:, 0, 0, 2], [1, 1, 2])
 
 
-def test_frames_must_be_there_and_of_the_size_said(fake):
+def test_no_frames_and_frames_of_another_size(fake):
   with pytest.raises(BadClip, match="holds no frame"):
     pose_estimation.landmarks([], FPS, (WIDTH, HEIGHT), "m")
   with pytest.raises(BadClip, match="frame 0 is 40x80, expected 80x40"):
     pose_estimation.landmarks([np.zeros((80, 40, 3), np.uint8)], FPS, (80, 40), "m")
 
 
-def test_images_in_place_of_a_video(fake, bundle, tmp_path):
+def test_images_instead_of_a_video(fake, bundle, tmp_path):
   """N-UCLA opens its folders of images itself."""
   name = "a01_s02_e03_v01"
   fake_nucla.write_images(tmp_path, name, 5, size=(80, 40))
@@ -153,7 +153,7 @@ def test_images_in_place_of_a_video(fake, bundle, tmp_path):
 
 
 class WithPoses(Opened):
-  """The same with poses of its own, and no joints in the image."""
+  """The same with its own poses, without joints in the image."""
 
   def read(self, clip):
     pose = np.full((5, 1, 25, 3), 7, np.float32)
@@ -171,14 +171,14 @@ def test_boxes_for_poses_of_the_dataset(fake, bundle):
   opened = made.read(CLIP)
   assert (opened.pose == 7).all()
   assert np.isnan(opened.boxes[[1, 3, 4]]).all()
-  # 20 to 40 across, 16 to 36 down and a tenth of that above
+  # x from 20 to 40; y from 16 to 36, and a tenth of that above
   np.testing.assert_allclose(opened.boxes[0], [[20, 14, 40, 36]], rtol=1e-6)
   fake.seen = [[]] * 5
   with pytest.raises(BadClip, match="found nobody in any of 5 frames"):
     made.read(CLIP)
 
 
-def test_the_rest_is_the_other_dataset(fake, bundle):
+def test_all_else_comes_from_the_other_dataset(fake, bundle):
   inner = Opened(source={"rows": 3})
   made = pose_estimation.WithEstimatedPoses(inner, bundle, people=2)
   assert (made.name, made.class_names) == ("mine", ("nod", "wave"))
@@ -198,7 +198,7 @@ def test_read_through_the_datasets_own_reader(fake, bundle):
     pickle.dumps(pose_estimation.WithEstimatedPoses(Opened(), bundle))
   )
   fake.seen, fake.opened[:] = [[], *[[person(0.5)]] * 4], []
-  for _ in range(2):  # a landmarker for every clip
+  for _ in range(2):  # a landmarker for each clip
     opened = made.read(CLIP)
   assert fake.opened == [(str(bundle), 1), "closed"] * 2
   assert opened.pose.shape == (5, 1, 33, 3)
@@ -263,7 +263,7 @@ def model(shared):
 
 
 def gesture(shared, name):
-  """A genuine clip: path, world joints [F, 33, 4], image joints in fractions."""
+  """A real clip: path, world joints [F, 33, 4], image joints as fractions."""
   folder = shared / "body_gestures"
   with open(folder / "index.csv", encoding="utf-8") as file:
     path = next(r["video"] for r in csv.DictReader(file) if r["clip_id"] == name)
@@ -278,7 +278,7 @@ def gesture(shared, name):
   ("name", "pixels"), [("S06_S_shrug_2_4m_full", 4), ("S08_S_right_3_6m_full", 2)]
 )
 def test_parity_and_determinism(shared, model, name, pixels):
-  """The same joints as were estimated elsewhere from these videos, and every time.
+  """The joints equal those estimated elsewhere from these videos, every time.
 
   The world joints are this bundle's in VIDEO mode: here equal bit by bit, also in six
   other clips; running mode IMAGE differs by 31 and 75 mm in the mean. 1 mm leaves room
@@ -302,8 +302,8 @@ def test_parity_and_determinism(shared, model, name, pixels):
     np.testing.assert_array_equal(getattr(again, field), getattr(opened, field))
 
 
-def test_nobody_there(shared, model, capfd):
-  """Black, then somebody, then noise: NaN, joints, NaN. Black alone: refused."""
+def test_frames_with_nobody(shared, model, capfd):
+  """Black, somebody, noise give NaN, joints, NaN; black alone is refused."""
   path, *_ = gesture(shared, "S08_S_right_3_6m_full")
   somebody = next(video.read_frames(path))
   black = np.zeros_like(somebody)
@@ -314,7 +314,7 @@ def test_nobody_there(shared, model, capfd):
     seen = np.isfinite(array).all(axis=tuple(range(1, array.ndim)))
     np.testing.assert_array_equal(seen, [False, True, True, False])
     assert np.isnan(array[~seen]).all()
-  assert capfd.readouterr() == ("", "")  # nothing of C++'s warnings
+  assert capfd.readouterr() == ("", "")  # no warnings of C++
 
   inner = Inner()
   inner.open_video = lambda clip: (lambda: iter([black] * 3), 10, (640, 480))

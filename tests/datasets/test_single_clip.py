@@ -1,4 +1,4 @@
-"""Tests of vpn_jax/datasets/single_clip.py: one video and its poses."""
+"""A single video and its poses, from npz and skeleton files."""
 
 import numpy as np
 import pytest
@@ -27,11 +27,11 @@ def read(film, tmp_path, units="fraction", needs_image=True, **arrays):
 
 
 def test_fractions_become_pixels(film, tmp_path):
-  world, image = joints(6, 25, 4), joints(6, 25, 4)  # with a visibility each
+  world, image = joints(6, 25, 4), joints(6, 25, 4)  # each with a visibility
   world[2, 3, 1] = np.nan
   made = read(film, tmp_path, world=world, image=image)
   assert made.pose.shape == (6, 1, 25, 3)
-  assert np.isnan(made.pose[2, 0, 3]).all()  # a joint is known or not
+  assert np.isnan(made.pose[2, 0, 3]).all()  # a joint is known as a whole
   np.testing.assert_array_equal(made.pose[0, 0], world[0, :, :3])
   expected = image[..., :2] * np.float32([40, 20])
   np.testing.assert_allclose(made.image_joints[:, 0], expected, rtol=1e-6)
@@ -39,20 +39,20 @@ def test_fractions_become_pixels(film, tmp_path):
   assert len(list(made.frames())) == 6
 
 
-def test_pixels_stay_and_persons_may_be_several(film, tmp_path):
+def test_pixels_and_several_persons(film, tmp_path):
   image = joints(6, 2, 25, 2, scale=30)
   made = read(film, tmp_path, "pixel", world=joints(6, 2, 25, 3), image=image)
   np.testing.assert_array_equal(made.image_joints, image)
 
 
-def test_image_joints_only_where_they_are_needed(film, tmp_path):
+def test_image_joints_are_optional_without_a_crop(film, tmp_path):
   made = read(film, tmp_path, needs_image=False, world=joints(6, 25, 3))
   assert np.isnan(made.image_joints).all()
   with pytest.raises(BadClip, match=r"\['world'\], expected \['world', 'image'\]"):
     read(film, tmp_path, world=joints(6, 25, 3))
 
 
-def test_no_pose_stands_at_the_origin(film):
+def test_without_poses_joints_are_at_the_origin(film):
   reader = single_clip.SingleClip(KINECT, "fraction", needs_image=False)
   made = reader.read(Clip("x", 0, {}, film))
   np.testing.assert_array_equal(made.pose, np.zeros((6, 1, 25, 3)))
@@ -80,7 +80,7 @@ def test_messages(world, image, words, film, tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"words", b"PK\x03\x04 cut off", None])
-def test_files_that_are_no_npz(content, film, tmp_path):
+def test_files_that_are_not_npz(content, film, tmp_path):
   path = tmp_path / "x.npy"
   if content is None:
     np.save(path, joints(6, 25, 3))

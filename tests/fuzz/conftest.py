@@ -1,4 +1,4 @@
-"""A time limit for every test of this folder: bad input never hangs."""
+"""A time limit for every test of this folder, since bad input must not hang."""
 
 import fuzzing
 import pytest

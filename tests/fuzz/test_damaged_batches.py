@@ -1,4 +1,4 @@
-"""Training on damaged records: the run ends and says which, by threads or processes."""
+"""Training on damaged records ends with an error that names them."""
 
 import dataclasses
 import multiprocessing
@@ -21,7 +21,7 @@ SHARD = "shard-00001.array_record"
 
 @pytest.fixture(autouse=True)
 def parsed_flags():
-  """Grain asks the command line's flags about its processes; here is none."""
+  """Parses flags, which grain needs for its worker processes."""
   was_parsed = flags.FLAGS.is_parsed()
   flags.FLAGS.mark_as_parsed()
   yield
@@ -41,7 +41,7 @@ def open_part(folder, part="train"):
 
 
 def rewrite(folder, i, **fields):
-  """Writes the second shard anew, its i-th record with other fields."""
+  """Rewrites the second shard with other fields in its i-th record."""
   made = [fake_records.noise_record(16 + k) for k in range(16)]
   made[i] = dataclasses.replace(made[i], **fields)
   store.write_shard(folder / SHARD, made)
@@ -74,7 +74,7 @@ def test_a_damaged_shard_ends_the_run_with_its_name(threads, workers, folder):
   assert text.isprintable()
 
 
-def test_evaluation_ends_in_the_same_way(folder):
+def test_evaluation_ends_likewise(folder):
   os.truncate(folder / SHARD, 1000)
   with pytest.raises(
     record_format.RecordError, match=rf"{SHARD}, record .*verify=True"
@@ -95,7 +95,7 @@ BLOB = fake_records.noise_record(0).frames[0]
     ({"label": 9}, "label is 9, the index has 2"),
   ],
 )
-def test_records_that_were_written_wrong(fields, words, folder):
+def test_records_with_wrong_content(fields, words, folder):
   name = rewrite(folder, 2, **fields)
   part = open_part(folder)
   (place,) = [i for i, clip in enumerate(part.clips) if clip["name"] == name]

@@ -1,4 +1,4 @@
-"""Preparing: damaged notes of an earlier run, and clips that kill their process."""
+"""Preparing: damaged state of an earlier run, and clips that kill their process."""
 
 import json
 
@@ -20,7 +20,7 @@ def config(folder, **settings):
 
 @pytest.fixture
 def six(monkeypatch):
-  """Six clips in place of the dataset of the config."""
+  """Replaces the dataset of the config by six clips."""
 
   def use(**fields):
     dataset = crashing_dataset.Crashing(6, **fields)
@@ -31,12 +31,12 @@ def six(monkeypatch):
 
 
 def contents(folder):
-  """Name -> bytes of all that was made."""
+  """Name -> bytes of all files."""
   return {p.name: p.read_bytes() for p in folder.iterdir() if p.name != ".lock"}
 
 
-def test_damaged_notes_of_an_earlier_run(six, tmp_path, capfd):
-  """Of the plan, an error; of a shard's json, the same shard again."""
+def test_damaged_state_of_an_earlier_run(six, tmp_path, capfd):
+  """A damaged plan is an error; with a damaged sidecar, the shard is made again."""
   prepare.prepare(config(tmp_path))
   want = contents(tmp_path)
   sidecars = sorted(
@@ -62,7 +62,7 @@ def test_damaged_notes_of_an_earlier_run(six, tmp_path, capfd):
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '"text"', "[1]", '{"clips": 3}'])
-def test_notes_that_are_something_else(text, six, tmp_path, capfd):
+def test_state_files_of_another_kind(text, six, tmp_path, capfd):
   prepare.prepare(config(tmp_path))
   want = contents(tmp_path)
   (tmp_path / "clips-00001-of-00003.json").write_text(text)
@@ -73,7 +73,7 @@ def test_notes_that_are_something_else(text, six, tmp_path, capfd):
     prepare.prepare(config(tmp_path))
 
 
-def test_notes_of_before_there_was_a_digest_count(six, tmp_path, capfd):
+def test_old_sidecars_without_a_digest_are_accepted(six, tmp_path, capfd):
   prepare.prepare(config(tmp_path))
   path = tmp_path / "clips-00001-of-00003.json"
   content = json.loads(path.read_text())
@@ -85,7 +85,7 @@ def test_notes_of_before_there_was_a_digest_count(six, tmp_path, capfd):
 
 
 @pytest.mark.parametrize("harm", ["deadly", "endless"])
-def test_a_clip_that_kills_or_holds_its_process_is_skipped(harm, six, tmp_path, capfd):
+def test_a_clip_that_kills_or_blocks_its_process_is_skipped(harm, six, tmp_path, capfd):
   six(**{harm: ("clip2",)})
   c = config(tmp_path / "made")
   c.prepare.update(workers=2, clip_seconds=3600.0 if harm == "deadly" else 3.0)
@@ -109,5 +109,5 @@ def test_a_process_killed_from_outside_is_an_error_that_names_its_clip(
   words = r"a worker process died while these were read: clip1; none .* alone.* run ag"
   with pytest.raises(OSError, match=words):
     prepare.prepare(c)
-  prepare.prepare(config(tmp_path / "made"))  # goes on
+  prepare.prepare(config(tmp_path / "made"))  # continues
   assert len(store.read_index(tmp_path / "made").clips()) == 6

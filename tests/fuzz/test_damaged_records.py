@@ -1,4 +1,4 @@
-"""Shards and their index: checksums notice damage, and no name leaves the folder."""
+"""Damaged shards and indexes are noticed; no name leads out of the folder."""
 
 import dataclasses
 import json
@@ -34,7 +34,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def clean(folder):
-  """Bytes of the shard and of the index, both undamaged."""
+  """The bytes of the undamaged shard and index."""
   return (folder / SHARD).read_bytes(), (folder / store.INDEX_FILE).read_bytes()
 
 
@@ -47,7 +47,7 @@ WANT = [list(record_format.encode(record)) for record in MADE]
 
 
 def used(data):
-  """Places of a shard that are not padding: it comes in blocks of 64 KiB."""
+  """Positions in a shard outside its padding to blocks of 64 KiB."""
   return np.flatnonzero(np.frombuffer(data, np.uint8))
 
 
@@ -79,7 +79,7 @@ def test_an_index_gives_its_clips_or_an_error(steps, folder, clean):
 
 @fuzzing.fuzz()
 def test_payloads_without_a_checksum_have_the_right_types_or_an_error(steps):
-  """Inside ArrayRecord this cannot happen; the reader stays whole all the same."""
+  """ArrayRecord prevents this, but the reader does not rely on it."""
   for place in range(2):
     payloads = list(WANT[0])
     payloads[place] = fuzzing.apply(payloads[place], steps) or b"\0"
@@ -107,7 +107,7 @@ def test_shards_in_other_folders_are_refused(shard, tmp_path):
     store.read_index(tmp_path)
 
 
-def test_an_index_nested_without_end(tmp_path):
+def test_a_deeply_nested_index(tmp_path):
   (tmp_path / store.INDEX_FILE).write_text("[" * 100_000)
   with pytest.raises(record_format.RecordError, match=r"index\.json is damaged"):
     store.read_index(tmp_path)

@@ -1,4 +1,4 @@
-"""What a run leaves behind: an exported network, summaries and metrics, damaged."""
+"""Damaged results of a run: an exported network, summaries and metrics."""
 
 import json
 import zipfile
@@ -55,7 +55,7 @@ def test_an_exported_network(kind, tmp_path_factory):
 
 
 @pytest.mark.parametrize("about", [[], 3, "text", None, {"format": []}, {}])
-def test_an_about_that_is_something_else(about, tmp_path):
+def test_an_about_of_another_kind(about, tmp_path):
   with zipfile.ZipFile(tmp_path / "vpn.zip", "w") as members:
     members.writestr(serve.ABOUT, json.dumps(about))
     members.writestr(serve.NETWORK, NETWORK)
@@ -128,7 +128,7 @@ def test_predictions(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-  ("changed", "told"),
+  ("changed", "message"),
   [
     ({"labels": np.array([0, 1, 2])}, "labels beyond the 2 classes"),
     ({"labels": np.array([0, 1])}, r"3 names, labels \(2,\), scores \(3, 2\)"),
@@ -136,11 +136,11 @@ def test_predictions(tmp_path_factory):
     ({"names": None}, "KeyError"),
   ],
 )
-def test_predictions_that_do_not_fit_together(changed, told, tmp_path):
+def test_predictions_that_do_not_fit_together(changed, message, tmp_path):
   predictions_lib.write(tmp_path, PREDICTIONS)
   with np.load(tmp_path / "scores.npz") as data:
     members = {**data, **changed}
   members = {name: x for name, x in members.items() if x is not None}
   np.savez(tmp_path / "scores.npz", **members)
-  with pytest.raises(ValueError, match=rf"scores\.npz is damaged \(.*{told}"):
+  with pytest.raises(ValueError, match=rf"scores\.npz is damaged \(.*{message}"):
     predictions_lib.read(tmp_path)

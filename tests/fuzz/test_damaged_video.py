@@ -1,4 +1,4 @@
-"""Videos: damage gives frames or a BadClip; playlists, which name files, are refused.
+"""Damaged videos give frames or a BadClip; playlists, which name files, are refused.
 
 No container has a checksum over its frames, so pixels may change unseen, and a file cut
 between two frames is a shorter video; `prepare` compares its length with the poses'.
@@ -28,7 +28,7 @@ def films(tmp_path_factory):
 
 
 def read(path):
-  """The probe and the frames, looked at one by one."""
+  """The probe, and the number of frames."""
   header, count = video.probe(path), 0
   for frame in video.read_frames(path):
     assert frame.dtype == np.uint8
@@ -68,7 +68,7 @@ def test_a_stream_of_unknown_kind(ending, place, films, tmp_path):
 
 @pytest.mark.parametrize("size", range(1, 60))
 def test_the_first_bytes_alone(size, films, tmp_path):
-  """Among them libav's own EOFError, which is no OSError."""
+  """libav raises its own EOFError, too, which is not an OSError."""
   path = tmp_path / "film.mkv"
   path.write_bytes(films["mkv"][:size])
   with pytest.raises(BadClip, match=r"film\.mkv cannot be opened"):
@@ -100,7 +100,7 @@ def test_a_playlist_does_not_lead_to_another_file(name, place, tmp_path):
   film = folder / place
   frames = np.random.default_rng(0).integers(0, 255, (12, 48, 64, 3), np.uint8)
   video.write_video(film, frames, 10)
-  assert read(film)[1] == 12  # itself it may be read
+  assert read(film)[1] == 12  # the video itself can be read
   (folder / name).write_text(PLAYLISTS[name].format(place))
   with pytest.raises(BadClip, match=f"video {name} cannot be opened"):
     video.probe(folder / name)

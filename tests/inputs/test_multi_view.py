@@ -1,4 +1,4 @@
-"""Windows and views of a clip, by hand, and their scores pooled against slow loops."""
+"""Windows and views of a clip by hand, and pooled scores against slow loops."""
 
 import dataclasses
 import json
@@ -39,7 +39,7 @@ def part(folder, **changes):
     (21, (0, 3), 0, 6),  # 2F or more: stride 2, starts 0 to 13
     (21, (1, 3), 6, 12),
     (21, (2, 3), 13, 19),  # and the end of the clip
-    (21, (0, 1), 6, 12),  # the only one: the middle
+    (21, (0, 1), 6, 12),  # a single window: the middle
     (21, (0, 2), 0, 6),
     (7, (2, 3), 3, 6),  # stride 1
     (4, (0, 2), 0, 3),  # the same four frames
@@ -61,7 +61,7 @@ def test_poses_follow_the_window():
   for k, steps in ((0, [0, 2, 4, 6]), (2, [4, 6, 8, 10])):
     view = multi_view.View(window=(k, 3))
     made = example.make(record, settings, KINECT, None, view)
-    tops = made["frames"][:, 2, 16].mean(axis=-1)  # written 10 a frame
+    tops = made["frames"][:, 2, 16].mean(axis=-1)  # 10 per frame
     np.testing.assert_allclose(tops, 10 * np.array(steps), atol=4)
     # four segments of 7/4 frames; their centres
     shown = [steps[0] + int((i + 0.5) * 7 / 4) for i in range(4)]
@@ -75,7 +75,7 @@ def test_poses_follow_the_window():
 
 
 def test_one_view_is_the_middle_of_the_clip_whole(noise_records):
-  """Against a slow loop over the frames; 12 of them, windows of 8: 2 to 9."""
+  """Against a slow loop over 12 frames; the window is frames 2 to 9."""
   test = part(noise_records)
   for inferred in (multi_view.ONE_VIEW, multi_view.Inference(pool="mean")):
     batch = next(test.eval_batches(8, inferred))
@@ -101,11 +101,11 @@ def test_a_short_clip_has_fewer_windows(noise_records, num_frames, expected):
   np.testing.assert_array_equal(index, np.arange(8).repeat(expected))
   clips = np.concatenate([b["frames"] for b in batches])[valid]
   shown = clips[index == 0].reshape(expected, -1)
-  assert len(np.unique(shown, axis=0)) == expected  # none is shown twice
+  assert len(np.unique(shown, axis=0)) == expected  # all differ
 
 
 def test_three_crops_show_left_centre_and_right():
-  """Of 64 pixels 56: from 0, 4 and 8; from the top 4. Pixels tell their place."""
+  """Crops of 56 in 64 pixels start at 0, 4 and 8 from the left, 4 from the top."""
   y, x = np.mgrid[:64, :64]
   frame = np.stack([3 * x, 3 * y, np.full_like(x, 100)], axis=-1).astype(np.uint8)
   blob = record_format.encode_frame(frame, quality=100)
@@ -141,7 +141,7 @@ FULL = multi_view.Inference(views="full")
 
 @jax.jit
 def look(variables, batch):
-  """In place of a network: scores that depend on all that a view shows."""
+  """A stand-in for a network, whose scores depend on all pixels of a view."""
   x = batch["frames"].astype(jnp.float32).mean(axis=(1, 4))  # [B, H, W]
   x = jax.image.resize(x, (x.shape[0], 2, 2), "linear").reshape(-1, 4)
   x = x / 20 + batch["pose"].mean(axis=(1, 2)).sum(axis=-1, keepdims=True)
@@ -152,7 +152,7 @@ WEIGHTS = np.random.default_rng(0).normal(size=(4, 4)).astype(np.float32)
 
 
 def pooled(test, inferred, batch_size, devices=1, processes=1):
-  """Predictions from batches shared by some devices and some processes."""
+  """Predictions from batches divided among devices and processes."""
   grid = jax.sharding.Mesh(np.array(jax.devices()[:devices]), ("data",))
   batches = [
     batch
@@ -189,7 +189,7 @@ def test_scores_are_pooled_as_in_a_slow_loop(noise_records, views, pool):
     np.testing.assert_allclose(found.scores, expected, rtol=2e-5, atol=1e-6)
 
 
-def test_one_view_is_scored_as_it_is(noise_records):
+def test_a_single_view_is_not_pooled(noise_records):
   test = part(noise_records)
   batch = next(test.eval_batches(8))
   scores = np.asarray(look(jnp.array(WEIGHTS), jax.tree.map(jnp.array, batch))["own"])
@@ -199,7 +199,7 @@ def test_one_view_is_scored_as_it_is(noise_records):
 
 
 def interpolated(a_s, size):
-  """A square map on a grid of another size, linear between the centres of cells."""
+  """A square map resized to another grid, linearly between centres of cells."""
   m = len(a_s)
   made = np.zeros((size, size))
   for i in range(size):
@@ -215,7 +215,7 @@ def interpolated(a_s, size):
 
 @pytest.fixture
 def run(small_config, noise_records, tmp_path):
-  """A config and the workdir of random weights; 4 x 4 cells at 32 pixels."""
+  """A config and a workdir with random weights; 4 x 4 cells at 32 pixels."""
   c = small_config
   c.model.num_classes = 4
   index = store.read_index(noise_records)
@@ -245,7 +245,7 @@ def test_attention_is_resized_to_larger_frames(run, noise_records):
     np.testing.assert_allclose(large, interpolated(small, 10), rtol=1e-5)
 
 
-def test_evaluate_infers_as_it_is_told(run, capsys):
+def test_evaluation_uses_the_inference_of_its_config(run, capsys):
   c, workdir = run
   evaluate.run(c, str(workdir))
   assert "test clips; predictions in" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""That a square shows the pixels it is asked for: frames tell their place by colour."""
+"""Regions show the right pixels; the colours of the frames are their coordinates."""
 
 import dataclasses
 
@@ -22,7 +22,7 @@ SMALL = example.Settings(
 
 
 def marked_record(left=(30.0, 20.0), right=(44.0, 40.0)):
-  """Red is 3 x, green is 3 y; the hands are where they are said to be, always."""
+  """A record whose red is 3 x and green 3 y, with the hands at fixed positions."""
   y, x = np.mgrid[:SIDE, :SIDE]
   frame = np.stack([3 * x, 3 * y, np.full_like(x, 100)], axis=-1).astype(np.uint8)
   blob = record_format.encode_frame(frame, quality=100)
@@ -43,7 +43,7 @@ def marked_record(left=(30.0, 20.0), right=(44.0, 40.0)):
 
 
 def corner(frame):
-  """Left and top of what a frame shows, from its colours, to a fraction of a pixel."""
+  """Left and top of the region that a frame shows, from its colours."""
   step = np.arange(len(frame))
   return (
     (frame[..., 0] / 3 - step[None, :]).mean(),
@@ -105,7 +105,7 @@ def test_a_square_stays_inside_the_frame():
     np.testing.assert_allclose(corner(made[hand][0]), (0, SIDE - 16), atol=0.4)
 
 
-def test_a_hand_is_followed_and_drawn_across_gaps():
+def test_hands_are_interpolated_across_gaps():
   record = marked_record()
   track = record.image_joints[:, 0, LEFT]
   track[:] = np.nan
@@ -127,7 +127,7 @@ def test_a_mirror_swaps_the_hands():
   plain = shown_by(record)
   for region in regions.REGIONS:
     pictures = {}
-    for seed in range(20):  # all frames are in the window: only the flip is random
+    for seed in range(20):  # the window has all frames: only the flip is random
       rng = np.random.default_rng(seed)
       made = shown_by(record, rng, flip=True, region=region)
       pictures[corner(made["left_hand"][0][:, ::-1])[0] > 30] = made
@@ -167,7 +167,7 @@ def test_views_show_all_of_the_hands_at_the_size_of_the_frames():
     np.testing.assert_array_equal(part[hand], plain[hand])
 
 
-def test_shapes_say_what_an_example_is():
+def test_example_shapes():
   settings = dataclasses.replace(SMALL, inputs=("frames", "left_hand", "pose"))
   made = example.make(marked_record(), settings, KINECT, None)
   shapes = settings.example_shapes(25)

@@ -1,4 +1,4 @@
-"""Records: bytes and back, shards, the index, and every kind of damage."""
+"""The record format, shards, the index, and every kind of damage."""
 
 import dataclasses
 import json
@@ -30,7 +30,7 @@ def make_record(name="a", frames=5, size=16, label=1):
 
 @pytest.fixture
 def folder(tmp_path):
-  """Two shards of two and one clips and their index."""
+  """Two shards of two and one clips, and their index."""
   made = [make_record(name) for name in ("a", "bb", "ccc")]
   assert store.write_shard(tmp_path / "x0", iter(made[:2])) == [
     store.summary(r) for r in made[:2]
@@ -80,7 +80,7 @@ def test_equal_records_give_equal_bytes():
   assert list(record_format.encode(record)) == list(record_format.encode(other))
 
 
-def test_only_the_chunks_that_are_asked_for_are_read():
+def test_only_needed_chunks_are_read():
   record = make_record(frames=100, size=8)
   payloads = Counting(record_format.encode(record))
   frames = record_format.decode(payloads).frames
@@ -179,7 +179,7 @@ def test_other_format(monkeypatch):
     record_format.decode(payloads)
 
 
-def test_source(folder):
+def test_reader(folder):
   clips = store.read_index(folder).clips()
   assert [c["name"] for c in clips] == ["a", "bb", "ccc"]
   assert [(c["shard"], c["position"]) for c in clips] == [
@@ -187,11 +187,11 @@ def test_source(folder):
     ("x0", 2),
     ("x1", 0),
   ]
-  source = store.RecordReader(folder, clips)
-  assert len(source) == 3
-  assert_same(source[1], make_record("bb"))
-  travelled = pickle.loads(pickle.dumps(source))  # after a reader was opened
-  assert_same(travelled[2], make_record("ccc"))
+  reader = store.RecordReader(folder, clips)
+  assert len(reader) == 3
+  assert_same(reader[1], make_record("bb"))
+  copy = pickle.loads(pickle.dumps(reader))  # with an open file
+  assert_same(copy[2], make_record("ccc"))
 
 
 def test_index_round_trip(folder):
@@ -246,8 +246,8 @@ def test_no_index(tmp_path):
 
 
 def read_all(folder):
-  source = store.RecordReader(folder, store.read_index(folder).clips())
-  return [source[i] for i in range(len(source))]
+  reader = store.RecordReader(folder, store.read_index(folder).clips())
+  return [reader[i] for i in range(len(reader))]
 
 
 def test_damaged_shards(folder):

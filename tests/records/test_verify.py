@@ -1,4 +1,4 @@
-"""Reading records back: sound ones are counted by hand, each damage is told."""
+"""Verifying records: hand-counted sound clips, and a report of every damage."""
 
 import csv
 import dataclasses
@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from vpn_jax import drawing
-from vpn_jax.datasets import ntu, protocols, skeletons
+from vpn_jax.datasets import ntu, skeletons
 from vpn_jax.jobs import prepare as prepare_job
-from vpn_jax.records import contact_sheet, counts, record_format, store, verify
+from vpn_jax.records import contact_sheet, record_format, store, verify
 
 SIZE, FRAMES = 24, 6
 
@@ -40,13 +40,13 @@ def make(i, *, length=FRAMES, **fields):
 
 
 def write(folder, shards, summaries=None, **fields):
-  """Writes shards of records and their index; `summaries` change what it says."""
+  """Writes shards of records and their index; `summaries` change its entries."""
   listed = {}
   for s, clips in enumerate(shards):
     name = f"shard-{s}.array_record"
     listed[name] = [
-      told | (summaries or {}).get(told["name"], {})
-      for told in store.write_shard(folder / name, clips)
+      entry | (summaries or {}).get(entry["name"], {})
+      for entry in store.write_shard(folder / name, clips)
     ]
   index = {
     "dataset": "custom",
@@ -101,7 +101,7 @@ def test_sound_records(tmp_path, capfd):
   assert found["class", "sit"] == row(3, 2, 1)  # 0, 3, 6
   assert found["class", "stand"] == row(3, 1, 2, nobody=str(round(5 / 22, 4)))  # 1 4 7
   assert found["class", "walk"] == row(2, 1, 1)  # 2, 5
-  # cameras 4: clips 3 and 7, lengths 6 and 10
+  # camera 4: clips 3 and 7 of 6 and 10 frames
   assert found["camera", "4"] == row(2, 0, 2, nobody=str(5 / 16)[:6], median="8.0")
   assert found["subject", "1"] == row(4, 4, 0)
   assert [str(n) for n in report.counts[0].values()][:3] == ["all", "", "8"]
@@ -117,7 +117,7 @@ def test_sound_records(tmp_path, capfd):
 
 
 def test_sheet(tmp_path):
-  """8 tiles: two rows of six columns; the circle is drawn, the rest stays grey."""
+  """8 tiles in rows of six; the circle is drawn, the rest stays grey."""
   c = write(tmp_path, [[make(i) for i in range(8)]])
   verify.verify(c)
   sheet = cv2.imread(str(tmp_path / "contact_sheet.png"))[..., ::-1]
@@ -131,7 +131,7 @@ def test_sheet(tmp_path):
   for color in (drawing.LEFT, drawing.RIGHT, drawing.MIDDLE):
     assert (abs(tile - color).sum(axis=-1) < 9).sum() > 20
   below = sheet[280 : 280 + 54, 16:236]
-  assert (below.max(axis=(1, 2)) > 150).sum() > 18  # three lines of writing
+  assert (below.max(axis=(1, 2)) > 150).sum() > 18  # three lines of text
   first = (tmp_path / "contact_sheet.png").read_bytes()
   verify.verify(c)
   assert (tmp_path / "contact_sheet.png").read_bytes() == first
@@ -259,7 +259,7 @@ def test_damaged_record(case, tmp_path):
     ({"name": "clip9"}, "clip1"),
   ],
 )
-def test_index_that_says_something_else(says, words, tmp_path):
+def test_index_with_other_entries(says, words, tmp_path):
   c = write(tmp_path, [[make(0), make(1), make(2)]], {"clip1": says})
   report = verify.verify(c, sheet_clips=3)
   ((clip, shard, what),) = report.problems
@@ -372,35 +372,3 @@ def test_lacking(tmp_path):
   assert found["camera", "3"]["expected"] == str(18_960 - 161)
   assert found["all", ""]["expected"] == "56578"
   assert found["class", ntu.class_names(60)[1]]["validation"] == "1"
-
-
-@pytest.mark.parametrize("which", [60, 120])
-def test_published_counts_of_ntu(which):
-  """Those of the classes add up to train and test of every protocol."""
-  names = ntu.class_names(which)
-  assert len(set(names)) == which
-  expected = counts.published_counts(f"ntu{which}", names)
-  classes = [expected["class", name] for name in names]
-  for protocol in protocols.names(f"ntu{which}"):
-    assert sum(classes) == sum(protocols.EXPECTED_COUNTS[f"ntu{which}", protocol])
-  assert sum(classes) == {60: 56_578, 120: 113_945}[which] == expected["all", ""]
-  assert max(classes[:60]) <= 948
-  assert all(900 < n <= 960 for n in classes)
-  cameras = [expected.get(("camera", camera)) for camera in (1, 2, 3)]
-  if which == 60:  # cross-view: 2 and 3 train, 1 tests
-    train, test = protocols.EXPECTED_COUNTS["ntu60", "cv"]
-    assert (cameras[1] + cameras[2], cameras[0]) == (train, test)
-  else:
-    assert cameras == [None] * 3
-
-
-def test_published_counts_of_others():
-  nucla = counts.published_counts("nucla", ())
-  assert nucla == {
-    ("all", ""): 1484,
-    ("camera", 1): 516,
-    ("camera", 2): 504,
-    ("camera", 3): 464,
-  }
-  assert counts.published_counts("smarthome", ()) == {("all", ""): 16_115}
-  assert counts.published_counts("custom", ("a",)) == {}

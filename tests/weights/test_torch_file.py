@@ -1,4 +1,4 @@
-"""Files of torch.save: both formats by value, what is refused, damage of any kind."""
+"""Files of torch.save: both formats by value, refusals, and any kind of damage."""
 
 import collections
 import fractions
@@ -37,7 +37,7 @@ def example():
 
 
 @both
-def test_tensors_come_back_as_they_were(tmp_path, save_torch, legacy):
+def test_round_trip(tmp_path, save_torch, legacy):
   want = example()
   got = torch_file.read(save_torch(tmp_path / "w.pt", want, legacy))
   assert list(got) == list(want)
@@ -55,10 +55,10 @@ def test_bfloat16_becomes_float32(tmp_path, save_torch, legacy):
 
 
 @both
-def test_a_wrapping_dict_and_module_are_taken_off(tmp_path, save_torch, legacy):
+def test_a_wrapping_dict_and_module_are_removed(tmp_path, save_torch, legacy):
   value = np.float32([1, 2])
   state = collections.OrderedDict({"module.fc.bias": value})
-  state._metadata = collections.OrderedDict(version=1)  # as modules leave it there
+  state._metadata = collections.OrderedDict(version=1)  # as modules add it
   tree = {"epoch": 3, "arch": "x", "state_dict": state, "optimizer": {"state": {}}}
   got = torch_file.read(save_torch(tmp_path / "w.pt", tree, legacy))
   assert list(got) == ["fc.bias"]
@@ -90,7 +90,7 @@ def test_files_without_weights(tmp_path, save_torch, legacy):
     torch_file.read(tmp_path / "none.pt")
 
 
-def test_what_a_file_says_is_told_in_one_line(tmp_path, save_torch):
+def test_messages_with_text_of_a_file_have_one_line(tmp_path, save_torch):
   value = np.zeros(1, np.float32)
   path = save_torch(tmp_path / "w.pt", {"a\nb": value})
   with pytest.raises(
@@ -113,7 +113,7 @@ class Call:
 
 
 @both
-def test_no_code_is_run(tmp_path, save_torch, legacy):
+def test_no_code_is_executed(tmp_path, save_torch, legacy):
   line = f"__import__('os').mkdir({str(tmp_path / 'harmed')!r})"
   path = save_torch(tmp_path / "w.pt", {"a": Call(line)}, legacy)
   with pytest.raises(ValueError, match=r"builtins?__?\.eval, which is refused"):
@@ -129,7 +129,7 @@ def edit(path, old, new):
 
 
 def rezip(path, members, kind=zipfile.ZIP_STORED):
-  """Writes a zip again with some members replaced, or taken out where None."""
+  """Rewrites a zip with some members replaced, or removed where None."""
   with zipfile.ZipFile(path) as archive:
     old = {name: archive.read(name) for name in archive.namelist()}
   file = io.BytesIO()
@@ -202,9 +202,7 @@ def test_damaged_legacy_files(tmp_path, save_torch):
     (b"K\x06\x85", b"J\xff\xff\xff\x7f\x85"),  # shape (2**31 - 1,)
   ],
 )
-def test_tensors_that_reach_out_of_their_storage(
-  tmp_path, save_torch, legacy, old, new
-):
+def test_tensors_that_exceed_their_storage(tmp_path, save_torch, legacy, old, new):
   path = save_torch(tmp_path / "w.pt", {"a": np.zeros(6, np.float32)}, legacy)
   if legacy:
     edit(path, old, new)
@@ -237,7 +235,7 @@ def read_or_message(path):
 
 
 @both
-def test_any_damage_is_told_in_one_line(tmp_path_factory, save_torch, legacy):
+def test_any_damage_is_reported_in_one_line(tmp_path_factory, save_torch, legacy):
   path = tmp_path_factory.mktemp("w") / "w.pt"
   tree = {"state_dict": {"a": np.arange(4.0), "b": np.float32([1])}, "epoch": 1}
   data = save_torch(path, tree, legacy).read_bytes()

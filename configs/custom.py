@@ -10,7 +10,7 @@ by MediaPipe (requirements-pose.txt, and the bundle of Google's Pose Landmarker 
       --workdir=runs/my
   python launch.py --config=configs/custom.py --workdir=runs/my --job=figures
 
-Without those two fields each video needs its joints beside it (raw/folders.py).
+Without those two fields each video needs its joints beside it (datasets/folders.py).
 
 Or by an index (csv) with the columns clip, video, label, and any others to split by,
 and two files of joints by clip name (npz), 3D in metres and 2D in the image:

@@ -17,8 +17,8 @@ class Crashing:
   Attributes:
     num_clips: named clip0, clip1, ...
     deadly: names of the clips that kill their process.
-    endless: names of the clips that are never done.
-    once: a file; the first process that reads clip1 makes it and dies.
+    endless: names of the clips that never end.
+    once: path of a file; the first process that reads clip1 writes it and dies.
   """
 
   num_clips: int

@@ -20,9 +20,9 @@ def damaged(data: bytes, kind: str, place: int, size: int) -> bytes:
 
   Args:
     data: not changed.
-    kind: "cut" (the rest is gone), "flip" (one bit), "set" (one byte), "insert",
+    kind: "cut" (drops the rest), "flip" (one bit), "set" (one byte), "insert",
       "delete", "repeat" or "zero" (a slice).
-    place: any number; the byte is `place` modulo the length.
+    place: of the byte, any number modulo the length.
     size: of the slice, 1 or more; the bit of "flip", the byte of "set" and "insert".
   """
   place %= len(data)

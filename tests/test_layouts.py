@@ -17,7 +17,7 @@ from vpn_jax.records import store
 from vpn_jax.training import loop
 
 FRAMES = 8
-# clip -> words of the reason why it is skipped
+# clip -> words of the reason to skip it
 Damage = dict[str, str]
 
 
@@ -163,7 +163,7 @@ def open_nucla(root, tmp_path):
     for action in (1, 12):
       pair(1, camera, action)
       pair(2, camera, action)
-  fake_nucla.write_images(root, name(3, 1), FRAMES)  # images in place of a video
+  fake_nucla.write_images(root, name(3, 1), FRAMES)  # images instead of a video
   fake_nucla.write_skeleton(root, name(3, 1), fake_nucla.skeleton(FRAMES))
   boxes.append(f"{name(3, 1)},0,20,10,60,70")
   damage: Damage = {}
@@ -308,7 +308,7 @@ def test_raw_to_train_step(
   assert (tmp_path / "records" / "contact_sheet.png").exists()
 
   shrunk(c)
-  c.model.endpoint = "Conv3d_2b_1x1"  # a few layers: six such networks are compiled
+  c.model.endpoint = "Conv3d_2b_1x1"  # a few layers, since six networks are compiled
   c.train.update(batch_size=4, eval_batch_size=4, steps=1)
   _, parts = pipeline.open_parts(c.data)
   batch = next(parts["train"].train_batches(4, 0))

@@ -265,7 +265,7 @@ def test_synthetic():
     synthetic_dataset.Synthetic(0, 0, generator.Settings())
 
 
-def test_genuine_set(shared):
+def test_real_set(shared):
   index = shared / "body_gestures" / "index.csv"
   if not index.exists():
     pytest.skip("needs the real set of ../shared/data/body_gestures")

@@ -240,10 +240,10 @@ def test_missing_data_messages_say_how_to_get_it(tmp_path):
   assert "wangjiangb" in instructions.how_to_prepare("nucla")
 
 
-def test_genuine_skeleton(shared):
+def test_real_skeleton(shared):
   path = shared / "sample" / "S001C001P001R001A001.skeleton"
   if not path.exists():
-    pytest.skip("needs the genuine NTU sample of ../shared/data/sample")
+    pytest.skip("needs the real NTU sample of ../shared/data/sample")
   (body,) = ntu.actors(ntu.read_skeleton(path))
   assert body.world.shape == (103, 25, 3)
   assert body.tracked.all()

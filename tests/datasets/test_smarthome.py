@@ -1,4 +1,4 @@
-"""Smarthome: names, the skeleton reader by hand, the main actor, damage, pairs."""
+"""Smarthome: names, skeletons by hand, the main actor, damage, pairs."""
 
 import collections
 import copy
@@ -30,7 +30,7 @@ def read(tmp_path, content):
 
 
 def actor(tmp_path, frames):
-  """x of the main actor's centre per frame, from detections of each frame."""
+  """The x of the main actor's centre in each frame, given its detections."""
   world, image = smarthome.main_actor(read(tmp_path, fake_smarthome.content(frames)))
   np.testing.assert_array_equal(np.isnan(world).any((1, 2)), np.isnan(image[:, 0, 0]))
   return image[..., 0].mean(axis=1)
@@ -57,7 +57,7 @@ def test_classes():
     assert smarthome.parse_name(f"{name}_p02_r00_v01_c03")[0] == label
 
 
-def test_classes_are_numbered_as_the_authors_do(shared):
+def test_classes_have_the_numbers_of_the_authors(shared):
   path = shared / "smarthome_class_ids.json"
   if not path.exists():
     pytest.skip("needs smarthome_class_ids.json of ../shared/data")
@@ -66,7 +66,7 @@ def test_classes_are_numbered_as_the_authors_do(shared):
 
 
 def test_protocols_by_name_alone():
-  """Each class by 18 subjects and 7 cameras: subjects divide CS, cameras CV."""
+  """Each class has 18 subjects and 7 cameras: subjects divide CS, cameras CV."""
   subjects = (2, 3, 4, 6, 7, *range(9, 21), 25)
   parts = {p: collections.Counter() for p in ("cs", "cv1", "cv2")}
   classes = collections.defaultdict(set)
@@ -81,7 +81,7 @@ def test_protocols_by_name_alone():
       if part:
         classes[protocol].add(name)
   assert parts["cs"] == {"train": 31 * 11 * 7, "test": 31 * 7 * 7}
-  one = 19 * 18  # 19 classes of 18 subjects on one camera
+  one = 19 * 18  # 19 classes of 18 subjects, from one camera
   out = 31 * 18 * 7 - 3 * one
   assert parts["cv1"] == {"train": one, "validation": one, "test": one, None: out}
   assert parts["cv2"] == {
@@ -93,7 +93,7 @@ def test_protocols_by_name_alone():
 
 
 def test_values_are_planar(tmp_path):
-  """13 x, 13 y, 13 z: joint 12, the head, is at places 12, 25 and 38."""
+  """13 x, 13 y, 13 z: joint 12, the head, has the positions 12, 25 and 38."""
   fields = {"pose2d": list(range(26)), "pose3d": list(range(100, 139)), "cumscore": 2}
   ((body,),) = read(tmp_path, {"njts": 13, "frames": [[fields]]})
   assert body.world.dtype == body.image.dtype == np.float32
@@ -105,8 +105,8 @@ def test_values_are_planar(tmp_path):
   assert (body.size, body.score) == (12.0, 2.0)
 
 
-def test_made_body_has_its_joints_in_place(tmp_path):
-  """Heads are above ankles, right is left in the picture: our file, not a mix-up."""
+def test_synthetic_bodies_are_upright(tmp_path):
+  """The head is above the ankles, and the right side is left in the image."""
   ((body,),) = read(tmp_path, fake_smarthome.content(fake_smarthome.person(1)))
   joint = {name: i for i, name in enumerate(skeletons.LCRNET_13.joints)}
   x, y = body.image.T
@@ -125,8 +125,8 @@ def test_one_frame_of_one_body(tmp_path):
   assert np.isfinite(actor(tmp_path, [[fake_smarthome.detection()]])).all()
 
 
-def test_of_three_bodies_the_best_scored_counts(tmp_path):
-  """In any order of the detections; the sum over frames, not the best single frame."""
+def test_the_actor_is_the_body_with_the_best_score(tmp_path):
+  """The sum over frames counts, in any order of detections, not the best frame."""
   made = fake_smarthome.detection
   bodies = [(100, 0.5), (300, 0.8), (500, 0.6)]
   for f, order in enumerate(itertools.permutations(bodies)):
@@ -136,16 +136,16 @@ def test_of_three_bodies_the_best_scored_counts(tmp_path):
     np.testing.assert_allclose(actor(tmp_path, frames), 500, atol=12)
 
 
-def test_without_scores_the_longest_counts(tmp_path):
+def test_without_scores_the_actor_is_the_longest_track(tmp_path):
   made = fake_smarthome.detection
   frames = [[made(500), made(100)] for _ in range(3)] + [[made(100)] for _ in range(2)]
   np.testing.assert_allclose(actor(tmp_path, frames), 100, atol=12)
-  frames[0][0]["cumscore"] = 1e6  # one score alone compares nothing
+  frames[0][0]["cumscore"] = 1e6  # a single score is no comparison
   np.testing.assert_allclose(actor(tmp_path, frames), 100, atol=12)
 
 
 def test_a_ghost_does_not_make_the_actor_leap(tmp_path):
-  """One frame, a high score, in a frame with and in one without the person."""
+  """A ghost of one frame and a high score, with and without the person."""
   frames = fake_smarthome.person(30, x=150, score=1.0)
   ghost = fake_smarthome.detection(500, score=1000.0)
   frames[10] = [ghost, *frames[10]]
@@ -156,7 +156,7 @@ def test_a_ghost_does_not_make_the_actor_leap(tmp_path):
 
 
 def test_a_walk_past_a_ghost_is_one_track(tmp_path):
-  """A false detection stood where the person passes later."""
+  """The person passes where a false detection was before."""
   made = fake_smarthome.detection
   frames = [[made(50 + 20 * f, score=1.0)] for f in range(25)]
   frames[0].append(made(350, score=0.5))
@@ -165,8 +165,8 @@ def test_a_walk_past_a_ghost_is_one_track(tmp_path):
   np.testing.assert_allclose(x, 50 + 20 * np.arange(25), atol=12)
 
 
-def test_lost_and_found_near_by_is_one_person(tmp_path):
-  """Ten frames without detections, then 60 pixels on: less than half of 200."""
+def test_a_person_lost_and_found_nearby_is_one_track(tmp_path):
+  """Ten frames without detections, then 60 pixels away, less than half of 200."""
   made = fake_smarthome.detection
   gap = [[] for _ in range(10)]
   here, near = [[made(200)] for _ in range(5)], [[made(260)] for _ in range(5)]
@@ -178,7 +178,7 @@ def test_lost_and_found_near_by_is_one_person(tmp_path):
 
 
 def damaged():
-  """(id, content of the file, words of the reason) of every kind of damage."""
+  """Yields (id, content of the file, words of the reason) for every kind of damage."""
   good = fake_smarthome.content(fake_smarthome.person(3))
 
   def changed(change):
@@ -251,7 +251,7 @@ def damaged():
 @pytest.mark.parametrize(
   ("content", "words"), [pytest.param(*case[1:], id=case[0]) for case in damaged()]
 )
-def test_damaged_skeletons_name_the_place(content, words, tmp_path):
+def test_damaged_skeletons_name_the_position(content, words, tmp_path):
   with pytest.raises(BadClip, match=f"skeleton x_pose3d.json.*{words}") as e:
     read(tmp_path, content)
   assert str(tmp_path) not in str(e.value)
@@ -274,7 +274,7 @@ def test_unreadable_files(tmp_path):
     smarthome.read_skeleton(tmp_path / "y.json")
 
 
-def test_njts_may_be_missing_and_other_fields_there(tmp_path):
+def test_njts_is_optional_and_other_fields_are_ignored(tmp_path):
   content = fake_smarthome.content(fake_smarthome.person(2))
   del content["njts"]
   content["frames"][0][0]["extra"] = "ignored"
@@ -283,7 +283,7 @@ def test_njts_may_be_missing_and_other_fields_there(tmp_path):
 
 @pytest.fixture
 def root(tmp_path):
-  """Two complete clips, half of two others, removed and unknown ones, strangers."""
+  """Two complete clips, half of two others, removed and unknown ones, other files."""
   root = tmp_path / "Größe 日本"
   fake_smarthome.write_pair(root, NAME)
   fake_smarthome.write_pair(root, "Cutbread_p03_r01_v02_c01", suffix=".json")
@@ -324,7 +324,7 @@ def test_without_poses_a_video_is_enough(root):
   assert "Leave_p03_r01_v02_c01" not in dict(left_out)
 
 
-def test_the_refined_release_counts_before_the_first(root):
+def test_the_refined_release_precedes_the_first(root):
   refined = root / "skeletons" / f"{NAME}_pose3d.json"
   for folder in ("a", "z"):
     (root / folder).mkdir()
@@ -345,7 +345,7 @@ def test_read(root):
   assert opened.boxes is None
   assert opened.fps == 20
   assert len(list(opened.frames())) == len(list(opened.frames())) == 8
-  # The video is 96x72, 0.15 of 640x480, and so are the pixels of the joints.
+  # The video has 96x72 pixels, 0.15 of 640x480; joints are scaled with it.
   (first, *_) = smarthome.read_skeleton(clip.pose)
   np.testing.assert_allclose(
     opened.image_joints[0, 0], first[0].image * 0.15, rtol=1e-5
@@ -355,7 +355,7 @@ def test_read(root):
 
 
 def test_video_and_skeleton_may_differ_in_length(tmp_path):
-  """Both are read as they are; prepare.py decides what is too much."""
+  """Both are read as they are; `make_record` limits the difference."""
   fake_smarthome.write_pair(tmp_path, NAME, 4, fake_smarthome.person(9))
   fake_smarthome.write_pair(
     tmp_path, "Walk_p02_r00_v01_c04", 9, fake_smarthome.person(4)
@@ -390,7 +390,7 @@ def test_a_larger_video_is_scaled_by_axis(tmp_path):
   )
 
 
-def test_missing_data_says_how_to_get_it(tmp_path):
+def test_missing_data_messages_say_how_to_get_it(tmp_path):
   (tmp_path / "notes.txt").write_text("x")
   for folder in (tmp_path / "gone", tmp_path):
     with pytest.raises(FileNotFoundError, match=r"inria\.fr/toyotasmarthome") as e:

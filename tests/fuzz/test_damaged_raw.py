@@ -1,7 +1,7 @@
 """Damaged skeletons, joints and boxes of raw datasets give numbers or a reason.
 
-Text, JSON and csv have no checksum, so a digit may change unseen; what is read is then
-still finite or NaN, of the right shape. The arrays of an npz have one.
+Text, JSON and csv have no checksum, so a digit may change unnoticed, but numbers stay
+finite or NaN, and of the right shape. The arrays of an npz have checksums.
 """
 
 import json

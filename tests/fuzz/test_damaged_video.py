@@ -1,7 +1,7 @@
 """Damaged videos give frames or a BadClip; playlists, which name files, are refused.
 
-No container has a checksum over its frames, so pixels may change unseen, and a file cut
-between two frames is a shorter video; `prepare` compares its length with the poses'.
+No container has checksums of its frames, so pixels may change unnoticed, and a file cut
+between two frames is a shorter video; `make_record` compares its length with the poses.
 """
 
 import fuzzing

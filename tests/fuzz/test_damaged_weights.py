@@ -1,7 +1,7 @@
 """Damaged files of weights give numbers or one line; no code is ever executed.
 
-TensorFlow's checkpoints and PyTorch's zips have checksums; the older files of PyTorch
-and pickles have none, so there a number may change unseen, but not its shape or type.
+TensorFlow's checkpoints and PyTorch's zips have checksums; old files of PyTorch and
+pickles have none, so a number may change unnoticed, but not its shape or type.
 """
 
 import os

@@ -212,9 +212,9 @@ def test_recipe():
     crop.recipe(moving=-1)
 
 
-def test_genuine_clip_keeps_every_joint(shared):
+def test_real_clip_keeps_every_joint(shared):
   if not (shared / "sample" / "S001C001P001R001A001.skeleton").exists():
-    pytest.skip("needs the genuine NTU sample of ../shared/data/sample")
+    pytest.skip("needs the real NTU sample of ../shared/data/sample")
   dataset = ntu.NTU(shared / "sample")
   opened = dataset.read(dataset.clips()[0][0])
   joints = opened.image_joints[:, 0]

@@ -273,9 +273,9 @@ def test_controls_are_added_to_an_older_summary(run):
   assert "shuffled_top1" not in read_json(workdir / run_summary.SUMMARY_FILE)["result"]
 
 
-def test_without_attention_there_is_nothing_to_control(make_config, tmp_path):
-  c = make_config()
-  c.model.update(attention="none", embedding=False)
+def test_without_attention_there_is_nothing_to_control(small_config, tmp_path):
+  c = small_config
+  c.model.update(attention="none", embedding=False, endpoint="Conv3d_2b_1x1")
   c.train.steps = 1
   result = loop.train(c, str(tmp_path))
   assert "shuffled_top1" not in result

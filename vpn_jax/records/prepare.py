@@ -52,9 +52,7 @@ def prepare(
   mine = range(part * len(planned) // parts, (part + 1) * len(planned) // parts)
   own = [planned[i] for i in mine]
   num_own = sum(len(shard.clips) for shard in own)
-  say(f"{dataset.name}: {len(clips):,} clips, {len(left_out):,} left out by name")
-  for reason, number in _count_reasons(left_out):
-    say(f"  {number:,} x {reason}")
+  _say_clips(dataset, clips, left_out, say)
   if parts > 1:
     span = f"{mine[0]} to {mine[-1]}" if mine else "none"
     say(f"  part {part} of {parts}: {num_own:,} clips, shards {span}")
@@ -86,11 +84,7 @@ def prepare(
     index = _finish(work, planned, left_out, settings.max_skipped)
 
   _say_splits(dataset, index.clips(), say)
-  megabytes = sum((folder / name).stat().st_size for name in index.shards) / 1e6
-  say(
-    f"  {len(index.clips()):,} clips, {index.skipped:,} skipped ({SKIPPED_FILE}), "
-    f"{megabytes:,.1f} MB"
-  )
+  _say_size(folder, index, say)
   return index
 
 
@@ -241,6 +235,24 @@ def _count_reasons(skipped: Reasons) -> list[tuple[str, int]]:
     short = " ".join(words).replace(name, "...")[:100]
     counts[short] = counts.get(short, 0) + 1
   return sorted(counts.items(), key=lambda item: -item[1])
+
+
+def _say_clips(
+  dataset: Dataset, clips: list[Clip], left_out: Reasons, say: Callable[[str], None]
+) -> None:
+  say(f"{dataset.name}: {len(clips):,} clips, {len(left_out):,} left out by name")
+  for reason, number in _count_reasons(left_out):
+    say(f"  {number:,} x {reason}")
+
+
+def _say_size(
+  folder: pathlib.Path, index: store.Index, say: Callable[[str], None]
+) -> None:
+  megabytes = sum((folder / name).stat().st_size for name in index.shards) / 1e6
+  say(
+    f"  {len(index.clips()):,} clips, {index.skipped:,} skipped ({SKIPPED_FILE}), "
+    f"{megabytes:,.1f} MB"
+  )
 
 
 def _say_splits(dataset: Dataset, clips: list, say: Callable[[str], None]) -> None:

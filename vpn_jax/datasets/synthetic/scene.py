@@ -80,77 +80,81 @@ def draw_room(rng, camera: Camera, height: int, width: int, seat):
   image = np.empty((height, width, 3), np.uint8)
   image[:] = np.array(floor, np.uint8)
   back, side = rng.uniform(-2.3, -1.4), rng.uniform(2.3, 3.0)
-  still, origin = np.eye(3), np.zeros(3)
-  patches = []
-  gap, slant = rng.uniform(0.2, 0.5), rng.random() < 0.5
-  for i in np.arange(-1.6, 1.6, gap):  # planks, lengthwise or crosswise
-    ends = (
-      [[i, 0, -2.5], [i, 0, 1.0]] if slant else [[-2.5, 0, i - 0.6], [2.5, 0, i - 0.6]]
-    )
-    patches.append(Patch(np.array(ends), shade(floor, 0.8), "line", 0.01))
-  if rng.random() < 0.5:  # a rug
-    x, z = rng.uniform(0.6, 1.1), rng.uniform(0.4, 0.8)
-    rug = np.array([[-x, 0, z], [x, 0, z], [x, 0, -z], [-x, 0, -z]])
-    patches += [Patch(rug, any_colour(rng, 0.3), "front")]
-    patches += [Patch(rug * 0.8, any_colour(rng, 0.3), "front")]
+  patches = _floor(rng, floor)
+  paper, style = any_colour(rng, 0.5), rng.integers(4)
+  paint(image, place(patches, camera, np.zeros(3), np.eye(3)))
   faces = (
     (np.array([0, 0, back]), rotation(0.0), side, 1.0),
     (np.array([-side, 0, 0]), rotation(np.pi / 2), -back, 0.85),
     (np.array([side, 0, 0]), rotation(-np.pi / 2), -back, 0.92),
   )
-  paper, style = any_colour(rng, 0.5), rng.integers(4)
-  paint(image, place(patches, camera, origin, still))
   for at, axes, half, light in faces:
-    colour = shade(wall, light)
-    patches = [Patch(sheet(-half, half, 0, 2.8), colour, "hull")]
-    step = rng.uniform(0.15, 0.4)
-    if style == 0:  # stripes
-      for x in np.arange(-half, half, step):
-        patches.append(
-          Patch(sheet(x, x + step / 2, 0, 2.8), shade(paper, light), "front")
-        )
-    elif style == 1:  # panelling below
-      patches.append(Patch(sheet(-half, half, 0, 0.9), shade(paper, light), "front"))
-    for _ in range(rng.integers(1, 4)):  # pictures, windows, doors
-      x, y = rng.uniform(-half + 0.2, half - 0.4), rng.uniform(0.9, 1.7)
-      w, h = rng.uniform(0.15, 0.6, 2)
-      patches.append(
-        Patch(sheet(x - w, x + w, y - h, y + h), any_colour(rng, 0.3), "front")
-      )
-      patches.append(
-        Patch(
-          sheet(x - w + 0.05, x + w - 0.05, y - h + 0.05, y + h - 0.05),
-          any_colour(rng),
-          "front",
-        )
-      )
-    patches.append(
-      Patch(sheet(-half, half, 0, 0.09), shade(wall, 0.6 * light), "front")
-    )
+    patches = _wall(rng, half, shade(wall, light), shade(paper, light), style)
+    skirting = sheet(-half, half, 0, 0.09)
+    patches.append(Patch(skirting, shade(wall, 0.6 * light), "front"))
     paint(image, place(patches, camera, at, axes))
+  unused = _put_down(rng, image, camera, _furniture(rng, image, camera, back))
+  if seat is not None:
+    _chair(rng, image, camera, seat)
+  return _weather(rng, image), floor, unused
+
+
+def _floor(rng, colour):
+  """Planks, lengthwise or crosswise, and often a rug."""
+  patches = []
+  gap, crosswise = rng.uniform(0.2, 0.5), rng.random() < 0.5
+  for i in np.arange(-1.6, 1.6, gap):
+    ends = [[-2.5, 0, i - 0.6], [2.5, 0, i - 0.6]]
+    if crosswise:
+      ends = [[i, 0, -2.5], [i, 0, 1.0]]
+    patches.append(Patch(np.array(ends), shade(colour, 0.8), "line", 0.01))
+  if rng.random() < 0.5:
+    x, z = rng.uniform(0.6, 1.1), rng.uniform(0.4, 0.8)
+    rug = np.array([[-x, 0, z], [x, 0, z], [x, 0, -z], [-x, 0, -z]])
+    patches += [Patch(rug, any_colour(rng, 0.3), "front")]
+    patches += [Patch(rug * 0.8, any_colour(rng, 0.3), "front")]
+  return patches
+
+
+def _wall(rng, half, colour, paper, style):
+  """A wall of twice `half` metres: stripes or panels, then pictures and windows."""
+  patches = [Patch(sheet(-half, half, 0, 2.8), colour, "hull")]
+  step = rng.uniform(0.15, 0.4)
+  if style == 0:
+    for x in np.arange(-half, half, step):
+      patches.append(Patch(sheet(x, x + step / 2, 0, 2.8), paper, "front"))
+  elif style == 1:
+    patches.append(Patch(sheet(-half, half, 0, 0.9), paper, "front"))
+  for _ in range(rng.integers(1, 4)):
+    x, y = rng.uniform(-half + 0.2, half - 0.4), rng.uniform(0.9, 1.7)
+    w, h = rng.uniform(0.15, 0.6, 2)
+    frame = sheet(x - w, x + w, y - h, y + h)
+    patches.append(Patch(frame, any_colour(rng, 0.3), "front"))
+    inner = sheet(x - w + 0.05, x + w - 0.05, y - h + 0.05, y + h - 0.05)
+    patches.append(Patch(inner, any_colour(rng), "front"))
+  return patches
+
+
+def _furniture(rng, image, camera, back):
+  """Draws a table and often a cupboard; returns the spots where things may lie."""
   spots = []
   hand = rng.choice([-1, 1])
   if rng.random() < 0.7:  # a cupboard
     size = (rng.uniform(0.5, 0.9), rng.uniform(0.8, 1.7), 0.4)
     at = np.array([-hand * rng.uniform(0.6, 1.4), size[1] / 2, back + 0.25])
-    paint(image, place(box(size, any_colour(rng, 0.4)), camera, at, still))
+    paint(image, place(box(size, any_colour(rng, 0.4)), camera, at, np.eye(3)))
     top = at + (0, size[1] / 2, 0)
     spots += [top + (x, 0, 0.05) for x in (-0.2, 0.2)]
   length = rng.uniform(0.8, 1.1)
   at = np.array([hand * rng.uniform(1.0, 1.3), 0, rng.uniform(-0.7, -0.2)])
-  top, axes = _table(
-    rng, image, camera, at, rng.normal(0, 0.25), rng.uniform(0.6, 0.85), length
-  )
+  yaw, height = rng.normal(0, 0.25), rng.uniform(0.6, 0.85)
+  top, axes = _table(rng, image, camera, at, yaw, height, length)
   spots += [
     top + axes @ np.array([x * length, 0, rng.uniform(-0.12, 0.12)])
     for x in (-0.36, -0.12, 0.12, 0.36)
   ]
   spots += [np.array([-hand * rng.uniform(0.6, 1.0), 0, rng.uniform(-0.6, 0.1)])]
-  unused = _put_down(rng, image, camera, spots)
-  if seat is not None:
-    _chair(rng, image, camera, seat)
-  image = _weather(rng, image)
-  return image, floor, unused
+  return spots
 
 
 def _chair(rng, image, camera, seat):

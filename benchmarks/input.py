@@ -24,7 +24,7 @@ import numpy as np
 from configs import common
 from vpn_jax.inputs import pipeline
 from vpn_jax.jobs import command_line, settings
-from vpn_jax.records import prepare, store
+from vpn_jax.records import prepare, record_format, store
 from vpn_jax.training import metrics_writer
 
 
@@ -67,13 +67,13 @@ def measure(part: pipeline.Part, batch_size: int, batches: int, threads: int) ->
 
 def decoding(part: pipeline.Part, folder: str) -> str:
   """JPEG alone, the bound of all else; a line."""
-  source = store.Source(folder, part.clips[:4])
+  source = store.RecordReader(folder, part.clips[:4])
   blobs = [blob for i in range(len(source)) for blob in source[i].frames]
   cpu = time.process_time()
   for blob in blobs:
-    store.decode_frame(blob)
+    record_format.decode_frame(blob)
   cpu = time.process_time() - cpu
-  side = store.decode_frame(blobs[0]).shape[0]
+  side = record_format.decode_frame(blobs[0]).shape[0]
   return (
     f"JPEG alone, {side} pixels, {np.mean([len(b) for b in blobs]) / 1e3:.1f} kB a "
     f"frame: {len(blobs) / cpu:7,.0f} frames/s per core"

@@ -23,7 +23,7 @@ import numpy as np
 from configs import ntu60
 from vpn_jax.datasets import skeletons
 from vpn_jax.inference import export, serve, trained_network
-from vpn_jax.inputs import pipeline
+from vpn_jax.inputs import example
 from vpn_jax.jobs import command_line
 from vpn_jax.models import networks
 from vpn_jax.results import paper
@@ -40,7 +40,7 @@ def random_run(folder: str, row: str, size: str) -> None:
   config.model.num_classes = CLASSES
   skeleton = skeletons.get(config.data.skeleton)
   model = networks.build(config.network, config.model.to_dict())
-  settings = pipeline.Settings(**config.data.example)
+  settings = example.Settings(**config.data.example)
   joints = settings.persons * skeleton.num_joints
   provenance = Provenance(
     dataset="",

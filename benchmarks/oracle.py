@@ -37,7 +37,7 @@ from ml_collections import config_flags
 
 from vpn_jax.datasets import base, protocols, registry, skeletons
 from vpn_jax.datasets.synthetic import generator, synthetic_dataset
-from vpn_jax.inputs import pipeline
+from vpn_jax.inputs import example, sampling
 from vpn_jax.models import i3d
 from vpn_jax.records import crop, make_record
 from vpn_jax.weights import pretrained
@@ -69,13 +69,13 @@ class Example:
 # ---- clips
 
 
-class Remembering(synthetic_dataset.MadeUp):
+class Remembering(synthetic_dataset.Synthetic):
   """Keeps the clip that it read last, for its truth."""
 
-  last: generator.MadeUpClip
+  last: generator.SyntheticClip
 
-  def make(self, clip: base.Clip) -> generator.MadeUpClip:
-    """See `synthetic_dataset.MadeUp`."""
+  def make(self, clip: base.Clip) -> generator.SyntheticClip:
+    """See `synthetic_dataset.Synthetic`."""
     self.last = super().make(clip)
     return self.last
 
@@ -84,13 +84,13 @@ def make_example(
   clip: base.Clip,
   dataset: Remembering,
   recipe: dict,
-  settings: pipeline.Settings,
+  settings: example.Settings,
   protocol: protocols.Protocol,
 ) -> Example:
   """Makes, crops, compresses and samples one clip, with the truth beside it."""
   record = make_record.make_record(dataset, clip, recipe)
-  made = pipeline.example(record, settings, skeletons.get(dataset.skeleton), None)
-  window = pipeline.frame_window(len(record.frames), settings.num_frames, None)
+  made = example.make(record, settings, skeletons.get(dataset.skeleton), None)
+  window = sampling.frame_window(len(record.frames), settings.num_frames, None)
   position = crop.to_crop(
     dataset.last.object_position[:, None, None], record.boxes, settings.frame_size
   )
@@ -118,7 +118,7 @@ def examples(config, workers: int = 2) -> Iterator[Example]:
     make_example,
     dataset=dataset,
     recipe=recipe,
-    settings=pipeline.Settings(**config.data.example),
+    settings=example.Settings(**config.data.example),
     protocol=protocols.PROTOCOLS["synthetic", config.data.protocol],
   )
   if not workers:
@@ -289,14 +289,14 @@ def measure(config, *, probe: bool, workers: int, seeds: int, steps: int = 400) 
   data = collections.defaultdict(list)
   features = load_features() if probe else None
   start = time.perf_counter()
-  for example in examples(config, workers):
-    data["label"].append(example.label)
-    data["trains"].append(example.trains)
-    data["pose"].append(example.pose)
-    data["patches"].append(patches(example))
+  for made in examples(config, workers):
+    data["label"].append(made.label)
+    data["trains"].append(made.trains)
+    data["pose"].append(made.pose)
+    data["patches"].append(patches(made))
     if probe:
-      for endpoint, f in features(example.frames).items():
-        for name, x in pooled(f, example).items():
+      for endpoint, f in features(made.frames).items():
+        for name, x in pooled(f, made).items():
           data[f"{endpoint}, {name}"].append(x)
   data = {name: np.stack(x) for name, x in data.items()}
   label, trains = data.pop("label"), data.pop("trains")

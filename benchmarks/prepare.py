@@ -23,7 +23,7 @@ import numpy as np
 from vpn_jax.datasets import registry, skeletons, video
 from vpn_jax.datasets.synthetic import generator
 from vpn_jax.jobs import command_line, settings
-from vpn_jax.records import crop, make_record, store
+from vpn_jax.records import crop, make_record, record_format
 
 STAGES = ("reading", "decoding", "resizing", "encoding", "the rest")
 
@@ -49,7 +49,7 @@ def made_up(folder: pathlib.Path, clips: int, frames: int) -> ml_collections.Con
 def stopwatch():
   """Times the stages of `make_record.make_record`; yields {stage: seconds of CPU}."""
   seconds = collections.Counter()
-  kept = crop.crop_and_resize, store.encode_frame, video.read_frames
+  kept = crop.crop_and_resize, record_format.encode_frame, video.read_frames
 
   def timed(function, stage):
     def call(*args, **kwargs):
@@ -68,12 +68,12 @@ def stopwatch():
         yield step()
 
   crop.crop_and_resize = timed(kept[0], "resizing")
-  store.encode_frame = timed(kept[1], "encoding")
+  record_format.encode_frame = timed(kept[1], "encoding")
   video.read_frames = read_frames
   try:
     yield seconds
   finally:
-    crop.crop_and_resize, store.encode_frame, video.read_frames = kept
+    crop.crop_and_resize, record_format.encode_frame, video.read_frames = kept
 
 
 def measure(data: ml_collections.ConfigDict, most: int, folder: str) -> None:

@@ -27,7 +27,7 @@ def measure(row: str, size: str, batch_size: int, remat: bool) -> dict:
 
   from benchmarks import step as step_benchmark
   from configs import ntu60
-  from vpn_jax.inputs import pipeline
+  from vpn_jax.inputs import example
   from vpn_jax.models import networks
   from vpn_jax.results import paper
   from vpn_jax.training import initialization, metrics_writer, provenance, train_step
@@ -39,7 +39,7 @@ def measure(row: str, size: str, batch_size: int, remat: bool) -> dict:
   if config.network != "pose":
     config.model.remat = remat
   model = networks.build(config.network, config.model.to_dict())
-  settings = pipeline.Settings(**config.data.example)
+  settings = example.Settings(**config.data.example)
   variables = initialization.fresh(
     model, settings, jax.random.key(0), step_benchmark.JOINTS
   )

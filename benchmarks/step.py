@@ -47,10 +47,10 @@ def noise_batch(config, batch_size: int) -> dict:
   """A batch of a configuration's shapes: label, frames and pose, NumPy arrays."""
   import numpy as np
 
-  from vpn_jax.inputs import pipeline
+  from vpn_jax.inputs import example
 
   rng = np.random.default_rng(0)
-  settings = pipeline.Settings(**config.data.example)
+  settings = example.Settings(**config.data.example)
   batch = {"label": np.arange(batch_size, dtype=np.int32) % config.model.num_classes}
   for name, x in settings.example_shapes(JOINTS).items():
     shape = (batch_size, *x.shape)
@@ -151,11 +151,11 @@ def measure(
   import jax
 
   from benchmarks import apart, timing
-  from vpn_jax.inputs import pipeline
+  from vpn_jax.inputs import example
   from vpn_jax.models import networks
   from vpn_jax.training import initialization
 
-  settings = pipeline.Settings(**config.data.example)
+  settings = example.Settings(**config.data.example)
   model = networks.build(config.network, config.model.to_dict())
   variables = initialization.fresh(model, settings, jax.random.key(0), JOINTS)
   batch = noise_batch(config, batch_size)

@@ -1,4 +1,4 @@
-"""Strict JAX for every test, a compilation cache, and made-up records to read."""
+"""Strict JAX for every test, a compilation cache, and synthetic records."""
 
 import os
 import pathlib
@@ -9,9 +9,9 @@ import quick_xla
 os.environ.setdefault("XLA_FLAGS", quick_xla.flags(devices=4))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+import fake_records
 import jax
 import machine
-import made_records
 import pytest
 
 from vpn_jax import ops
@@ -45,19 +45,19 @@ def noise_records(tmp_path_factory):
   folder = tmp_path_factory.mktemp("noise")
   shards = {}
   for s in range(2):
-    made = [made_records.noise_record(i) for i in range(16 * s, 16 * s + 16)]
+    made = [fake_records.noise_record(i) for i in range(16 * s, 16 * s + 16)]
     name = f"shard-{s:05d}.array_record"
     shards[name] = store.write_shard(folder / name, made)
-  made_records.save_index(folder, shards)
+  fake_records.save_index(folder, shards)
   return folder
 
 
 @pytest.fixture(scope="session")
 def clips(tmp_path_factory):
-  """Folder of two videos with joints, and of networks for them; see `made_clips`."""
-  import made_clips
+  """Folder of two videos with joints, and of networks for them; see `fake_clips`."""
+  import fake_clips
 
-  return made_clips.make(tmp_path_factory.mktemp("clips"))
+  return fake_clips.make(tmp_path_factory.mktemp("clips"))
 
 
 @pytest.fixture

@@ -2,10 +2,10 @@
 
 import json
 
-import made_landmarker
-import made_ntu
-import made_nucla
-import made_smarthome
+import fake_landmarker
+import fake_ntu
+import fake_nucla
+import fake_smarthome
 import numpy as np
 import pytest
 
@@ -17,7 +17,7 @@ from vpn_jax.records import store
 from vpn_jax.training import loop
 
 FRAMES = 8
-# clip -> words of the reason why it is skipped
+# clip -> words of the reason to skip it
 Damage = dict[str, str]
 
 
@@ -44,14 +44,14 @@ def ntu_tree(root, actions=(1, 2)) -> Damage:
     return f"S001C001P{subject:03d}R001A{action:03d}"
 
   def pair(subject, action, frames=FRAMES, **fields):
-    return made_ntu.write_pair(root, name(subject, action), frames, **fields)
+    return fake_ntu.write_pair(root, name(subject, action), frames, **fields)
 
   def text(path, frames, bodies):
-    path.write_text("\n".join(made_ntu.lines(frames, bodies)) + "\n")
+    path.write_text("\n".join(fake_ntu.lines(frames, bodies)) + "\n")
 
   def bodies(frames, *seeds):
     return {
-      str(seed): made_ntu.body(
+      str(seed): fake_ntu.body(
         frames, seed=seed, center=(0.4 * seed, 0, 3), motion=0.3 / (1 + seed)
       )
       for seed in seeds
@@ -62,8 +62,8 @@ def ntu_tree(root, actions=(1, 2)) -> Damage:
       pair(subject, action)
   first = actions[0]
   text(pair(4, first)[0], FRAMES, bodies(FRAMES, 0, 1, 2))  # three bodies
-  one = {"7": made_ntu.body(1)}
-  made_ntu.write_pair(root / "größe", name(5, first), 1, one)  # one frame
+  one = {"7": fake_ntu.body(1)}
+  fake_ntu.write_pair(root / "größe", name(5, first), 1, one)  # one frame
   damage: Damage = {}
   for subject, kind in enumerate(("empty", "cut", "words"), 8):
     spoil_video(damage, kind, name(subject, first), pair(subject, first)[1])
@@ -112,21 +112,21 @@ def open_smarthome(root, tmp_path):
     return f"{activity}_p{subject:02d}_r00_v01_c03"
 
   def pair(subject, activity="Walk", frames=FRAMES, detections=None):
-    return made_smarthome.write_pair(root, name(subject, activity), frames, detections)
+    return fake_smarthome.write_pair(root, name(subject, activity), frames, detections)
 
   for subject in (2, 3, 4, 6, 10):
     for activity in ("Walk", "Drink.Fromcup"):
       pair(subject, activity)
-  ghosts = made_smarthome.person(FRAMES)
+  ghosts = fake_smarthome.person(FRAMES)
   for t in range(FRAMES):
-    ghosts[t] += [made_smarthome.detection(x) for x in (60.0, 600.0)[: 1 + t % 2]]
+    ghosts[t] += [fake_smarthome.detection(x) for x in (60.0, 600.0)[: 1 + t % 2]]
   pair(7, detections=ghosts)  # three bodies in a frame
   damage: Damage = {}
   for subject, kind in ((9, "empty"), (11, "cut"), (12, "words"), (13, "folder")):
     spoil_video(damage, kind, name(subject), pair(subject)[1])
-  pair(14, detections=made_smarthome.person(20))
+  pair(14, detections=fake_smarthome.person(20))
   damage[name(14)] = "20 poses but 8 video frames"
-  pair(15, frames=20, detections=made_smarthome.person(FRAMES))
+  pair(15, frames=20, detections=fake_smarthome.person(FRAMES))
   damage[name(15)] = "8 poses but more than 8 video frames"
   pair(16, detections=[[]] * FRAMES)
   damage[name(16)] = "nobody"
@@ -157,20 +157,20 @@ def open_nucla(root, tmp_path):
 
   def pair(subject, camera, action=1, frames=FRAMES, skeleton=None):
     boxes.append(f"{name(subject, camera, action)},0,20,10,60,70")
-    return made_nucla.write_pair(root, name(subject, camera, action), frames, skeleton)
+    return fake_nucla.write_pair(root, name(subject, camera, action), frames, skeleton)
 
   for camera in (1, 2, 3):
     for action in (1, 12):
       pair(1, camera, action)
       pair(2, camera, action)
-  made_nucla.write_images(root, name(3, 1), FRAMES)  # images in place of a video
-  made_nucla.write_skeleton(root, name(3, 1), made_nucla.skeleton(FRAMES))
+  fake_nucla.write_images(root, name(3, 1), FRAMES)  # images instead of a video
+  fake_nucla.write_skeleton(root, name(3, 1), fake_nucla.skeleton(FRAMES))
   boxes.append(f"{name(3, 1)},0,20,10,60,70")
   damage: Damage = {}
   for subject, kind in ((4, "empty"), (5, "cut"), (6, "words")):
     spoil_video(damage, kind, name(subject, 1), pair(subject, 1)[1])
   for subject, skeleton, words in (
-    (7, made_nucla.skeleton(20), "20 poses but 8 video frames"),
+    (7, fake_nucla.skeleton(20), "20 poses but 8 video frames"),
     (8, np.zeros((FRAMES, 20, 3)).tolist(), "nobody"),
     (9, np.ones((FRAMES, 25, 3)).tolist(), "20"),
     (10, [[]], "_v01.json"),
@@ -284,7 +284,7 @@ def open_folders(root, tmp_path):
 def test_raw_to_train_step(
   open_layout, skeleton, tmp_path, shrunk, plain_operations, monkeypatch, capfd
 ):
-  monkeypatch.setattr(pose_estimation, "open_landmarker", made_landmarker.Landmarker)
+  monkeypatch.setattr(pose_estimation, "open_landmarker", fake_landmarker.Landmarker)
   root = tmp_path / "raw"
   root.mkdir()
   c, damage, good = open_layout(root, tmp_path)
@@ -308,7 +308,7 @@ def test_raw_to_train_step(
   assert (tmp_path / "records" / "contact_sheet.png").exists()
 
   shrunk(c)
-  c.model.endpoint = "Conv3d_2b_1x1"  # a few layers: six such networks are compiled
+  c.model.endpoint = "Conv3d_2b_1x1"  # a few layers, since six networks are compiled
   c.train.update(batch_size=4, eval_batch_size=4, steps=1)
   _, parts = pipeline.open_parts(c.data)
   batch = next(parts["train"].train_batches(4, 0))

@@ -70,7 +70,7 @@ def made(tmp_path_factory):
   c.data.update(seed=4, num_clips=14, clip_frames=24, records=str(folder))
   c.prepare.update(workers=0, size=64)
   index = prepare.prepare(c)
-  return index, store.Source(folder, index.clips())
+  return index, store.RecordReader(folder, index.clips())
 
 
 def test_points_lie_where_the_record_shows_them(made):

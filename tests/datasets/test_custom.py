@@ -1,4 +1,4 @@
-"""A dataset of one's own: csv, npz and videos written here, and every refusal."""
+"""A dataset of your own: reading csv, npz and videos, and every refusal."""
 
 import pickle
 
@@ -91,7 +91,7 @@ def test_several_people(folder):
   assert dataset.read(dataset.clips()[0][0]).pose.shape == (6, 2, J, 3)
 
 
-def test_travels_to_other_processes(folder):
+def test_pickling(folder):
   dataset = open_it(folder)
   clip = dataset.clips()[0][0]
   dataset.read(clip)  # opens the npz files
@@ -247,7 +247,7 @@ def test_open_dataset(folder):
     registry.open_dataset(config(dataset="imagenet"))
 
 
-def test_made_up():
+def test_synthetic():
   data = config(dataset="synthetic", seed=3, num_clips=5, clip_frames=7)
   dataset = pickle.loads(pickle.dumps(registry.open_dataset(data)))
   assert dataset.class_names == generator.CLASSES
@@ -262,10 +262,10 @@ def test_made_up():
     frames, generator.make_clip(3, 2, dataset.settings).frames
   )
   with pytest.raises(ValueError, match="num_clips is 0"):
-    synthetic_dataset.MadeUp(0, 0, generator.Settings())
+    synthetic_dataset.Synthetic(0, 0, generator.Settings())
 
 
-def test_genuine_set(shared):
+def test_real_set(shared):
   index = shared / "body_gestures" / "index.csv"
   if not index.exists():
     pytest.skip("needs the real set of ../shared/data/body_gestures")
@@ -276,5 +276,5 @@ def test_genuine_set(shared):
   assert {c.attributes["subject"] for c in clips} == {1, 3, 5, 6, 8}
   opened = dataset.read(clips[0])
   assert opened.pose.shape == (80, 1, J, 3)
-  # Lies within the image but for what the pose network extrapolates.
+  # Inside the image, but for joints that the pose network extrapolates.
   assert 0 < np.nanmedian(opened.image_joints[..., 0]) < 640

@@ -1,4 +1,4 @@
-"""Detected boxes from csv and npz: which is where, and what is wrong with a file."""
+"""Detected boxes from csv and npz: their order, and errors of a file."""
 
 import pickle
 
@@ -41,21 +41,21 @@ def write(path, rows, header="clip,frame,left,top,right,bottom,score", name="é/
 @pytest.mark.parametrize("ending", ["csv", "npz"])
 def test_boxes_by_frame(ending, tmp_path):
   path = write(tmp_path / f"boxes.{ending}", ROWS)
-  dataset = pickle.loads(pickle.dumps(detections.Detected(Inner(), path)))
+  dataset = pickle.loads(pickle.dumps(detections.WithDetections(Inner(), path)))
   assert dataset.clips() == Inner().clips()
   assert (dataset.name, dataset.skeleton) == ("custom", "kinect_v2")
   boxes = dataset.read(Clip("é/1", 0, {})).boxes
   want = np.full((4, 2, 4), np.nan, np.float32)
-  want[0, 0] = [5, 6, 7, 8]  # the score just suffices; that of the other does not
-  want[2] = [[50, 50, 90, 90], [0, 0, 10, 10]]  # the larger one first
+  want[0, 0] = [5, 6, 7, 8]  # its score just suffices, unlike that of the other
+  want[2] = [[50, 50, 90, 90], [0, 0, 10, 10]]  # the larger one is first
   np.testing.assert_array_equal(boxes, want)
   with pytest.raises(BadClip, match=rf"boxes\.{ending} has no box for it"):
     dataset.read(Clip("other", 0, {}))
 
 
 def test_source_follows_the_file(tmp_path):
-  one = detections.Detected(Inner(), write(tmp_path / "1.csv", ROWS))
-  other = detections.Detected(Inner(), write(tmp_path / "2.csv", ROWS[1:]))
+  one = detections.WithDetections(Inner(), write(tmp_path / "1.csv", ROWS))
+  other = detections.WithDetections(Inner(), write(tmp_path / "2.csv", ROWS[1:]))
   assert one.source["a"] == 1
   assert one.source["boxes"] != other.source["boxes"]
 
@@ -64,7 +64,7 @@ def test_without_scores(tmp_path):
   path = write(
     tmp_path / "b.csv", [[0, 1, 2, 3, 4]], "clip,frame,left,top,right,bottom"
   )
-  boxes = detections.Detected(Inner(), path).read(Clip("é/1", 0, {})).boxes
+  boxes = detections.WithDetections(Inner(), path).read(Clip("é/1", 0, {})).boxes
   np.testing.assert_array_equal(boxes[0], [[1, 2, 3, 4]])
 
 
@@ -82,14 +82,14 @@ def test_without_scores(tmp_path):
   ],
 )
 def test_bad_rows(rows, words, tmp_path):
-  dataset = detections.Detected(Inner(), write(tmp_path / "b.npz", rows))
+  dataset = detections.WithDetections(Inner(), write(tmp_path / "b.npz", rows))
   with pytest.raises(BadClip, match=words):
     dataset.read(Clip("é/1", 0, {}))
 
 
 def test_bad_files(tmp_path):
   with pytest.raises(FileNotFoundError, match=r"config\.data\.boxes is a csv or npz"):
-    detections.Detected(Inner(), tmp_path / "none.csv")
+    detections.WithDetections(Inner(), tmp_path / "none.csv")
   for name, content, words in (
     ("b.txt", b"", r"expected a \.csv or \.npz file"),
     ("b.npz", b"words", "cannot be read as npz"),
@@ -101,12 +101,12 @@ def test_bad_files(tmp_path):
   ):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=words):
-      detections.Detected(Inner(), tmp_path / name)
+      detections.WithDetections(Inner(), tmp_path / name)
 
 
 def test_damaged_array(tmp_path):
   path = write(tmp_path / "b.npz", ROWS)
-  dataset = detections.Detected(Inner(), path)
+  dataset = detections.WithDetections(Inner(), path)
   content = bytearray(path.read_bytes())
   content[150] ^= 0xFF
   path.write_bytes(content)
@@ -114,6 +114,8 @@ def test_damaged_array(tmp_path):
     dataset.read(Clip("é/1", 0, {}))
 
 
-def test_fits_the_protocol(tmp_path):
-  dataset: base.Dataset = detections.Detected(Inner(), write(tmp_path / "b.csv", ROWS))
+def test_implements_the_interface(tmp_path):
+  dataset: base.Dataset = detections.WithDetections(
+    Inner(), write(tmp_path / "b.csv", ROWS)
+  )
   assert dataset.class_names == ("x",)

@@ -71,11 +71,11 @@ def test_pattern(tmp_path):
   assert made["a/anna_x"][1]["subject"] == "anna"
   assert made["a/p07_x"][1]["subject"] == "p07"
   assert left_out == {"a/7x": "its file name does not match config.data.pattern"}
-  with pytest.raises(ValueError, match="which is no regular expression: missing"):
+  with pytest.raises(ValueError, match="which is not a regular expression: missing"):
     attributes(tmp_path, pattern="(")
 
 
-def test_nothing_there(tmp_path):
+def test_empty_folders(tmp_path):
   with pytest.raises(FileNotFoundError, match=r"no folder .*configs/custom\.py"):
     folders.Folders(tmp_path / "none", "mediapipe_33")
   touch(tmp_path, "a/notes.txt", "loose.mp4")

@@ -1,13 +1,13 @@
-"""NTU: names, the skeleton reader against files written here, actors and damage."""
+"""NTU: names, reading synthetic skeleton files, actors and damage."""
 
 import itertools
 import pickle
 
-import made_ntu
+import fake_ntu
 import numpy as np
 import pytest
 
-from vpn_jax.datasets import ntu, obtain
+from vpn_jax.datasets import instructions, ntu
 from vpn_jax.datasets.base import BadClip
 
 NAME = "S001C002P003R002A050"
@@ -38,9 +38,9 @@ def test_package_data():
       assert ntu.parse_name(name)[0] < which
 
 
-def test_reader_gives_back_what_was_written(tmp_path):
-  rows = made_ntu.body(6, seed=3)
-  (body,) = read(tmp_path, made_ntu.lines(6, {"72": rows}))
+def test_values(tmp_path):
+  rows = fake_ntu.body(6, seed=3)
+  (body,) = read(tmp_path, fake_ntu.lines(6, {"72": rows}))
   assert body.world.shape == (6, 25, 3)
   assert body.world.dtype == body.image.dtype == np.float32
   stacked = np.stack([rows[f] for f in range(6)])
@@ -49,7 +49,7 @@ def test_reader_gives_back_what_was_written(tmp_path):
 
 
 def test_absent_frames_are_nan(tmp_path):
-  lines = made_ntu.lines(6, {"72": made_ntu.body(6, first=2, last=5)})
+  lines = fake_ntu.lines(6, {"72": fake_ntu.body(6, first=2, last=5)})
   (body,) = read(tmp_path, lines)
   np.testing.assert_array_equal(body.tracked, [0, 0, 1, 1, 1, 0])
   assert np.isnan(body.world[[0, 1, 5]]).all()
@@ -57,16 +57,16 @@ def test_absent_frames_are_nan(tmp_path):
 
 
 def test_unknown_pixels_are_nan_but_the_pose_stays(tmp_path):
-  rows = made_ntu.body(3)
+  rows = fake_ntu.body(3)
   rows[1][4, 3:] = np.inf
-  (body,) = read(tmp_path, made_ntu.lines(3, {"72": rows}))
+  (body,) = read(tmp_path, fake_ntu.lines(3, {"72": rows}))
   assert np.isfinite(body.world).all()
   assert np.argwhere(np.isnan(body.image).any(axis=-1)).tolist() == [[1, 4]]
 
 
 def damaged():
-  """(id, lines, words of the reason) of every kind of damage."""
-  good = made_ntu.lines(4, {"72": made_ntu.body(4)})
+  """Yields (id, lines, words of the reason) for every kind of damage."""
+  good = fake_ntu.lines(4, {"72": fake_ntu.body(4)})
   yield "empty", [], r"line 1: the file ends, expected the number of frames"
   yield "no frames", ["0"], "line 1: 0 frames"
   yield "text", ["hello world"], "line 1: 'hello world', expected the number of frames"
@@ -92,7 +92,7 @@ def damaged():
   yield (
     "word",
     [*good[:6], " ".join(["x", *word[1:]]), *good[7:]],
-    "line 7: .* no number",
+    "line 7: .* not a number",
   )
   nan = " ".join(["NaN", *word[1:]])
   yield "nan", [*good[:6], nan, *good[7:]], "line 7: joint 2 is at NaN .* finite metres"
@@ -110,7 +110,7 @@ def test_damaged_skeletons_name_the_line(lines, words, tmp_path):
 
 
 def test_any_cut_is_noticed(tmp_path):
-  whole = "\n".join(made_ntu.lines(3, {"72": made_ntu.body(3)}))
+  whole = "\n".join(fake_ntu.lines(3, {"72": fake_ntu.body(3)}))
   for cut in range(0, len(whole) - 2, 101):
     (tmp_path / "x.skeleton").write_text(whole[:cut])
     with pytest.raises(BadClip):
@@ -118,12 +118,12 @@ def test_any_cut_is_noticed(tmp_path):
 
 
 def bodies(tmp_path, **rows):
-  return ntu.actors(read(tmp_path, made_ntu.lines(40, rows)))
+  return ntu.actors(read(tmp_path, fake_ntu.lines(40, rows)))
 
 
 def test_main_actor_moves_most(tmp_path):
-  calm = made_ntu.body(40, motion=0.02, center=(1, 0, 3))
-  busy = made_ntu.body(40, motion=0.3, center=(-1, 0, 3))
+  calm = fake_ntu.body(40, motion=0.02, center=(1, 0, 3))
+  busy = fake_ntu.body(40, motion=0.3, center=(-1, 0, 3))
   for order in itertools.permutations([("1", calm), ("2", busy)]):
     first, second = bodies(tmp_path, **dict(order))
     assert first.world[0].mean(axis=0)[0] < 0 < second.world[0].mean(axis=0)[0]
@@ -131,48 +131,48 @@ def test_main_actor_moves_most(tmp_path):
 
 
 def test_motion_is_the_summed_variance():
-  """Two frames, one joint at x = 0 and 2: variance 1; the others rest."""
+  """Two frames with one joint at x = 0 and 2: its variance is 1; the others rest."""
   world = np.zeros((2, 25, 3), np.float32)
   world[1, 4, 0] = 2.0
   assert ntu.Body(world, world[..., :2], world[..., 0]).motion == pytest.approx(1.0)
 
 
 def test_ghosts_are_dropped(tmp_path):
-  person = made_ntu.body(40, motion=0.05)
-  wide = made_ntu.body(40, motion=0.5, center=(2, 0, 3))
+  person = fake_ntu.body(40, motion=0.05)
+  wide = fake_ntu.body(40, motion=0.5, center=(2, 0, 3))
   for rows in wide.values():
     rows[:, 0], rows[:, 1] = 2 + (rows[:, 1] - 0), rows[:, 0] - 2  # lies down
-  brief = made_ntu.body(40, motion=0.9, center=(-2, 0, 3), first=10, last=14)
+  brief = fake_ntu.body(40, motion=0.9, center=(-2, 0, 3), first=10, last=14)
   (left,) = bodies(tmp_path, a=person, b=wide, c=brief)
   np.testing.assert_allclose(left.world[0], person[0][:, :3], rtol=1e-5)
 
 
 def test_a_lone_ghost_is_kept(tmp_path):
-  """Somebody who lies on the floor is wide and still the actor."""
-  lying = made_ntu.body(40)
+  """Somebody who lies on the floor is wide, but is the actor."""
+  lying = fake_ntu.body(40)
   for rows in lying.values():
     rows[:, [0, 1]] = rows[:, [1, 0]]
   assert len(bodies(tmp_path, a=lying)) == 1
 
 
 def test_a_track_lost_and_found_is_one_person(tmp_path):
-  """The tracker gives a new identifier after a loss; near by, it is the same person."""
-  early = made_ntu.body(40, last=20)
-  late = made_ntu.body(40, first=23)
+  """After a loss, the tracker uses a new identifier; nearby, it is the same person."""
+  early = fake_ntu.body(40, last=20)
+  late = fake_ntu.body(40, first=23)
   (one,) = bodies(tmp_path, a=early, b=late)
   np.testing.assert_array_equal(np.flatnonzero(~one.tracked), [20, 21, 22])
-  far = made_ntu.body(40, first=23, center=(3, 0, 3))
+  far = fake_ntu.body(40, first=23, center=(3, 0, 3))
   assert len(bodies(tmp_path, a=early, b=far)) == 2
 
 
 @pytest.fixture
 def root(tmp_path):
-  """Two complete clips, each half of two others, one missing, and strangers."""
-  made_ntu.write_pair(tmp_path, NAME)
-  made_ntu.write_pair(tmp_path, "S018C001P050R001A061")
-  made_ntu.write_pair(tmp_path, "S001C002P005R002A008")  # on the official list
-  made_ntu.write_pair(tmp_path, "S002C001P001R001A001")[0].unlink()
-  made_ntu.write_pair(tmp_path, "S003C001P001R001A001")[1].unlink()
+  """Two complete clips, half of two others, a missing skeleton, and other files."""
+  fake_ntu.write_pair(tmp_path, NAME)
+  fake_ntu.write_pair(tmp_path, "S018C001P050R001A061")
+  fake_ntu.write_pair(tmp_path, "S001C002P005R002A008")  # on the official list
+  fake_ntu.write_pair(tmp_path, "S002C001P001R001A001")[0].unlink()
+  fake_ntu.write_pair(tmp_path, "S003C001P001R001A001")[1].unlink()
   (tmp_path / "rgb" / "notes.txt").write_text("x")
   (tmp_path / "rgb" / "S001C001P001R001A001.mp3").write_text("x")
   return tmp_path
@@ -199,36 +199,36 @@ def test_finds_pairs(root):
 def test_read(root):
   dataset = pickle.loads(pickle.dumps(ntu.NTU(root, 60)))
   clip = dataset.clips()[0][0]
-  opened = dataset.read(clip)
-  assert opened.pose.shape == (8, 2, 25, 3)
-  assert opened.image_joints.shape == (8, 2, 25, 2)
-  assert opened.pose.dtype == opened.image_joints.dtype == np.float32
-  assert (opened.visibility[:, 0] == 1.0).all()  # tracked
-  assert np.isnan(opened.visibility[:, 1]).all()
-  assert np.isfinite(opened.pose[:, 0]).all()
-  assert np.isnan(opened.pose[:, 1]).all()
-  assert opened.fps == 30
-  assert len(list(opened.frames())) == len(list(opened.frames())) == 8
-  # The video is 96x54, a twentieth of 1920x1080, and so are the pixels of the joints.
+  raw = dataset.read(clip)
+  assert raw.pose.shape == (8, 2, 25, 3)
+  assert raw.image_joints.shape == (8, 2, 25, 2)
+  assert raw.pose.dtype == raw.image_joints.dtype == np.float32
+  assert (raw.visibility[:, 0] == 1.0).all()  # tracked
+  assert np.isnan(raw.visibility[:, 1]).all()
+  assert np.isfinite(raw.pose[:, 0]).all()
+  assert np.isnan(raw.pose[:, 1]).all()
+  assert raw.fps == 30
+  assert len(list(raw.frames())) == len(list(raw.frames())) == 8
+  # The video has 96x54 pixels, a twentieth of 1920x1080; joints are scaled with it.
   np.testing.assert_allclose(
-    opened.image_joints[:, 0], ntu.read_skeleton(clip.pose)[0].image / 20, rtol=1e-5
+    raw.image_joints[:, 0], ntu.read_skeleton(clip.pose)[0].image / 20, rtol=1e-5
   )
 
 
 def test_two_people(tmp_path):
   people = {
-    "a": made_ntu.body(9, center=(-0.5, 0, 3), motion=0.1),
-    "b": made_ntu.body(9, center=(0.5, 0, 3), motion=0.3),
-    "c": made_ntu.body(9, center=(1.5, 0, 4), motion=0.01),
+    "a": fake_ntu.body(9, center=(-0.5, 0, 3), motion=0.1),
+    "b": fake_ntu.body(9, center=(0.5, 0, 3), motion=0.3),
+    "c": fake_ntu.body(9, center=(1.5, 0, 4), motion=0.01),
   }
-  made_ntu.write_pair(tmp_path, NAME, 9, people)
+  fake_ntu.write_pair(tmp_path, NAME, 9, people)
   dataset = ntu.NTU(tmp_path)
-  opened = dataset.read(dataset.clips()[0][0])
-  x = opened.pose[0, :, :, 0].mean(axis=-1)
+  raw = dataset.read(dataset.clips()[0][0])
+  x = raw.pose[0, :, :, 0].mean(axis=-1)
   assert x[0] > 0 > x[1]
 
 
-def test_missing_data_says_how_to_get_it(tmp_path):
+def test_missing_data_messages_say_how_to_get_it(tmp_path):
   for folder in (tmp_path / "gone", tmp_path):
     with pytest.raises(FileNotFoundError, match=r"rose1\.ntu\.edu\.sg") as e:
       ntu.NTU(folder, 120).clips()
@@ -236,14 +236,14 @@ def test_missing_data_says_how_to_get_it(tmp_path):
     assert "\n" not in str(e.value)
   with pytest.raises(ValueError, match="which is 61, expected 60 or 120"):
     ntu.NTU(tmp_path, 61)
-  assert "inria.fr" in obtain.obtain("smarthome")
-  assert "wangjiangb" in obtain.obtain("nucla")
+  assert "inria.fr" in instructions.how_to_prepare("smarthome")
+  assert "wangjiangb" in instructions.how_to_prepare("nucla")
 
 
-def test_genuine_skeleton(shared):
+def test_real_skeleton(shared):
   path = shared / "sample" / "S001C001P001R001A001.skeleton"
   if not path.exists():
-    pytest.skip("needs the genuine NTU sample of ../shared/data/sample")
+    pytest.skip("needs the real NTU sample of ../shared/data/sample")
   (body,) = ntu.actors(ntu.read_skeleton(path))
   assert body.world.shape == (103, 25, 3)
   assert body.tracked.all()

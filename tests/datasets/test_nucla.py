@@ -7,11 +7,11 @@ import pathlib
 import pickle
 
 import cv2
-import made_nucla
+import fake_nucla
 import numpy as np
 import pytest
 
-from vpn_jax.datasets import nucla, protocols, skeletons
+from vpn_jax.datasets import nucla, protocol_settings, protocols, skeletons
 from vpn_jax.datasets.base import BadClip
 
 NAME = "a08_s02_e03_v01"
@@ -63,8 +63,8 @@ def test_values(tmp_path):
   np.testing.assert_array_equal(world[1, 2], [66, 67, 68])
 
 
-def test_frames_of_zeros_are_nobody(tmp_path):
-  frames = made_nucla.skeleton(4)
+def test_frames_of_zeros_show_nobody(tmp_path):
+  frames = fake_nucla.skeleton(4)
   frames[2] = np.zeros((20, 3), int).tolist()
   frames[3][0] = [0.0, 0.0, 0.0]  # one joint at the origin may be real
   world = read(tmp_path, {"skeletons": frames})
@@ -73,12 +73,12 @@ def test_frames_of_zeros_are_nobody(tmp_path):
 
 
 def test_one_frame(tmp_path):
-  assert read(tmp_path, {"skeletons": made_nucla.skeleton(1)}).shape == (1, 20, 3)
+  assert read(tmp_path, {"skeletons": fake_nucla.skeleton(1)}).shape == (1, 20, 3)
 
 
 def damaged():
-  """(id, content of the file, words of the reason) of every kind of damage."""
-  good = {"skeletons": made_nucla.skeleton(3)}
+  """Yields (id, content of the file, words of the reason) for every kind of damage."""
+  good = {"skeletons": fake_nucla.skeleton(3)}
 
   def changed(value, *place):
     frames = copy.deepcopy(good["skeletons"])
@@ -88,8 +88,8 @@ def damaged():
     target[place[-1]] = value
     return {"skeletons": frames}
 
-  yield "empty", "", "is damaged or no JSON"
-  yield "cut", json.dumps(good)[:-9], "is damaged or no JSON"
+  yield "empty", "", "is damaged or not JSON"
+  yield "cut", json.dumps(good)[:-9], "is damaged or not JSON"
   yield "huge nesting", '{"skeletons":' + "[" * 100_000, "nested too deeply"
   yield "list", good["skeletons"], "expected an object with skeletons"
   yield "other key", {"frames": []}, "expected an object with skeletons"
@@ -118,7 +118,7 @@ def damaged():
 @pytest.mark.parametrize(
   ("content", "words"), [pytest.param(*case[1:], id=case[0]) for case in damaged()]
 )
-def test_damaged_skeletons_name_the_place(content, words, tmp_path):
+def test_damaged_skeletons_name_the_position(content, words, tmp_path):
   with pytest.raises(BadClip, match=f"skeleton x.json.*{words}") as e:
     read(tmp_path, content)
   assert str(tmp_path) not in str(e.value)
@@ -128,25 +128,25 @@ def test_damaged_skeletons_name_the_place(content, words, tmp_path):
 def test_images_are_rgb_in_order_of_their_numbers(tmp_path):
   for view, ending in enumerate(("jpg", "png"), 1):
     name = f"a08_s02_e03_v{view:02d}"
-    folder = made_nucla.write_images(tmp_path, name, ending=ending)
+    folder = fake_nucla.write_images(tmp_path, name, ending=ending)
     frames = list(nucla.read_images(folder))
     assert [f.shape for f in frames] == [(72, 96, 3)] * 8
     assert all(f.dtype == np.uint8 for f in frames)
     left = np.stack([f[8:-8, 8:40].mean(axis=(0, 1)) for f in frames])
-    np.testing.assert_allclose(left[:, 0], 20 * np.arange(8), atol=3)  # red rises
+    np.testing.assert_allclose(left[:, 0], 20 * np.arange(8), atol=3)  # red increases
     np.testing.assert_allclose(left[:, 1:], 0, atol=3)
 
 
 def test_grey_images_have_three_channels(tmp_path):
-  folder = made_nucla.write_images(tmp_path, NAME, 2)
+  folder = fake_nucla.write_images(tmp_path, NAME, 2)
   for file in folder.glob("*_rgb.jpg"):
     cv2.imwrite(str(file), np.full((72, 96), 90, np.uint8))
   assert {f.shape for f in nucla.read_images(folder)} == {(72, 96, 3)}
 
 
 def test_damaged_images_are_named(tmp_path):
-  """Every other reader would paint over what a cut JPEG lacks."""
-  folder = made_nucla.write_images(tmp_path, NAME)
+  """Other readers conceal the missing part of a truncated JPEG."""
+  folder = fake_nucla.write_images(tmp_path, NAME)
   path = sorted(folder.glob("frame_10_*_rgb.jpg"))[0]
   whole = path.read_bytes()
   words = rf"image a08_s02_e03/{path.name} cannot be read: "
@@ -164,7 +164,7 @@ def test_damaged_images_are_named(tmp_path):
 
 
 def test_damaged_png_images_are_named(tmp_path):
-  folder = made_nucla.write_images(tmp_path, NAME, ending="png")
+  folder = fake_nucla.write_images(tmp_path, NAME, ending="png")
   path = sorted(folder.glob("frame_7_*_rgb.png"))[0]
   whole = path.read_bytes()
   for blob in (b"", b"no image", whole[: len(whole) // 2]):
@@ -174,43 +174,43 @@ def test_damaged_png_images_are_named(tmp_path):
 
 
 def test_images_of_another_size_or_none(tmp_path):
-  folder = made_nucla.write_images(tmp_path, NAME)
+  folder = fake_nucla.write_images(tmp_path, NAME)
   path = sorted(folder.glob("frame_9_*_rgb.jpg"))[0]
   cv2.imwrite(str(path), np.zeros((72, 90, 3), np.uint8))
-  with pytest.raises(BadClip, match="is 90x72, the others before it are 96x72"):
+  with pytest.raises(BadClip, match="is 90x72, those before it are 96x72"):
     list(nucla.read_images(folder))
   (tmp_path / "empty").mkdir()
-  with pytest.raises(BadClip, match="images empty: none as frame_12_tc_123456_rgb"):
+  with pytest.raises(BadClip, match="images empty: no file like frame_12_tc"):
     list(nucla.read_images(tmp_path / "empty"))
   with pytest.raises(BadClip, match="images gone cannot be listed: No such file"):
     list(nucla.read_images(tmp_path / "gone"))
 
 
 def test_a_frame_number_counts_once(tmp_path):
-  folder = made_nucla.write_images(tmp_path, NAME, ending="png")
-  made_nucla.write_images(tmp_path, NAME, 3)
+  folder = fake_nucla.write_images(tmp_path, NAME, ending="png")
+  fake_nucla.write_images(tmp_path, NAME, 3)
   assert len(list(nucla.read_images(folder))) == 8
 
 
 @pytest.fixture
 def root(tmp_path):
-  """Every layout once, half of two others, a class that is none, strangers."""
+  """Every layout once, half of two others, an unknown class, and other files."""
   root = tmp_path / "N-UCLA Größe 日本"
-  made_nucla.write_pair(root, "a01_s02_e03_v01")
-  _, film = made_nucla.write_pair(root, "a02_s02_e03_v02")
+  fake_nucla.write_pair(root, "a01_s02_e03_v01")
+  _, film = fake_nucla.write_pair(root, "a02_s02_e03_v02")
   (root / "multiview_action_videos" / "a02").mkdir(parents=True)
   film.rename(root / "multiview_action_videos" / "a02" / "v02_s02_e03.avi")
-  made_nucla.write_images(root, "a03_s02_e03_v03")
-  made_nucla.write_skeleton(root, "a03_s02_e03_c03", made_nucla.skeleton(9))
-  _, film = made_nucla.write_pair(root, "a04_s02_e03_v01")
+  fake_nucla.write_images(root, "a03_s02_e03_v03")
+  fake_nucla.write_skeleton(root, "a03_s02_e03_c03", fake_nucla.skeleton(9))
+  _, film = fake_nucla.write_pair(root, "a04_s02_e03_v01")
   film.rename(root / "a04_s02_e03_c01.mkv")
-  made_nucla.write_pair(root, "a05_s02_e03_v01")[0].unlink()
-  made_nucla.write_pair(root, "a06_s02_e03_v01")[1].unlink()
-  made_nucla.write_pair(root, "a07_s02_e03_v01")
+  fake_nucla.write_pair(root, "a05_s02_e03_v01")[0].unlink()
+  fake_nucla.write_pair(root, "a06_s02_e03_v01")[1].unlink()
+  fake_nucla.write_pair(root, "a07_s02_e03_v01")
   (root / "view_1" / "a01_s02_e04").mkdir(parents=True)  # no image
   (root / "view_1" / "a01_s02_e04" / "frame_1_tc_1_depth_vis.jpg").write_text("x")
   (root / "frame_1_tc_1_rgb.jpg").write_text("x")
-  (root / "v02_s02_e03.avi").write_text("x")  # of which action?
+  (root / "v02_s02_e03.avi").write_text("x")  # its folder gives no action
   return root
 
 
@@ -239,8 +239,8 @@ def test_without_poses_a_video_is_enough(root):
   assert [name[:3] for name, _ in left_out] == ["a07"]
 
 
-def test_a_video_counts_before_images(root):
-  made_nucla.write_images(root, "a01_s02_e03_v01")
+def test_a_video_precedes_images(root):
+  fake_nucla.write_images(root, "a01_s02_e03_v01")
   clips, _ = nucla.NUCLA(root).clips()
   assert clips[0].video.endswith("videos/a01_s02_e03_v01.avi")
 
@@ -288,7 +288,7 @@ def test_damaged_videos(root):
     dataset.read(images)
 
 
-def test_missing_data_says_how_to_get_it(tmp_path):
+def test_missing_data_messages_say_how_to_get_it(tmp_path):
   (tmp_path / "notes.txt").write_text("x")
   for folder in (tmp_path / "gone", tmp_path):
     with pytest.raises(FileNotFoundError, match=r"wangjiangb\.github\.io") as e:
@@ -310,6 +310,6 @@ def test_config():
   for protocol in ("v12_3", "v13_2", "v23_1"):
     c = config.get_config(protocol)
     assert (c.data.dataset, c.data.protocol) == ("nucla", protocol)
-    assert protocols.from_config(c.data).source
+    assert protocol_settings.from_config(c.data).source
     assert c.model.pose.skeleton == c.data.skeleton == "kinect_v1"
     assert c.data.example.pose_steps == 5

@@ -1,4 +1,4 @@
-"""Poses from MediaPipe: with a stand-in, and with itself."""
+"""Poses from MediaPipe, with a fake landmarker and with MediaPipe itself."""
 
 import csv
 import hashlib
@@ -6,7 +6,7 @@ import pickle
 import sys
 import zipfile
 
-import made_nucla
+import fake_nucla
 import numpy as np
 import pytest
 
@@ -30,7 +30,7 @@ class Inner:
 
 
 class Opened(Inner):
-  """The same, with a reader of its own: five frames that tell their number."""
+  """The same with its own reader: five frames whose pixels are their numbers."""
 
   def open_video(self, clip):
     frames = [np.full((HEIGHT, WIDTH, 3), i, np.uint8) for i in range(5)]
@@ -38,7 +38,7 @@ class Opened(Inner):
 
 
 def person(x, y=0.5, z=0.0):
-  """Landmarks [33, 6] of somebody whose hips are at the fractions x, y."""
+  """Landmarks [33, 6] of a person whose hips are at the fractions x, y."""
   return np.tile(np.float32([0.1, 0.2, z, x, y, 0.9]), (33, 1))
 
 
@@ -81,7 +81,7 @@ def fake(monkeypatch):
 
 
 def run(fake, seen, people=1, fps=FPS):
-  """`landmarks` of black frames in which `seen` is found."""
+  """Runs `landmarks` on black frames in which `seen` is found."""
   fake.seen = seen
   frames = [np.zeros((HEIGHT, WIDTH, 3), np.uint8)] * len(seen)
   return pose_estimation.landmarks(frames, fps, (WIDTH, HEIGHT), "m", people)
@@ -104,43 +104,45 @@ def test_fractions_become_pixels_and_nobody_is_nan(fake):
 def test_timestamps_increase(fake, fps):
   run(fake, [[]] * 7, fps=fps)
   assert (np.diff(fake.times) > 0).all()
-  if fps < 1000:  # no more than their rounding away from the clock
+  if fps < 1000:  # within their rounding error
     np.testing.assert_allclose(fake.times, np.arange(7) * 1000 / fps, atol=1)
 
 
-def test_people_keep_their_place(fake):
-  """MediaPipe lists them in another order, one is lost and found, both walk."""
+def test_people_keep_their_row(fake):
+  """MediaPipe changes their order, one is lost and found, and both walk."""
   a = [person(x, z=1) for x in (0.1, 0.15, 0.2, 0.25)]
   b = [person(x, z=2) for x in (0.9, 0.85, 0.8, 0.75)]
   seen = [[a[0], b[0]], [b[1], a[1]], [b[2]], [b[3], a[3]]]
   world, image, _ = run(fake, seen, people=2)
-  # b was seen more often, and comes first
+  # b was seen more often and comes first
   np.testing.assert_array_equal(world[:, 0, 0, 2], [2, 2, 2, 2])
   np.testing.assert_array_equal(world[:, 1, 0, 2], np.float32([1, 1, np.nan, 1]))
   np.testing.assert_allclose(image[:, 0, 23, 0], [72, 68, 64, 60], rtol=1e-6)
 
 
-def test_a_newcomer_takes_a_free_place(fake):
+def test_a_newcomer_takes_a_free_row(fake):
   a, b = person(0.1, z=1), person(0.9, z=2)
   world, *_ = run(fake, [[a], [a], [b]], people=2)
   np.testing.assert_array_equal(world[:, 0, 0, 2], np.float32([1, 1, np.nan]))
   np.testing.assert_array_equal(world[:, 1, 0, 2], np.float32([np.nan, np.nan, 2]))
-  world, *_ = run(fake, [[a], [a], [b]])  # no place is free: the nearest is taken
+  world, *_ = run(fake, [[a], [a], [b]])  # no row is free: takes the nearest
   np.testing.assert_array_equal(world[:, 0, 0, 2], [1, 1, 2])
 
 
-def test_frames_must_be_there_and_of_the_size_said(fake):
+def test_no_frames_and_frames_of_another_size(fake):
   with pytest.raises(BadClip, match="holds no frame"):
     pose_estimation.landmarks([], FPS, (WIDTH, HEIGHT), "m")
   with pytest.raises(BadClip, match="frame 0 is 40x80, expected 80x40"):
     pose_estimation.landmarks([np.zeros((80, 40, 3), np.uint8)], FPS, (80, 40), "m")
 
 
-def test_images_in_place_of_a_video(fake, bundle, tmp_path):
+def test_images_instead_of_a_video(fake, bundle, tmp_path):
   """N-UCLA opens its folders of images itself."""
   name = "a01_s02_e03_v01"
-  made_nucla.write_images(tmp_path, name, 5, size=(80, 40))
-  dataset = pose_estimation.Estimated(nucla.NUCLA(tmp_path, poses=False), bundle)
+  fake_nucla.write_images(tmp_path, name, 5, size=(80, 40))
+  dataset = pose_estimation.WithEstimatedPoses(
+    nucla.NUCLA(tmp_path, poses=False), bundle
+  )
   (clip,), left_out = dataset.clips()
   assert (clip.name, left_out) == (name, [])
   fake.seen = [[person(0.5)]] * 5
@@ -151,7 +153,7 @@ def test_images_in_place_of_a_video(fake, bundle, tmp_path):
 
 
 class WithPoses(Opened):
-  """The same with poses of its own, and no joints in the image."""
+  """The same with its own poses, without joints in the image."""
 
   def read(self, clip):
     pose = np.full((5, 1, 25, 3), 7, np.float32)
@@ -162,23 +164,23 @@ def test_boxes_for_poses_of_the_dataset(fake, bundle):
   tall = person(0.5)
   tall[:, 3], tall[:, 4] = np.linspace(0.25, 0.5, 33), np.linspace(0.4, 0.9, 33)
   fake.seen = [[tall], [], [tall], [], []]
-  made = pose_estimation.EstimatedBoxes(WithPoses(), bundle)
+  made = pose_estimation.WithEstimatedBoxes(WithPoses(), bundle)
   assert made.skeleton == "kinect_v2"
   assert made.source["boxes"] == "mediapipe"
   assert "pose" not in made.source
   opened = made.read(CLIP)
   assert (opened.pose == 7).all()
   assert np.isnan(opened.boxes[[1, 3, 4]]).all()
-  # 20 to 40 across, 16 to 36 down and a tenth of that above
+  # x from 20 to 40; y from 16 to 36, and a tenth of that above
   np.testing.assert_allclose(opened.boxes[0], [[20, 14, 40, 36]], rtol=1e-6)
   fake.seen = [[]] * 5
   with pytest.raises(BadClip, match="found nobody in any of 5 frames"):
     made.read(CLIP)
 
 
-def test_the_rest_is_the_other_dataset(fake, bundle):
+def test_all_else_comes_from_the_other_dataset(fake, bundle):
   inner = Opened(source={"rows": 3})
-  made = pose_estimation.Estimated(inner, bundle, people=2)
+  made = pose_estimation.WithEstimatedPoses(inner, bundle, people=2)
   assert (made.name, made.class_names) == ("mine", ("nod", "wave"))
   assert made.clips() == inner.clips()
   assert made.skeleton == "mediapipe_33"
@@ -192,9 +194,11 @@ def test_the_rest_is_the_other_dataset(fake, bundle):
 
 
 def test_read_through_the_datasets_own_reader(fake, bundle):
-  made = pickle.loads(pickle.dumps(pose_estimation.Estimated(Opened(), bundle)))
+  made = pickle.loads(
+    pickle.dumps(pose_estimation.WithEstimatedPoses(Opened(), bundle))
+  )
   fake.seen, fake.opened[:] = [[], *[[person(0.5)]] * 4], []
-  for _ in range(2):  # a landmarker for every clip
+  for _ in range(2):  # a landmarker for each clip
     opened = made.read(CLIP)
   assert fake.opened == [(str(bundle), 1), "closed"] * 2
   assert opened.pose.shape == (5, 1, 33, 3)
@@ -209,7 +213,7 @@ def test_read_through_the_datasets_own_reader(fake, bundle):
 def test_read_a_video_file(fake, bundle, tmp_path):
   path = str(tmp_path / "x.avi")
   video.write_video(path, np.zeros((3, HEIGHT, WIDTH, 3), np.uint8), 10)
-  made = pose_estimation.Estimated(Inner(path), bundle)
+  made = pose_estimation.WithEstimatedPoses(Inner(path), bundle)
   fake.seen = [[person(0.5)]] * 3
   opened = made.read(made.clips()[0][0])
   assert opened.fps == 10
@@ -220,25 +224,25 @@ def test_read_a_video_file(fake, bundle, tmp_path):
 def test_clips_that_cannot_be_used(fake, bundle):
   fake.seen = [[]] * 5
   with pytest.raises(BadClip, match="found nobody in any of 5 frames"):
-    pose_estimation.Estimated(Opened(), bundle).read(CLIP)
+    pose_estimation.WithEstimatedPoses(Opened(), bundle).read(CLIP)
   with pytest.raises(BadClip, match="no video to estimate poses from"):
-    pose_estimation.Estimated(Inner(), bundle).read(CLIP)
+    pose_estimation.WithEstimatedPoses(Inner(), bundle).read(CLIP)
 
 
 def test_refused_settings(fake, bundle, tmp_path):
   with pytest.raises(ValueError, match="people is 0, expected 1 or more"):
-    pose_estimation.Estimated(Inner(), bundle, people=0)
+    pose_estimation.WithEstimatedPoses(Inner(), bundle, people=0)
   for path, words in (("", "pose_model is not set"), ("gone.task", "no file gone")):
     with pytest.raises(FileNotFoundError, match=f"{words}.*: download.*https://ai.go"):
-      pose_estimation.Estimated(Inner(), path)
+      pose_estimation.WithEstimatedPoses(Inner(), path)
 
 
 def test_refused_bundles(fake, bundle):
   content = bundle.read_bytes()
   for damaged in (b"", b"some text\n", content[:60], content.replace(b"mod", b"nod")):
     bundle.write_bytes(damaged)
-    with pytest.raises(ValueError, match=r"x.task is no PoseLandmarker b.*again"):
-      pose_estimation.Estimated(Inner(), bundle)
+    with pytest.raises(ValueError, match=r"x.task is not a PoseLandmarker b.*again"):
+      pose_estimation.WithEstimatedPoses(Inner(), bundle)
 
 
 def test_missing_package(bundle, monkeypatch):
@@ -246,7 +250,7 @@ def test_missing_package(bundle, monkeypatch):
   with pytest.raises(
     ValueError, match="needs the package mediapipe: pip install -r req"
   ):
-    pose_estimation.Estimated(Inner(), bundle)
+    pose_estimation.WithEstimatedPoses(Inner(), bundle)
 
 
 # With MediaPipe itself.
@@ -259,7 +263,7 @@ def model(shared):
 
 
 def gesture(shared, name):
-  """A genuine clip: path, world joints [F, 33, 4], image joints in fractions."""
+  """A real clip: path, world joints [F, 33, 4], image joints as fractions."""
   folder = shared / "body_gestures"
   with open(folder / "index.csv", encoding="utf-8") as file:
     path = next(r["video"] for r in csv.DictReader(file) if r["clip_id"] == name)
@@ -274,7 +278,7 @@ def gesture(shared, name):
   ("name", "pixels"), [("S06_S_shrug_2_4m_full", 4), ("S08_S_right_3_6m_full", 2)]
 )
 def test_parity_and_determinism(shared, model, name, pixels):
-  """The same joints as were estimated elsewhere from these videos, and every time.
+  """The joints equal those estimated elsewhere from these videos, every time.
 
   The world joints are this bundle's in VIDEO mode: here equal bit by bit, also in six
   other clips; running mode IMAGE differs by 31 and 75 mm in the mean. 1 mm leaves room
@@ -282,7 +286,7 @@ def test_parity_and_determinism(shared, model, name, pixels):
   us, with other visibilities: 2.5 and 1.2 pixels away in the mean.
   """
   path, world, image = gesture(shared, name)
-  dataset = pose_estimation.Estimated(Inner(path), model)
+  dataset = pose_estimation.WithEstimatedPoses(Inner(path), model)
   clip = dataset.clips()[0][0]
   opened = dataset.read(clip)
   assert opened.pose.shape == (len(world), 1, 33, 3)
@@ -298,8 +302,8 @@ def test_parity_and_determinism(shared, model, name, pixels):
     np.testing.assert_array_equal(getattr(again, field), getattr(opened, field))
 
 
-def test_nobody_there(shared, model, capfd):
-  """Black, then somebody, then noise: NaN, joints, NaN. Black alone: refused."""
+def test_frames_with_nobody(shared, model, capfd):
+  """Black, somebody, noise give NaN, joints, NaN; black alone is refused."""
   path, *_ = gesture(shared, "S08_S_right_3_6m_full")
   somebody = next(video.read_frames(path))
   black = np.zeros_like(somebody)
@@ -310,12 +314,12 @@ def test_nobody_there(shared, model, capfd):
     seen = np.isfinite(array).all(axis=tuple(range(1, array.ndim)))
     np.testing.assert_array_equal(seen, [False, True, True, False])
     assert np.isnan(array[~seen]).all()
-  assert capfd.readouterr() == ("", "")  # nothing of C++'s warnings
+  assert capfd.readouterr() == ("", "")  # no warnings of C++
 
   inner = Inner()
   inner.open_video = lambda clip: (lambda: iter([black] * 3), 10, (640, 480))
   with pytest.raises(BadClip, match="found nobody in any of 3 frames"):
-    pose_estimation.Estimated(inner, model).read(CLIP)
+    pose_estimation.WithEstimatedPoses(inner, model).read(CLIP)
 
 
 def test_bundles_that_only_mediapipe_can_refuse(model, tmp_path):
@@ -332,6 +336,6 @@ def test_bundles_that_only_mediapipe_can_refuse(model, tmp_path):
     with zipfile.ZipFile(path, "w") as file:
       for part, data in content.items():
         file.writestr(part, data)
-    with pytest.raises(ValueError, match=f"{name}.task is no PoseLandmarker b") as e:
-      pose_estimation.Estimated(Inner(), path)
+    with pytest.raises(ValueError, match=f"{name}.task is not a PoseLandmarker b") as e:
+      pose_estimation.WithEstimatedPoses(Inner(), path)
     assert "\n" not in str(e.value)

@@ -1,12 +1,9 @@
-"""Protocols: known values and sizes, disjoint parts, and messages that help."""
+"""Protocols: known values and sizes, disjoint parts, and messages."""
 
 import itertools
 import re
 
-import ml_collections
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from vpn_jax.datasets import ntu, protocols
 from vpn_jax.datasets.base import Clip
@@ -68,7 +65,7 @@ def test_smarthome_cross_view_keeps_19_classes_and_validates_on_camera_5():
     assert {c for c, p in parts.items() if p == "train"} == train
     assert (parts[5], parts[2]) == ("validation", "test")
     assert protocols.part(protocol, {"camera": 1}, "WatchTV") is None
-    assert protocols.part(protocol, {"camera": 1}) == "train"  # chosen by class before
+    assert protocols.part(protocol, {"camera": 1}) == "train"  # class is known
 
 
 def test_smarthome_classes_are_the_published_ones(shared):
@@ -90,8 +87,8 @@ def test_parts_are_disjoint(key):
 
 
 @pytest.mark.parametrize(("which", "protocol"), [(60, "cs"), (60, "cv"), (120, "cs1")])
-def test_missing_skeletons_fall_out_of_the_published_sizes(which, protocol):
-  """The download has 56,880 and 114,480 clips, the lists 302 and 535 names."""
+def test_published_sizes_exclude_missing_skeletons(which, protocol):
+  """The downloads have 56,880 and 114,480 clips, the lists 302 and 535 names."""
   whole = {60: 56_880, 120: 114_480}[which]
   missing = ntu.missing_skeletons(which)
   assert len(missing) == {60: 302, 120: 535}[which]
@@ -100,7 +97,7 @@ def test_missing_skeletons_fall_out_of_the_published_sizes(which, protocol):
 
 
 def test_cross_view_sizes_follow_from_the_cameras():
-  """NTU-60 has 18,960 clips per camera; what is missing is on the list."""
+  """NTU-60 has 18,960 clips per camera, minus those on the list."""
   by_camera = {c: 18_960 for c in (1, 2, 3)}
   for name in ntu.missing_skeletons(60):
     by_camera[ntu.parse_name(name)[1]["camera"]] -= 1
@@ -108,7 +105,7 @@ def test_cross_view_sizes_follow_from_the_cameras():
   assert got == protocols.EXPECTED_COUNTS["ntu60", "cv"]
 
 
-def test_expected_counts_of_the_rest():
+def test_other_expected_counts():
   assert sum(protocols.EXPECTED_COUNTS["smarthome", "cs"]) == 16_115
   for name in ("v12_3", "v13_2", "v23_1"):
     assert sum(protocols.EXPECTED_COUNTS["nucla", name]) == 1_484
@@ -129,124 +126,6 @@ def test_check_counts():
   assert protocols.check_counts("nucla", "v23_1", entries, ["pick up"]) == []
 
 
-def test_custom():
-  protocol = protocols.custom("subject:1,3,6", "subject:5,8")
-  parts = [protocols.part(protocol, {"subject": s}) for s in (1, 2, 3, 5, 8)]
-  assert parts == ["train", None, "train", "test", "test"]
-  others = protocols.custom("split:train")
-  assert protocols.part(others, {"split": "whatever"}) == "test"
-  held = protocols.custom("split:train", "split:test", "split:val")
-  assert protocols.part(held, {"split": "val"}) == "validation"
-  taken = protocols.custom("subject:1,3,6", "", "subject:3")
-  assert [protocols.part(taken, {"subject": s}) for s in (1, 3, 4)] == [
-    "train",
-    "validation",
-    "test",
-  ]
-
-
-@pytest.mark.parametrize(
-  ("arguments", "words"),
-  [
-    (("subject",), "expected an attribute and its values"),
-    (("subject:",), "expected an attribute and its values"),
-    ((":1,2",), "expected an attribute and its values"),
-    (("subject:1", "camera:2"), "splits by 'subject' but test by 'camera'"),
-    (("subject:1,2", "subject:2,3"), r"train and test share subject \[2\]"),
-    (("subject:1", "subject:2", "subject:2"), r"validation and test share subject"),
-    (("subject:1", "", "subject:1"), "no subject trains"),
-  ],
-)
-def test_custom_refuses(arguments, words):
-  with pytest.raises(ValueError, match=words):
-    protocols.custom(*arguments)
-
-
-def test_from_config():
-  data = ml_collections.ConfigDict(
-    {"dataset": "ntu60", "protocol": "cs", "validation": "subject:4,19,31"}
-  )
-  protocol = protocols.from_config(data)
-  assert protocols.count(protocol, grid(subject=range(1, 41))) == {
-    "train": 17,
-    "validation": 3,
-    "test": 20,
-  }
-  data = ml_collections.ConfigDict(
-    {"dataset": "custom", "train": "split:a", "test": "split:b", "validation": ""}
-  )
-  assert protocols.from_config(data) == protocols.custom("split:a", "split:b")
-
-
-def test_a_share_for_validation_is_drawn_by_its_seed():
-  clips = list(grid(subject=range(1, 41), camera=(1, 2, 3)))
-  data = ml_collections.ConfigDict(
-    {"dataset": "ntu60", "protocol": "cs", "validation": "10%", "validation_seed": 0}
-  )
-  counts = {"train": 18 * 3, "validation": 2 * 3, "test": 20 * 3}
-  first = protocols.from_config(data)
-  assert protocols.count(first, clips) == counts
-  assert protocols.from_config(data) == first
-  data.validation_seed = 1
-  assert protocols.from_config(data) != first
-  data.validation = "camera:34%"
-  other = protocols.from_config(data, clips)
-  assert other.validation_attribute == "camera"
-  assert protocols.count(other, clips) == {"train": 40, "validation": 20, "test": 60}
-  custom = ml_collections.ConfigDict(
-    {"dataset": "custom", "train": "subject:1,2", "test": "subject:3"}
-  )
-  custom.validation = "subject:50%"
-  assert len(protocols.from_config(custom).train) == 1
-  for wrong in ("x%", "subject:%", "0%", "100%"):
-    data.validation = wrong
-    with pytest.raises(ValueError, match="validation"):
-      protocols.from_config(data, clips)
-
-
-@given(seed=st.integers(0, 2**32), fraction=st.floats(0.01, 0.99))
-@settings(max_examples=50, deadline=None)
-def test_validation_is_never_taken_from_test(seed, fraction):
-  for key in (("ntu60", "cs"), ("ntu120", "cs2"), ("ntu60", "cv")):
-    protocol = protocols.get(*key)
-    chosen = protocols.choose(protocol, fraction, seed)
-    assert chosen == protocols.choose(protocol, fraction, seed)
-    assert chosen.validation
-    assert chosen.train
-    assert set(chosen.train) | set(chosen.validation) == set(protocol.train)
-    assert not set(chosen.train) & set(chosen.validation)
-    assert chosen.test == protocol.test
-
-
-def test_validation_by_another_attribute_stays_inside_train():
-  clips = list(grid(camera=(1, 2, 3), subject=range(1, 11)))
-  protocol = protocols.choose(
-    protocols.get("ntu60", "cv"), 0.2, 0, attribute="subject", clips=clips
-  )
-  assert len(protocol.validation) == 2
-  assert protocols.count(protocol, clips) == {
-    "train": 16,
-    "validation": 4,
-    "test": 10,
-  }
-
-
-def test_carve_refuses():
-  cs = protocols.get("ntu60", "cs")
-  with pytest.raises(ValueError, match=r"subject \[3\] does not train"):
-    protocols.carve(cs, "subject:3")
-  with pytest.raises(ValueError, match="no camera trains"):
-    protocols.carve(protocols.get("ntu60", "cv"), "camera:2,3")
-  with pytest.raises(ValueError, match=r"validates on \[5\] already"):
-    protocols.carve(protocols.get("smarthome", "cv1"), "camera:3")
-  with pytest.raises(ValueError, match=r"expected within \(0, 1\)"):
-    protocols.choose(cs, 1.0, 0)
-  with pytest.raises(ValueError, match="1 camera trains"):
-    protocols.choose(
-      protocols.get("smarthome", "cv1").__class__("camera", (1,)), 0.5, 0
-    )
-
-
 def test_unknown_protocol_lists_the_known_ones():
   with pytest.raises(ValueError, match=re.escape("unknown protocol ntu60:cs2")) as e:
     protocols.get("ntu60", "cs2")
@@ -255,7 +134,7 @@ def test_unknown_protocol_lists_the_known_ones():
   assert protocols.names("custom") == []
 
 
-def test_lacking_attribute():
+def test_missing_attribute():
   with pytest.raises(ValueError, match=r"no 'subject', it has \['camera'\]"):
     protocols.part(protocols.get("ntu60", "cs"), {"camera": 1})
 

@@ -1,4 +1,4 @@
-"""Tests of vpn_jax/datasets/single_clip.py: one video and its poses."""
+"""A single video and its poses, from npz and skeleton files."""
 
 import numpy as np
 import pytest
@@ -23,15 +23,15 @@ def joints(*shape, scale=1.0):
 def read(film, tmp_path, units="fraction", needs_image=True, **arrays):
   np.savez(tmp_path / "x.npz", **arrays)
   clip = Clip("x", 0, {}, film, str(tmp_path / "x.npz"))
-  return single_clip.Single(KINECT, units, needs_image=needs_image).read(clip)
+  return single_clip.SingleClip(KINECT, units, needs_image=needs_image).read(clip)
 
 
 def test_fractions_become_pixels(film, tmp_path):
-  world, image = joints(6, 25, 4), joints(6, 25, 4)  # with a visibility each
+  world, image = joints(6, 25, 4), joints(6, 25, 4)  # each with a visibility
   world[2, 3, 1] = np.nan
   made = read(film, tmp_path, world=world, image=image)
   assert made.pose.shape == (6, 1, 25, 3)
-  assert np.isnan(made.pose[2, 0, 3]).all()  # a joint is known or not
+  assert np.isnan(made.pose[2, 0, 3]).all()  # a joint is known as a whole
   np.testing.assert_array_equal(made.pose[0, 0], world[0, :, :3])
   expected = image[..., :2] * np.float32([40, 20])
   np.testing.assert_allclose(made.image_joints[:, 0], expected, rtol=1e-6)
@@ -39,21 +39,21 @@ def test_fractions_become_pixels(film, tmp_path):
   assert len(list(made.frames())) == 6
 
 
-def test_pixels_stay_and_persons_may_be_several(film, tmp_path):
+def test_pixels_and_several_persons(film, tmp_path):
   image = joints(6, 2, 25, 2, scale=30)
   made = read(film, tmp_path, "pixel", world=joints(6, 2, 25, 3), image=image)
   np.testing.assert_array_equal(made.image_joints, image)
 
 
-def test_image_joints_only_where_they_are_needed(film, tmp_path):
+def test_image_joints_are_optional_without_a_crop(film, tmp_path):
   made = read(film, tmp_path, needs_image=False, world=joints(6, 25, 3))
   assert np.isnan(made.image_joints).all()
   with pytest.raises(BadClip, match=r"\['world'\], expected \['world', 'image'\]"):
     read(film, tmp_path, world=joints(6, 25, 3))
 
 
-def test_no_pose_stands_at_the_origin(film):
-  reader = single_clip.Single(KINECT, "fraction", needs_image=False)
+def test_without_poses_joints_are_at_the_origin(film):
+  reader = single_clip.SingleClip(KINECT, "fraction", needs_image=False)
   made = reader.read(Clip("x", 0, {}, film))
   np.testing.assert_array_equal(made.pose, np.zeros((6, 1, 25, 3)))
 
@@ -80,23 +80,25 @@ def test_messages(world, image, words, film, tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"words", b"PK\x03\x04 cut off", None])
-def test_files_that_are_no_npz(content, film, tmp_path):
+def test_files_that_are_not_npz(content, film, tmp_path):
   path = tmp_path / "x.npy"
   if content is None:
     np.save(path, joints(6, 25, 3))
   else:
     path.write_bytes(content)
-  reader = single_clip.Single(KINECT, "fraction", needs_image=True)
+  reader = single_clip.SingleClip(KINECT, "fraction", needs_image=True)
   with pytest.raises(BadClip, match="cannot be read as npz; expected arrays"):
     reader.read(Clip("x", 0, {}, film, str(path)))
 
 
 def test_skeleton_file_of_another_skeleton(film, tmp_path):
-  reader = single_clip.Single(skeletons.get("mediapipe_33"), "pixel", needs_image=True)
+  reader = single_clip.SingleClip(
+    skeletons.get("mediapipe_33"), "pixel", needs_image=True
+  )
   with pytest.raises(BadClip, match="those of kinect_v2, expected mediapipe_33"):
     reader.read(Clip("x", 0, {}, film, str(tmp_path / "x.skeleton")))
 
 
 def test_units():
   with pytest.raises(ValueError, match="image_units is 'cm', expected 'fraction'"):
-    single_clip.Single(KINECT, "cm", needs_image=True)
+    single_clip.SingleClip(KINECT, "cm", needs_image=True)

@@ -1,4 +1,4 @@
-"""Skeletons: the graph of eq. 1 against a slow loop, and what a body must satisfy."""
+"""Skeletons: the graph of eq. 1 against a slow loop, and properties of bodies."""
 
 import dataclasses
 
@@ -35,8 +35,8 @@ def test_body_is_connected(name):
   assert (reach > 0).all()
 
 
-def test_kinect_v2_order_is_that_of_the_files():
-  """1-based numbers of the NTU documentation."""
+def test_kinect_v2_has_the_order_of_the_files():
+  """The 1-based numbers of the NTU documentation."""
   skeleton = skeletons.get("kinect_v2")
   bones = {tuple(sorted(b)) for b in (skeleton.bone_indices() + 1).tolist()}
   published = {
@@ -44,7 +44,7 @@ def test_kinect_v2_order_is_that_of_the_files():
     (9, 21), (9, 10), (10, 11), (11, 12), (12, 24), (12, 25), (1, 13), (13, 14),
     (14, 15), (15, 16), (1, 17), (17, 18), (18, 19), (19, 20),
   }  # fmt: skip
-  # The released code hangs the tips and thumbs on the hands too (8-22, 8-23).
+  # The released code connects tips and thumbs to the hands, too (8-22, 8-23).
   assert bones == published
 
 
@@ -72,7 +72,7 @@ def test_normalisation_by_a_slow_loop(name):
       want = (float(e[i, j]) + (i == j)) / (degree[i] * degree[j]) ** 0.5
       assert abs(got[i, j] - want) < 1e-6
   values = np.linalg.eigvalsh(got.astype(np.float64))
-  np.testing.assert_allclose(values[-1], 1.0, atol=1e-6)  # the largest, always
+  np.testing.assert_allclose(values[-1], 1.0, atol=1e-6)  # always the largest
   assert values[0] > -1.0
 
 
@@ -134,7 +134,7 @@ def test_origin_is_among_the_joints(name):
   assert {skeleton.joints[i] for i in skeleton.origin_indices()} == set(skeleton.origin)
 
 
-def test_digest_follows_joints_and_bones():
+def test_digest_depends_on_joints_and_bones():
   skeleton = skeletons.get("kinect_v2")
   assert skeleton.digest() == dataclasses.replace(skeleton, name="other").digest()
   changed = dataclasses.replace(skeleton, bones=skeleton.bones[1:])
@@ -142,7 +142,7 @@ def test_digest_follows_joints_and_bones():
   assert len({skeletons.get(n).digest() for n in KNOWN}) == len(KNOWN)
 
 
-def test_register_refuses_a_second_meaning(monkeypatch):
+def test_register_refuses_another_skeleton_of_the_same_name(monkeypatch):
   monkeypatch.setattr(skeletons, "SKELETONS", dict(skeletons.SKELETONS))
   assert skeletons.register(TWO) is TWO
   assert skeletons.register(TWO) is TWO

@@ -1,4 +1,4 @@
-"""Smarthome: names, the skeleton reader by hand, the main actor, damage, pairs."""
+"""Smarthome: names, skeletons by hand, the main actor, damage, pairs."""
 
 import collections
 import copy
@@ -6,11 +6,18 @@ import itertools
 import json
 import pickle
 
-import made_smarthome
+import fake_smarthome
 import numpy as np
 import pytest
 
-from vpn_jax.datasets import obtain, protocols, skeletons, smarthome, video
+from vpn_jax.datasets import (
+  instructions,
+  protocol_settings,
+  protocols,
+  skeletons,
+  smarthome,
+  video,
+)
 from vpn_jax.datasets.base import BadClip
 
 NAME = "Walk_p02_r00_v01_c03"
@@ -23,8 +30,8 @@ def read(tmp_path, content):
 
 
 def actor(tmp_path, frames):
-  """x of the main actor's centre per frame, from detections of each frame."""
-  world, image = smarthome.main_actor(read(tmp_path, made_smarthome.content(frames)))
+  """The x of the main actor's centre in each frame, given its detections."""
+  world, image = smarthome.main_actor(read(tmp_path, fake_smarthome.content(frames)))
   np.testing.assert_array_equal(np.isnan(world).any((1, 2)), np.isnan(image[:, 0, 0]))
   return image[..., 0].mean(axis=1)
 
@@ -50,7 +57,7 @@ def test_classes():
     assert smarthome.parse_name(f"{name}_p02_r00_v01_c03")[0] == label
 
 
-def test_classes_are_numbered_as_the_authors_do(shared):
+def test_classes_have_the_numbers_of_the_authors(shared):
   path = shared / "smarthome_class_ids.json"
   if not path.exists():
     pytest.skip("needs smarthome_class_ids.json of ../shared/data")
@@ -59,7 +66,7 @@ def test_classes_are_numbered_as_the_authors_do(shared):
 
 
 def test_protocols_by_name_alone():
-  """Each class by 18 subjects and 7 cameras: subjects divide CS, cameras CV."""
+  """Each class has 18 subjects and 7 cameras: subjects divide CS, cameras CV."""
   subjects = (2, 3, 4, 6, 7, *range(9, 21), 25)
   parts = {p: collections.Counter() for p in ("cs", "cv1", "cv2")}
   classes = collections.defaultdict(set)
@@ -74,7 +81,7 @@ def test_protocols_by_name_alone():
       if part:
         classes[protocol].add(name)
   assert parts["cs"] == {"train": 31 * 11 * 7, "test": 31 * 7 * 7}
-  one = 19 * 18  # 19 classes of 18 subjects on one camera
+  one = 19 * 18  # 19 classes of 18 subjects, from one camera
   out = 31 * 18 * 7 - 3 * one
   assert parts["cv1"] == {"train": one, "validation": one, "test": one, None: out}
   assert parts["cv2"] == {
@@ -86,7 +93,7 @@ def test_protocols_by_name_alone():
 
 
 def test_values_are_planar(tmp_path):
-  """13 x, 13 y, 13 z: joint 12, the head, is at places 12, 25 and 38."""
+  """13 x, 13 y, 13 z: joint 12, the head, has the positions 12, 25 and 38."""
   fields = {"pose2d": list(range(26)), "pose3d": list(range(100, 139)), "cumscore": 2}
   ((body,),) = read(tmp_path, {"njts": 13, "frames": [[fields]]})
   assert body.world.dtype == body.image.dtype == np.float32
@@ -98,9 +105,9 @@ def test_values_are_planar(tmp_path):
   assert (body.size, body.score) == (12.0, 2.0)
 
 
-def test_made_body_has_its_joints_in_place(tmp_path):
-  """Heads are above ankles, right is left in the picture: our file, not a mix-up."""
-  ((body,),) = read(tmp_path, made_smarthome.content(made_smarthome.person(1)))
+def test_synthetic_bodies_are_upright(tmp_path):
+  """The head is above the ankles, and the right side is left in the image."""
+  ((body,),) = read(tmp_path, fake_smarthome.content(fake_smarthome.person(1)))
   joint = {name: i for i, name in enumerate(skeletons.LCRNET_13.joints)}
   x, y = body.image.T
   assert y[joint["head"]] < y[joint["left_hip"]] < y[joint["left_ankle"]]
@@ -108,19 +115,19 @@ def test_made_body_has_its_joints_in_place(tmp_path):
 
 
 def test_absent_frames_are_nan(tmp_path):
-  frames = made_smarthome.person(6)
+  frames = fake_smarthome.person(6)
   frames[0], frames[4] = [], []
   x = actor(tmp_path, frames)
   np.testing.assert_array_equal(np.isnan(x), [1, 0, 0, 0, 1, 0])
 
 
 def test_one_frame_of_one_body(tmp_path):
-  assert np.isfinite(actor(tmp_path, [[made_smarthome.detection()]])).all()
+  assert np.isfinite(actor(tmp_path, [[fake_smarthome.detection()]])).all()
 
 
-def test_of_three_bodies_the_best_scored_counts(tmp_path):
-  """In any order of the detections; the sum over frames, not the best single frame."""
-  made = made_smarthome.detection
+def test_the_actor_is_the_body_with_the_best_score(tmp_path):
+  """The sum over frames counts, in any order of detections, not the best frame."""
+  made = fake_smarthome.detection
   bodies = [(100, 0.5), (300, 0.8), (500, 0.6)]
   for f, order in enumerate(itertools.permutations(bodies)):
     frames = [[made(x, score=s) for x, s in order] for _ in range(4)]
@@ -129,18 +136,18 @@ def test_of_three_bodies_the_best_scored_counts(tmp_path):
     np.testing.assert_allclose(actor(tmp_path, frames), 500, atol=12)
 
 
-def test_without_scores_the_longest_counts(tmp_path):
-  made = made_smarthome.detection
+def test_without_scores_the_actor_is_the_longest_track(tmp_path):
+  made = fake_smarthome.detection
   frames = [[made(500), made(100)] for _ in range(3)] + [[made(100)] for _ in range(2)]
   np.testing.assert_allclose(actor(tmp_path, frames), 100, atol=12)
-  frames[0][0]["cumscore"] = 1e6  # one score alone compares nothing
+  frames[0][0]["cumscore"] = 1e6  # a single score is no comparison
   np.testing.assert_allclose(actor(tmp_path, frames), 100, atol=12)
 
 
 def test_a_ghost_does_not_make_the_actor_leap(tmp_path):
-  """One frame, a high score, in a frame with and in one without the person."""
-  frames = made_smarthome.person(30, x=150, score=1.0)
-  ghost = made_smarthome.detection(500, score=1000.0)
+  """A ghost of one frame and a high score, with and without the person."""
+  frames = fake_smarthome.person(30, x=150, score=1.0)
+  ghost = fake_smarthome.detection(500, score=1000.0)
   frames[10] = [ghost, *frames[10]]
   frames[20] = [ghost]
   x = actor(tmp_path, frames)
@@ -149,8 +156,8 @@ def test_a_ghost_does_not_make_the_actor_leap(tmp_path):
 
 
 def test_a_walk_past_a_ghost_is_one_track(tmp_path):
-  """A false detection stood where the person passes later."""
-  made = made_smarthome.detection
+  """The person passes where a false detection was before."""
+  made = fake_smarthome.detection
   frames = [[made(50 + 20 * f, score=1.0)] for f in range(25)]
   frames[0].append(made(350, score=0.5))
   frames[3].append(made(350, score=0.5))
@@ -158,9 +165,9 @@ def test_a_walk_past_a_ghost_is_one_track(tmp_path):
   np.testing.assert_allclose(x, 50 + 20 * np.arange(25), atol=12)
 
 
-def test_lost_and_found_near_by_is_one_person(tmp_path):
-  """Ten frames without detections, then 60 pixels on: less than half of 200."""
-  made = made_smarthome.detection
+def test_a_person_lost_and_found_nearby_is_one_track(tmp_path):
+  """Ten frames without detections, then 60 pixels away, less than half of 200."""
+  made = fake_smarthome.detection
   gap = [[] for _ in range(10)]
   here, near = [[made(200)] for _ in range(5)], [[made(260)] for _ in range(5)]
   x = actor(tmp_path, here + gap + near)
@@ -171,8 +178,8 @@ def test_lost_and_found_near_by_is_one_person(tmp_path):
 
 
 def damaged():
-  """(id, content of the file, words of the reason) of every kind of damage."""
-  good = made_smarthome.content(made_smarthome.person(3))
+  """Yields (id, content of the file, words of the reason) for every kind of damage."""
+  good = fake_smarthome.content(fake_smarthome.person(3))
 
   def changed(change):
     copied = copy.deepcopy(good)
@@ -185,11 +192,11 @@ def damaged():
   def number(key, value):
     return changed(lambda c: c["frames"][1][0][key].__setitem__(5, value))
 
-  yield "empty", "", "is damaged or no JSON: Expecting value: line 1"
-  yield "text", "hello", "is damaged or no JSON"
-  yield "cut", json.dumps(good)[:-200], "is damaged or no JSON"
+  yield "empty", "", "is damaged or not JSON: Expecting value: line 1"
+  yield "text", "hello", "is damaged or not JSON"
+  yield "cut", json.dumps(good)[:-200], "is damaged or not JSON"
   yield "huge nesting", "[" * 100_000, "nested too deeply"
-  yield "huge integer", "1" * 5000, "is damaged or no JSON: Exceeds the limit"
+  yield "huge integer", "1" * 5000, "is damaged or not JSON: Exceeds the limit"
   yield "list", [1, 2], r"is \[1, 2\], expected an object with frames"
   yield "null", "null", "is None, expected an object with frames"
   yield "no frames key", {"njts": 13}, "expected an object with frames"
@@ -244,7 +251,7 @@ def damaged():
 @pytest.mark.parametrize(
   ("content", "words"), [pytest.param(*case[1:], id=case[0]) for case in damaged()]
 )
-def test_damaged_skeletons_name_the_place(content, words, tmp_path):
+def test_damaged_skeletons_name_the_position(content, words, tmp_path):
   with pytest.raises(BadClip, match=f"skeleton x_pose3d.json.*{words}") as e:
     read(tmp_path, content)
   assert str(tmp_path) not in str(e.value)
@@ -252,9 +259,9 @@ def test_damaged_skeletons_name_the_place(content, words, tmp_path):
 
 
 def test_any_cut_is_noticed(tmp_path):
-  whole = json.dumps(made_smarthome.content(made_smarthome.person(2)))
+  whole = json.dumps(fake_smarthome.content(fake_smarthome.person(2)))
   for cut in range(0, len(whole), 97):
-    with pytest.raises(BadClip, match="is damaged or no JSON"):
+    with pytest.raises(BadClip, match="is damaged or not JSON"):
       read(tmp_path, whole[:cut])
 
 
@@ -263,12 +270,12 @@ def test_unreadable_files(tmp_path):
   with pytest.raises(BadClip, match=r"x\.json cannot be read: Is a directory"):
     smarthome.read_skeleton(tmp_path / "x.json")
   (tmp_path / "y.json").write_bytes(b"\xff\x00\x12{")
-  with pytest.raises(BadClip, match=r"y\.json is damaged or no JSON"):
+  with pytest.raises(BadClip, match=r"y\.json is damaged or not JSON"):
     smarthome.read_skeleton(tmp_path / "y.json")
 
 
-def test_njts_may_be_missing_and_other_fields_there(tmp_path):
-  content = made_smarthome.content(made_smarthome.person(2))
+def test_njts_is_optional_and_other_fields_are_ignored(tmp_path):
+  content = fake_smarthome.content(fake_smarthome.person(2))
   del content["njts"]
   content["frames"][0][0]["extra"] = "ignored"
   assert len(read(tmp_path, content)) == 2
@@ -276,14 +283,14 @@ def test_njts_may_be_missing_and_other_fields_there(tmp_path):
 
 @pytest.fixture
 def root(tmp_path):
-  """Two complete clips, half of two others, removed and unknown ones, strangers."""
+  """Two complete clips, half of two others, removed and unknown ones, other files."""
   root = tmp_path / "Größe 日本"
-  made_smarthome.write_pair(root, NAME)
-  made_smarthome.write_pair(root, "Cutbread_p03_r01_v02_c01", suffix=".json")
-  made_smarthome.write_pair(root, "Enter_p03_r01_v02_c01")[0].unlink()
-  made_smarthome.write_pair(root, "Leave_p03_r01_v02_c01")[1].unlink()
-  made_smarthome.write_pair(root, "Pour.Fromcup_p03_r01_v02_c01")
-  made_smarthome.write_pair(root, "Cook_p03_r01_v02_c01")
+  fake_smarthome.write_pair(root, NAME)
+  fake_smarthome.write_pair(root, "Cutbread_p03_r01_v02_c01", suffix=".json")
+  fake_smarthome.write_pair(root, "Enter_p03_r01_v02_c01")[0].unlink()
+  fake_smarthome.write_pair(root, "Leave_p03_r01_v02_c01")[1].unlink()
+  fake_smarthome.write_pair(root, "Pour.Fromcup_p03_r01_v02_c01")
+  fake_smarthome.write_pair(root, "Cook_p03_r01_v02_c01")
   (root / "mp4" / "notes.txt").write_text("x")
   (root / "mp4" / f"._{NAME}.mp4").write_text("x")
   (root / "mp4" / "Walk_p02_r00_v01_c03.mp3").write_text("x")
@@ -317,7 +324,7 @@ def test_without_poses_a_video_is_enough(root):
   assert "Leave_p03_r01_v02_c01" not in dict(left_out)
 
 
-def test_the_refined_release_counts_before_the_first(root):
+def test_the_refined_release_precedes_the_first(root):
   refined = root / "skeletons" / f"{NAME}_pose3d.json"
   for folder in ("a", "z"):
     (root / folder).mkdir()
@@ -338,7 +345,7 @@ def test_read(root):
   assert opened.boxes is None
   assert opened.fps == 20
   assert len(list(opened.frames())) == len(list(opened.frames())) == 8
-  # The video is 96x72, 0.15 of 640x480, and so are the pixels of the joints.
+  # The video has 96x72 pixels, 0.15 of 640x480; joints are scaled with it.
   (first, *_) = smarthome.read_skeleton(clip.pose)
   np.testing.assert_allclose(
     opened.image_joints[0, 0], first[0].image * 0.15, rtol=1e-5
@@ -348,10 +355,10 @@ def test_read(root):
 
 
 def test_video_and_skeleton_may_differ_in_length(tmp_path):
-  """Both are read as they are; prepare.py decides what is too much."""
-  made_smarthome.write_pair(tmp_path, NAME, 4, made_smarthome.person(9))
-  made_smarthome.write_pair(
-    tmp_path, "Walk_p02_r00_v01_c04", 9, made_smarthome.person(4)
+  """Both are read as they are; `make_record` limits the difference."""
+  fake_smarthome.write_pair(tmp_path, NAME, 4, fake_smarthome.person(9))
+  fake_smarthome.write_pair(
+    tmp_path, "Walk_p02_r00_v01_c04", 9, fake_smarthome.person(4)
   )
   dataset = smarthome.Smarthome(tmp_path)
   lengths = []
@@ -362,7 +369,7 @@ def test_video_and_skeleton_may_differ_in_length(tmp_path):
 
 
 def test_damaged_videos(tmp_path):
-  _, film = made_smarthome.write_pair(tmp_path, NAME)
+  _, film = fake_smarthome.write_pair(tmp_path, NAME)
   dataset = smarthome.Smarthome(tmp_path)
   film.write_bytes(b"")
   with pytest.raises(BadClip, match=f"video {NAME}.mp4 is an empty file"):
@@ -373,7 +380,7 @@ def test_damaged_videos(tmp_path):
 
 
 def test_a_larger_video_is_scaled_by_axis(tmp_path):
-  _, film = made_smarthome.write_pair(tmp_path, NAME)
+  _, film = fake_smarthome.write_pair(tmp_path, NAME)
   video.write_video(film, np.zeros((8, 96, 1280, 3), np.uint8), 20)
   dataset = smarthome.Smarthome(tmp_path)
   clip = dataset.clips()[0][0]
@@ -383,7 +390,7 @@ def test_a_larger_video_is_scaled_by_axis(tmp_path):
   )
 
 
-def test_missing_data_says_how_to_get_it(tmp_path):
+def test_missing_data_messages_say_how_to_get_it(tmp_path):
   (tmp_path / "notes.txt").write_text("x")
   for folder in (tmp_path / "gone", tmp_path):
     with pytest.raises(FileNotFoundError, match=r"inria\.fr/toyotasmarthome") as e:
@@ -394,7 +401,7 @@ def test_missing_data_says_how_to_get_it(tmp_path):
 
 def test_is_a_dataset(root):
   dataset = smarthome.Smarthome(root)
-  assert dataset.name in obtain.obtain("smarthome")
+  assert dataset.name in instructions.how_to_prepare("smarthome")
   assert skeletons.get(dataset.skeleton).num_joints == smarthome.NUM_JOINTS
   assert json.loads(json.dumps(dataset.source)) == dataset.source
   assert len(dataset.class_names) == 31
@@ -406,6 +413,6 @@ def test_config():
   for protocol in ("cs", "cv1", "cv2"):
     c = config.get_config(protocol)
     assert (c.data.dataset, c.data.protocol) == ("smarthome", protocol)
-    assert protocols.from_config(c.data).source
+    assert protocol_settings.from_config(c.data).source
     assert c.model.pose.skeleton == c.data.skeleton == "lcrnet_13"
     assert c.data.example.pose_steps == 30

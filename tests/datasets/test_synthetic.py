@@ -1,4 +1,4 @@
-"""Made-up clips: repeatable, balanced, rigid, and drawn where they say they are."""
+"""Synthetic clips: reproducible, balanced, rigid, and consistent with their truth."""
 
 import collections
 
@@ -16,7 +16,7 @@ from vpn_jax.datasets.synthetic import (
 
 SHORT = generator.Settings(num_frames=6)
 K = len(generator.CLASSES)
-# The 24 bones as 0-based pairs, thumbs on the hands; written out here on purpose.
+# The 24 bones as 0-based pairs, thumbs at the hands; independent of `skeletons`.
 BONES = (
   "0-1 1-20 20-2 2-3 20-4 4-5 5-6 6-7 7-21 7-22 20-8 8-9 9-10 10-11 11-23 11-24 "
   "0-12 12-13 13-14 14-15 0-16 16-17 17-18 18-19"
@@ -39,7 +39,7 @@ def clips():
 
 @pytest.fixture
 def force_label(monkeypatch):
-  """Makes every clip one of the given label, by subject 1, seen by camera 2."""
+  """Gives every clip a label, with subject 1 and camera 2."""
 
   def force(label):
     monkeypatch.setattr(generator, "attributes", lambda *_: (label, 1, 2))
@@ -62,13 +62,13 @@ def motion_of(action, seed=0, frames=48, body_seed=0):
 
 def test_a_clip_depends_on_seed_and_index_alone():
   first = generator.make_clip(0, 4, SHORT)
-  np.random.seed(7)  # noqa: NPY002 - the global state is what must not matter
+  np.random.seed(7)  # noqa: NPY002 - the global state must not matter
   generator.make_clip(0, 9, SHORT)
   cv2.setRNGSeed(5)
   assert same(first, generator.make_clip(0, 4, SHORT))
   assert not same(first, generator.make_clip(1, 4, SHORT))
   period = K * SHORT.num_subjects * SHORT.num_cameras
-  again = generator.make_clip(0, 4 + period, SHORT)  # same attributes, another clip
+  again = generator.make_clip(0, 4 + period, SHORT)  # same attributes, other clip
   assert (again.label, again.subject, again.camera) == (
     first.label,
     first.subject,
@@ -97,7 +97,7 @@ def test_shapes_types_and_name(clips):
   assert odd.frames.shape == (1, 60, 71, 3)
 
 
-def test_every_combination_comes_once_and_classes_take_turns():
+def test_every_combination_occurs_once_and_classes_alternate():
   for subjects, cameras in ((10, 3), (4, 2), (1, 1), (3, 3), (5, 2)):
     s = generator.Settings(num_subjects=subjects, num_cameras=cameras)
     total = K * subjects * cameras
@@ -108,7 +108,7 @@ def test_every_combination_comes_once_and_classes_take_turns():
     assert {c for _, _, c in seen} == set(range(1, cameras + 1))
 
 
-def test_a_small_data_set_is_balanced_over_label_and_camera():
+def test_a_small_dataset_is_balanced_over_label_and_camera():
   count = collections.Counter()
   for i in range(10 * K):  # a third of all combinations
     label, subject, camera = generator.attributes(i)
@@ -145,7 +145,7 @@ def test_the_person_is_drawn_where_the_joints_are(clips, monkeypatch):
     changed = (clip.frames != empty.frames).any(-1)
     x, y = np.round(clip.image_joints).astype(int).transpose(2, 0, 1)
     on_person = changed[np.arange(48)[:, None], y, x]
-    # Finger tips are thin; every other joint lies within the outline.
+    # Finger tips are thin; all other joints are inside the outline.
     assert on_person[:, :21].mean() > 0.99
     assert 0.02 < changed.mean() < 0.3
 
@@ -158,9 +158,9 @@ def test_the_object_is_drawn_at_its_position(clips, monkeypatch):
     if name is None:
       assert np.isnan(clip.object_position).all()
       continue
-    without = generator.make_clip(3, index + K * (index % 5))  # the same person
+    without = generator.make_clip(3, index + K * (index % 5))  # same person
     changed = (clip.frames != without.frames).any(-1)
-    assert changed.any((1, 2)).mean() > 0.9  # seen in nearly every frame
+    assert changed.any((1, 2)).mean() > 0.9  # visible in almost every frame
     seen = changed.nonzero()
     for frame in np.unique(seen[0]):
       y, x = (axis[seen[0] == frame] for axis in seen[1:])
@@ -204,7 +204,7 @@ def test_movement_is_smooth_and_above_the_floor():
       assert speed.max() > 0.05
 
 
-def test_an_object_pair_moves_alike_to_the_last_digit():
+def test_an_object_pair_has_equal_motion():
   for a, b in generator.LOOK_ALIKES["same motion, other object"]:
     for seed in range(4):
       first, second = motion_of(a, seed)[0], motion_of(b, seed)[0]
@@ -213,7 +213,7 @@ def test_an_object_pair_moves_alike_to_the_last_digit():
       assert first.object_name != second.object_name
 
 
-def test_an_object_pair_is_measured_alike_and_looks_different(force_label):
+def test_an_object_pair_has_equal_poses_and_different_frames(force_label):
   for pair in generator.LOOK_ALIKES["same motion, other object"]:
     for index in range(3):
       made = []
@@ -226,7 +226,7 @@ def test_an_object_pair_is_measured_alike_and_looks_different(force_label):
       assert not np.array_equal(first.frames, second.frames)
 
 
-def test_motion_pairs_differ_in_what_they_are_named_after():
+def test_motion_pairs_differ_as_their_names_say():
   for seed in range(5):
     palms = {
       a: np.linalg.norm(
@@ -234,7 +234,7 @@ def test_motion_pairs_differ_in_what_they_are_named_after():
       )
       for a in ("clap", "rub hands")
     }
-    assert np.ptp(palms["clap"]) > 0.07  # hands part
+    assert np.ptp(palms["clap"]) > 0.07  # hands separate
     assert np.ptp(palms["rub hands"]) < 0.09
     assert palms["rub hands"].max() < 0.16
     feet = {a: motion_of(a, seed)[0].joints[:, [14, 18], 1] for a in ("hop", "jump up")}
@@ -245,7 +245,7 @@ def test_motion_pairs_differ_in_what_they_are_named_after():
         motion_of(a, seed)[0].joints[-1, [hand, thumb], 1]
         for a in ("thumb up", "thumb down")
       )
-      if abs(np.diff(up)[0] - np.diff(down)[0]) > 0.02:  # the hand that acts
+      if abs(np.diff(up)[0] - np.diff(down)[0]) > 0.02:  # the acting hand
         assert np.diff(up)[0] > 0.05
         assert np.diff(down)[0] < -0.05
         break
@@ -258,7 +258,7 @@ def test_motion_pairs_differ_in_what_they_are_named_after():
     assert raised["wave with two hands"] == 2
 
 
-def test_unused_objects_do_not_know_the_action(force_label):
+def test_unused_objects_are_independent_of_the_action(force_label):
   settings = generator.Settings(num_frames=1)
   seen = collections.Counter()
   for index in range(25):
@@ -274,7 +274,7 @@ def test_unused_objects_do_not_know_the_action(force_label):
   assert seen["ball"]
 
 
-def test_a_pair_of_objects_shares_its_colours_and_not_its_shape():
+def test_a_pair_of_objects_shares_colours_but_not_shape():
   for a, b in (("cup", "can"), ("book", "tablet")):
     shapes = []
     for name in (a, b):
@@ -287,27 +287,27 @@ def test_a_pair_of_objects_shares_its_colours_and_not_its_shape():
 
 
 def _after_object(seed):
-  """The next draw after the colours of a thing: six colour numbers, then this."""
+  """The next draw after those of the colours of a thing."""
   rng = np.random.default_rng(seed)
   rng.random(3)  # hue, saturation, value
   rng.random(6)  # light, dark
   return rng.random()
 
 
-def test_noise_is_that_of_a_depth_sensor(clips):
+def test_noise_resembles_that_of_a_depth_sensor(clips):
   error = np.concatenate([c.pose - c.true_pose for c in clips])
   distance = np.median(np.linalg.norm(error, axis=-1), axis=0)
   assert 0.008 < distance[[0, 1, 20]].mean() < 0.02
   assert 0.02 < distance[[7, 11]].mean() < 0.05
   assert distance[21:].mean() > 2 * distance[[0, 1, 20]].mean()
   step = np.abs(np.diff(error[:48], axis=0)).mean()
-  assert step < 1.2 * np.abs(error[:48]).mean()  # errors last: not white alone
+  assert step < 1.2 * np.abs(error[:48]).mean()  # errors persist, unlike white noise
 
 
-def test_hidden_hands_are_held_or_displaced():
+def test_hidden_hands_freeze_or_drift():
   pose = np.repeat(motion_of("clap")[0].joints[24:25], 40, 0)
   pose = pose @ np.diag([-1.0, 1, -1]) + (0, -1, 3.5)  # faces the camera
-  pose[10:, 7] = pose[10:, 1] + (0, 0, 0.4)  # the left hand goes behind the back
+  pose[10:, 7] = pose[10:, 1] + (0, 0, 0.4)  # the left hand moves behind the back
   errors = [
     generator._joint_error(np.random.default_rng(i), pose, 1.0) for i in range(40)
   ]
@@ -333,7 +333,7 @@ def test_hidden_joints_are_those_behind_the_trunk():
     0,
     -1,
     3.5,
-  )  # faces us
+  )  # faces the camera
   pose[0, 7] = pose[0, 1] + (0, 0, 0.4)  # a hand behind the back
   hidden = generator._hidden(pose, 1.0)[0]
   assert hidden[7]
@@ -382,6 +382,6 @@ def test_capsule_outline_touches_both_balls():
     (lambda: motion_of("juggle"), "'juggle', expected one of clap, rub hands"),
   ],
 )
-def test_messages_say_got_expected_remedy(make, words):
+def test_messages(make, words):
   with pytest.raises(ValueError, match=words):
     make()

@@ -1,4 +1,4 @@
-"""Videos: what is written comes back; what is damaged says so and nothing else."""
+"""Videos: round trips, and reasons without other output for damaged files."""
 
 import types
 
@@ -11,7 +11,7 @@ from vpn_jax.datasets.base import BadClip
 
 @pytest.fixture(scope="module")
 def film(tmp_path_factory):
-  """20 grey frames, the level is ten times the frame number; mp4."""
+  """An mp4 of 20 grey frames; the level is ten times the frame number."""
   path = tmp_path_factory.mktemp("video") / "film.mp4"
   frames = (np.full((48, 64, 3), 10 * i, np.uint8) for i in range(20))
   assert video.write_video(path, frames, 12.5) == 20
@@ -41,7 +41,7 @@ def test_frames_are_decoded_one_by_one(film):
   frames = video.read_frames(film)
   assert isinstance(frames, types.GeneratorType)
   next(frames)
-  frames.close()  # closes the file; pytest would warn of one left open
+  frames.close()  # closes the file; pytest warns about open ones
 
 
 def test_threads_do_not_change_frames(film):
@@ -86,13 +86,13 @@ def test_damage_in_the_middle_names_the_frame(place, tmp_path, capfd):
 
 
 def test_no_video(tmp_path):
-  with pytest.raises(BadClip, match=r"gone\.mp4 is not there"):
+  with pytest.raises(BadClip, match=r"gone\.mp4 does not exist"):
     video.probe(tmp_path / "gone.mp4")
-  with pytest.raises(BadClip, match="is not there or not a file"):
+  with pytest.raises(BadClip, match="does not exist or is not a file"):
     video.probe(tmp_path)
 
 
-def test_write_refuses_what_makes_no_video(tmp_path):
+def test_write_refuses_invalid_frames(tmp_path):
   with pytest.raises(ValueError, match="got 0, expected at least 1"):
     video.write_video(tmp_path / "a.mp4", [], 10)
   frames = [np.zeros((32, 32, 3), np.uint8), np.zeros((16, 32, 3), np.uint8)]
@@ -102,8 +102,8 @@ def test_write_refuses_what_makes_no_video(tmp_path):
     video.write_video(tmp_path / "c.mp4", [np.zeros((32, 32, 3))], 10)
 
 
-def test_genuine_video(shared):
+def test_real_video(shared):
   path = shared / "sample" / "S001C001P001R001A001_rgb.avi"
   if not path.exists():
-    pytest.skip("needs the genuine NTU sample of ../shared/data/sample")
+    pytest.skip("needs the real NTU sample of ../shared/data/sample")
   assert video.probe(path) == video.Probe(1920, 1080, 30.0, 103)

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from made_run import RESULT
+from fake_run import RESULT
 
 from configs import ntu120
 from vpn_jax.evaluation import fusion

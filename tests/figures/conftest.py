@@ -5,7 +5,7 @@ import dataclasses
 import io
 import pathlib
 
-import made_run
+import fake_run
 import numpy as np
 import pytest
 
@@ -65,7 +65,7 @@ def drawn(make_config, tmp_path_factory):
       one = c.copy_and_resolve_references()
       if name == "base":
         one.model.update(attention="none", embedding=False)
-      made_run.save_network(one, folder / name, provenance)
+      fake_run.save_network(one, folder / name, provenance)
       write_predictions(folder / name, parts["test"], answers)
     workdirs = str(folder / "base"), str(folder / "vpn")
     with contextlib.redirect_stdout(io.StringIO()) as printed:

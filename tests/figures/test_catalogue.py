@@ -2,7 +2,7 @@
 
 import json
 
-import made_run
+import fake_run
 import numpy as np
 import pytest
 from check_figure import picture, shows, table
@@ -156,7 +156,7 @@ def save_run(config, folder):
   index, parts = pipeline.open_parts(config.data, ("test",))
   config.model.num_classes = 4
   provenance = Provenance.of(index, parts["test"].protocol)
-  made_run.save_network(config, folder, provenance)
+  fake_run.save_network(config, folder, provenance)
   write_run(folder, (1, 2, 3, 4), "abcd")
 
 

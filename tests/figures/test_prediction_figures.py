@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 
 from vpn_jax.figures import gains, matrices, pairs
 from vpn_jax.figures.runs import NotAvailableError
-from vpn_jax.inputs import pipeline
+from vpn_jax.inputs import sampling
 
 # conftest.ANSWERS: accuracy of a, b, c, d is 0, 50, 50, 100 and then 50, 100, 100, 50.
 
@@ -87,7 +87,7 @@ def test_poses_that_nobody_was_seen_in(drawn, monkeypatch):
   with pytest.raises(NotAvailableError, match="0 classes have poses, it takes 3"):
     gains.dynamicity(drawn.runs)
   assert len(unseen.frames) == 12
-  assert pipeline.pose_indices(0, 11, 4, None).tolist() == [1, 4, 7, 10]
+  assert sampling.pose_indices(0, 11, 4, None).tolist() == [1, 4, 7, 10]
 
 
 def test_radar(drawn):

@@ -1,10 +1,10 @@
-"""A time limit for every test of this folder: bad input never hangs."""
+"""A time limit for every test of this folder, since bad input must not hang."""
 
-import made_damage
+import fuzzing
 import pytest
 
 
 @pytest.fixture(autouse=True)
 def no_hang():
-  with made_damage.time_limit(made_damage.SECONDS * max(1, made_damage.EXAMPLES / 30)):
+  with fuzzing.time_limit(fuzzing.SECONDS * max(1, fuzzing.EXAMPLES / 30)):
     yield

@@ -1,4 +1,4 @@
-"""Training on damaged records: the run ends and says which, by threads or processes."""
+"""Training on damaged records ends with an error that names them."""
 
 import dataclasses
 import multiprocessing
@@ -6,22 +6,22 @@ import os
 import shutil
 import signal
 
-import made_records
+import fake_records
 import numpy as np
 import pytest
 from absl import flags
 
-from vpn_jax.datasets import protocols
-from vpn_jax.inputs import pipeline
-from vpn_jax.records import store
+from vpn_jax.datasets import protocol_settings
+from vpn_jax.inputs import example, pipeline
+from vpn_jax.records import record_format, store
 
-SETTINGS = pipeline.Settings(num_frames=4, frame_size=16, pose_steps=2)
+SETTINGS = example.Settings(num_frames=4, frame_size=16, pose_steps=2)
 SHARD = "shard-00001.array_record"
 
 
 @pytest.fixture(autouse=True)
 def parsed_flags():
-  """Grain asks the command line's flags about its processes; here is none."""
+  """Parses flags, which grain needs for its worker processes."""
   was_parsed = flags.FLAGS.is_parsed()
   flags.FLAGS.mark_as_parsed()
   yield
@@ -36,13 +36,13 @@ def folder(noise_records, tmp_path):
 
 
 def open_part(folder, part="train"):
-  protocol = protocols.custom("subject:1,2,3", "subject:4")
+  protocol = protocol_settings.custom("subject:1,2,3", "subject:4")
   return pipeline.Part(folder, store.read_index(folder), protocol, part, SETTINGS)
 
 
 def rewrite(folder, i, **fields):
-  """Writes the second shard anew, its i-th record with other fields."""
-  made = [made_records.noise_record(16 + k) for k in range(16)]
+  """Rewrites the second shard with other fields in its i-th record."""
+  made = [fake_records.noise_record(16 + k) for k in range(16)]
   made[i] = dataclasses.replace(made[i], **fields)
   store.write_shard(folder / SHARD, made)
   return made[i].name
@@ -65,7 +65,7 @@ def damage_the_middle(folder):
 def test_a_damaged_shard_ends_the_run_with_its_name(threads, workers, folder):
   damage_the_middle(folder)
   batches = open_part(folder).train_batches(4, 0, threads=threads, workers=workers)
-  with pytest.raises(store.RecordError) as caught:
+  with pytest.raises(record_format.RecordError) as caught:
     draw(batches, 12)  # two epochs
   text = str(caught.value)
   assert f"{SHARD}, record " in text
@@ -74,13 +74,15 @@ def test_a_damaged_shard_ends_the_run_with_its_name(threads, workers, folder):
   assert text.isprintable()
 
 
-def test_evaluation_ends_in_the_same_way(folder):
+def test_evaluation_ends_likewise(folder):
   os.truncate(folder / SHARD, 1000)
-  with pytest.raises(store.RecordError, match=rf"{SHARD}, record .*verify=True"):
+  with pytest.raises(
+    record_format.RecordError, match=rf"{SHARD}, record .*verify=True"
+  ):
     list(open_part(folder, "test").eval_batches(4))
 
 
-BLOB = made_records.noise_record(0).frames[0]
+BLOB = fake_records.noise_record(0).frames[0]
 
 
 @pytest.mark.parametrize(
@@ -89,15 +91,17 @@ BLOB = made_records.noise_record(0).frames[0]
     ({"frames": (b"no image",) * 12}, "ValueError"),
     ({"frames": (BLOB[:300],) * 12}, "ValueError"),
     ({"pose": np.zeros((2, 2, 25, 3), np.float32)}, "IndexError"),
-    ({"label": 3}, "label is 3, the index says 2"),
-    ({"label": 9}, "label is 9, the index says 2"),
+    ({"label": 3}, "label is 3, the index has 2"),
+    ({"label": 9}, "label is 9, the index has 2"),
   ],
 )
-def test_records_that_were_written_wrong(fields, words, folder):
+def test_records_with_wrong_content(fields, words, folder):
   name = rewrite(folder, 2, **fields)
   part = open_part(folder)
   (place,) = [i for i, clip in enumerate(part.clips) if clip["name"] == name]
-  with pytest.raises(store.RecordError, match=rf"{name} cannot be used .*{words}"):
+  with pytest.raises(
+    record_format.RecordError, match=rf"{name} cannot be used .*{words}"
+  ):
     part._train_example(place, np.random.default_rng(0))
 
 

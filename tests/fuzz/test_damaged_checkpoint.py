@@ -1,10 +1,10 @@
-"""Checkpoints: a damaged file is told in one line, weights never change unseen."""
+"""Damaged checkpoints give an error of one line; weights never change silently."""
 
 import json
 import shutil
 
+import fuzzing
 import jax
-import made_damage
 import numpy as np
 import pytest
 from hypothesis import strategies as st
@@ -30,7 +30,7 @@ PROVENANCE = Provenance(
 
 
 def save(folder, steps=((3, 50.0), (6, 40.0))):
-  """Checkpoints of these (step, validation accuracy)."""
+  """Checkpoints of the given (step, validation accuracy)."""
   runs = checkpoint.Checkpoints(folder)
   for step, accuracy in steps:
     runs.save(step, STATE, config={"a": 1}, provenance=PROVENANCE)
@@ -41,14 +41,14 @@ def save(folder, steps=((3, 50.0), (6, 40.0))):
 
 
 def read(folder):
-  """Everything of the latest step, and which is the best."""
+  """Everything of the latest step, and the best step."""
   with checkpoint.reading(folder) as runs:
     step = runs.latest_step()
     return step, runs.best_step(), runs.about(step), runs.restore_variables(step)
 
 
-def told(found):
-  """What `read` gave, comparable."""
+def comparable(found):
+  """The result of `read` for comparison."""
   step, best, about, variables = found
   return step, best, about.config, about.provenance, about.code, leaves(variables)
 
@@ -70,7 +70,7 @@ def test_the_best_step_is_known_after_the_run(folder):
   assert leaves(variables) == leaves(wanted)
 
 
-@made_damage.fuzz(1.0, steps=made_damage.damages, which=st.integers(0, 2**20))
+@fuzzing.fuzz(1.0, steps=fuzzing.damages, which=st.integers(0, 2**20))
 def test_any_file_damaged(folder, steps, which):
   want = read(folder)
   places = (folder / checkpoint.FOLDER / "6", folder / checksums.FOLDER)
@@ -78,30 +78,30 @@ def test_any_file_damaged(folder, steps, which):
   path = files[which % len(files)]
   whole = path.read_bytes()
   try:
-    path.write_bytes(made_damage.apply(whole, steps))
-    got = made_damage.value_or_none(lambda: read(folder), str(folder))
+    path.write_bytes(fuzzing.apply(whole, steps))
+    got = fuzzing.value_or_none(lambda: read(folder), str(folder))
   finally:
     path.write_bytes(whole)
-  assert got is None or told(got) == told(want)
+  assert got is None or comparable(got) == comparable(want)
 
 
-def test_numbers_that_orbax_takes_for_sound(folder, tmp_path, capfd):
-  """The largest file holds the kernel, compressed: a flipped bit is another number."""
+def test_changed_numbers_that_orbax_accepts(folder, tmp_path, capfd):
+  """The largest file holds the compressed kernel: a flipped bit changes a number."""
   shutil.copytree(folder, tmp_path / "run")
   files = (tmp_path / "run" / checkpoint.FOLDER / "6").rglob("*")
   path = max((p for p in files if p.is_file()), key=lambda p: p.stat().st_size)
   data = path.read_bytes()
-  path.write_bytes(made_damage.damaged(data, "flip", len(data) // 3, 1))
+  path.write_bytes(fuzzing.damaged(data, "flip", len(data) // 3, 1))
   words = r"step 6 in .* checksum .* delete .*checkpoints/6 to go on from step 3\.$"
   with pytest.raises(ValueError, match=words) as caught:
     read(tmp_path / "run")
   assert str(caught.value).isprintable()
-  assert capfd.readouterr() == ("", "")  # Orbax did not begin
+  assert capfd.readouterr() == ("", "")  # Orbax was not called
   with checkpoint.reading(tmp_path / "run") as runs:
-    assert runs.about(3).provenance == PROVENANCE  # the other step is there
+    assert runs.about(3).provenance == PROVENANCE  # the other step is intact
 
 
-def test_the_remedy_is_one(folder, tmp_path):
+def test_the_remedy_works(folder, tmp_path):
   shutil.copytree(folder, tmp_path / "run")
   step = tmp_path / "run" / checkpoint.FOLDER / "6"
   (step / "about" / "metadata").unlink()
@@ -116,8 +116,8 @@ def test_the_remedy_is_one(folder, tmp_path):
     read(tmp_path / "run")
 
 
-def test_without_checksums_the_damage_that_orbax_notices_is_one_line(folder, tmp_path):
-  """As for runs of before there were any."""
+def test_damage_noticed_by_orbax_is_one_line_without_checksums(folder, tmp_path):
+  """As for old runs, which have none."""
   shutil.copytree(folder, tmp_path / "run")
   shutil.rmtree(tmp_path / "run" / checksums.FOLDER)
   assert leaves(read(tmp_path / "run")[3]) == leaves(read(folder)[3])
@@ -126,7 +126,7 @@ def test_without_checksums_the_damage_that_orbax_notices_is_one_line(folder, tmp
     read(tmp_path / "run")
 
 
-def test_damaged_accuracies_are_told(folder, tmp_path):
+def test_damaged_accuracies_are_reported(folder, tmp_path):
   shutil.copytree(folder, tmp_path / "run")
   path = tmp_path / "run" / checkpoint.EVALUATED_FILE
   for text in ("{", "[]", '{"validation": {"x": 1}}', '{"validation": {"3": []}}'):
@@ -137,7 +137,7 @@ def test_damaged_accuracies_are_told(folder, tmp_path):
   assert read(tmp_path / "run")[:2] == (6, 6)
 
 
-def test_checksums_of_steps_that_are_gone_go_too(tmp_path):
+def test_checksums_of_deleted_steps_are_deleted(tmp_path):
   save(tmp_path, [(1, 10.0), (2, 30.0), (3, 20.0)])
   names = {path.name for path in (tmp_path / checksums.FOLDER).iterdir()}
   assert names == {"2.json", "3.json"}

@@ -1,9 +1,9 @@
-"""Command lines: a wrong word, file, field or value ends in one line that names it."""
+"""Wrong command lines end with one line that names the word, file or field."""
 
 import pathlib
 import sys
 
-import made_damage
+import fuzzing
 import ml_collections
 import pytest
 from absl import flags
@@ -18,10 +18,10 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 def parse(*words):
-  """The flags of a command line, by the program's own parser in this process."""
+  """Parses the flags of a command line as the program does, in this process."""
   values = flags.FlagValues()
   command_line.define_flags(values)
-  before, sys.argv = sys.argv, ["launch.py", *words]  # ml_collections looks there
+  before, sys.argv = sys.argv, ["launch.py", *words]  # ml_collections reads it
   try:
     return values, command_line.parse(sys.argv, values)
   finally:
@@ -29,13 +29,13 @@ def parse(*words):
 
 
 def refused(*words):
-  """The line that a wrong command line ends with."""
+  """The last line of a wrong command line."""
   with pytest.raises(SystemExit) as caught:
     parse(*words)
   text = caught.value.code
   assert text.startswith("error: ")
   assert text.isprintable()
-  assert len(text) < made_damage.LONGEST
+  assert len(text) < fuzzing.LONGEST
   return text
 
 
@@ -43,13 +43,13 @@ PREPARE = "--job=prepare"
 CONFIG = f"--config={ROOT / 'configs' / 'ntu60.py'}:cs"
 
 
-def test_a_right_command_line_is_read():
+def test_a_correct_command_line():
   values, left = parse(CONFIG, "--config.train.batch_size=8", "--job=prepare")
   assert (values.config.train.batch_size, values.job, left[1:]) == (8, "prepare", [])
 
 
 @pytest.mark.parametrize(
-  ("words", "told"),
+  ("words", "message"),
   [
     (["--config=configs/none.py:cs"], "configs/none.py"),
     ([f"--config={ROOT / 'README.md'}"], "README.md"),
@@ -67,8 +67,8 @@ def test_a_right_command_line_is_read():
     ([CONFIG, "--jbo=train"], "'jbo'"),
   ],
 )  # fmt: skip
-def test_wrong_words_are_named(words, told):
-  assert told in refused(*words)
+def test_wrong_words_are_named(words, message):
+  assert message in refused(*words)
 
 
 LINE = (
@@ -76,12 +76,12 @@ LINE = (
 )
 
 
-@made_damage.fuzz(2.0)
+@fuzzing.fuzz(2.0)
 def test_any_damage_to_a_command_line(steps):
-  text = made_damage.apply(LINE.encode(), steps).decode(errors="replace")
+  text = fuzzing.apply(LINE.encode(), steps).decode(errors="replace")
   words = [word for word in text.replace("\0", "?").split("|") if word]
   words = [word for word in words if "help" not in word]
-  got = made_damage.value_or_none(lambda: parse(*words), "error: ", errors=SystemExit)
+  got = fuzzing.value_or_none(lambda: parse(*words), "error: ", errors=SystemExit)
   if got is None:
     return
   values, _ = got
@@ -91,17 +91,17 @@ def test_any_damage_to_a_command_line(steps):
     assert values.job in command_line.JOBS
 
 
-@made_damage.fuzz(2.0, steps=made_damage.damages, words=st.sampled_from(
+@fuzzing.fuzz(2.0, steps=fuzzing.damages, words=st.sampled_from(
   [f"{key}={value}" for key, values in common.CHOICES.items() for value in values]
 ))  # fmt: skip
 def test_any_damage_to_an_argument(steps, words):
-  text = made_damage.apply(f"cs,{words}".encode(), steps).decode(errors="replace")
-  config = made_damage.value_or_none(lambda: ntu60.get_config(text), "expected")
+  text = fuzzing.apply(f"cs,{words}".encode(), steps).decode(errors="replace")
+  config = fuzzing.value_or_none(lambda: ntu60.get_config(text), "expected")
   assert config is None or config.data.protocol in ("cs", "cv")
 
 
 @pytest.mark.parametrize(
-  ("words", "told"),
+  ("words", "message"),
   [
     ([CONFIG, PREPARE, "--config.data.raw=/none"], "no folder /none. Request"),
     ([CONFIG, PREPARE, "--config.data.shard=9/3"], "config.data.shard is '9/3'"),
@@ -111,10 +111,10 @@ def test_any_damage_to_an_argument(steps, words):
     ([CONFIG, "--job=predict"], "config.predict.video is not set"),
   ],
 )  # fmt: skip
-def test_jobs_end_with_one_line(words, told):
+def test_jobs_end_with_one_line(words, message):
   values, left = parse(*words)
   with pytest.raises(SystemExit) as caught:
     command_line.run(left, values)
   assert str(caught.value.code).startswith("error: ")
-  assert told in str(caught.value.code)
+  assert message in str(caught.value.code)
   assert "\n" not in str(caught.value.code)

@@ -1,9 +1,9 @@
-"""Preparing: damaged notes of an earlier run, and clips that kill their process."""
+"""Preparing: damaged state of an earlier run, and clips that kill their process."""
 
 import json
 
-import made_crash
-import made_damage
+import crashing_dataset
+import fuzzing
 import pytest
 
 from configs import custom
@@ -20,10 +20,10 @@ def config(folder, **settings):
 
 @pytest.fixture
 def six(monkeypatch):
-  """Six clips in place of the dataset of the config."""
+  """Replaces the dataset of the config by six clips."""
 
   def use(**fields):
-    dataset = made_crash.Crashing(6, **fields)
+    dataset = crashing_dataset.Crashing(6, **fields)
     monkeypatch.setattr(registry, "open_dataset", lambda data: dataset)
 
   use()
@@ -31,12 +31,12 @@ def six(monkeypatch):
 
 
 def contents(folder):
-  """Name -> bytes of all that was made."""
+  """Name -> bytes of all files."""
   return {p.name: p.read_bytes() for p in folder.iterdir() if p.name != ".lock"}
 
 
-def test_damaged_notes_of_an_earlier_run(six, tmp_path, capfd):
-  """Of the plan, an error; of a shard's json, the same shard again."""
+def test_damaged_state_of_an_earlier_run(six, tmp_path, capfd):
+  """A damaged plan is an error; with a damaged sidecar, the shard is made again."""
   prepare.prepare(config(tmp_path))
   want = contents(tmp_path)
   sidecars = sorted(
@@ -44,16 +44,16 @@ def test_damaged_notes_of_an_earlier_run(six, tmp_path, capfd):
   )
   assert len(sidecars) == 3
 
-  @made_damage.fuzz()
+  @fuzzing.fuzz()
   def damaged(steps):
     for name, data in want.items():
       (tmp_path / name).write_bytes(data)
     plan = tmp_path / prepare.PLAN_FILE
-    plan.write_bytes(made_damage.apply(want[plan.name], steps))
-    made_damage.value_or_none(lambda: prepare.prepare(config(tmp_path)), str(tmp_path))
+    plan.write_bytes(fuzzing.apply(want[plan.name], steps))
+    fuzzing.value_or_none(lambda: prepare.prepare(config(tmp_path)), str(tmp_path))
     plan.write_bytes(want[plan.name])
     path = tmp_path / sidecars[1]
-    path.write_bytes(made_damage.apply(want[path.name], steps))
+    path.write_bytes(fuzzing.apply(want[path.name], steps))
     prepare.prepare(config(tmp_path))
     assert contents(tmp_path) == want
 
@@ -62,7 +62,7 @@ def test_damaged_notes_of_an_earlier_run(six, tmp_path, capfd):
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '"text"', "[1]", '{"clips": 3}'])
-def test_notes_that_are_something_else(text, six, tmp_path, capfd):
+def test_state_files_of_another_kind(text, six, tmp_path, capfd):
   prepare.prepare(config(tmp_path))
   want = contents(tmp_path)
   (tmp_path / "clips-00001-of-00003.json").write_text(text)
@@ -73,7 +73,7 @@ def test_notes_that_are_something_else(text, six, tmp_path, capfd):
     prepare.prepare(config(tmp_path))
 
 
-def test_notes_of_before_there_was_a_digest_count(six, tmp_path, capfd):
+def test_old_sidecars_without_a_digest_are_accepted(six, tmp_path, capfd):
   prepare.prepare(config(tmp_path))
   path = tmp_path / "clips-00001-of-00003.json"
   content = json.loads(path.read_text())
@@ -85,7 +85,7 @@ def test_notes_of_before_there_was_a_digest_count(six, tmp_path, capfd):
 
 
 @pytest.mark.parametrize("harm", ["deadly", "endless"])
-def test_a_clip_that_kills_or_holds_its_process_is_skipped(harm, six, tmp_path, capfd):
+def test_a_clip_that_kills_or_blocks_its_process_is_skipped(harm, six, tmp_path, capfd):
   six(**{harm: ("clip2",)})
   c = config(tmp_path / "made")
   c.prepare.update(workers=2, clip_seconds=3600.0 if harm == "deadly" else 3.0)
@@ -97,7 +97,7 @@ def test_a_clip_that_kills_or_holds_its_process_is_skipped(harm, six, tmp_path, 
   assert text.startswith("clip2\tthe process that read it died: a crash of the decoder")
   assert not list((tmp_path / "made").glob("*partial*"))
   assert store.read_index(tmp_path / "made").digest() == index.digest()
-  assert verify.inspect(c, 1, 0).problems == ()
+  assert verify.verify(c, sheet_clips=1).problems == ()
 
 
 def test_a_process_killed_from_outside_is_an_error_that_names_its_clip(
@@ -106,8 +106,8 @@ def test_a_process_killed_from_outside_is_an_error_that_names_its_clip(
   six(once=str(tmp_path / "once"))
   c = config(tmp_path / "made")
   c.prepare.workers = 1
-  words = r"a worker process died, while these were read: clip1; none .* alone.* run ag"
+  words = r"a worker process died while these were read: clip1; none .* alone.* run ag"
   with pytest.raises(OSError, match=words):
     prepare.prepare(c)
-  prepare.prepare(config(tmp_path / "made"))  # goes on
+  prepare.prepare(config(tmp_path / "made"))  # continues
   assert len(store.read_index(tmp_path / "made").clips()) == 6

@@ -1,15 +1,15 @@
-"""Skeletons, joints and boxes of raw datasets: damage gives numbers or the reason.
+"""Damaged skeletons, joints and boxes of raw datasets give numbers or a reason.
 
-Text, JSON and csv have no checksum, so a digit may change unseen; what is read is then
-still finite or NaN, of the right shape. The arrays of an npz have one.
+Text, JSON and csv have no checksum, so a digit may change unnoticed, but numbers stay
+finite or NaN, and of the right shape. The arrays of an npz have checksums.
 """
 
 import json
 import os
 
-import made_damage
-import made_ntu
-import made_nucla
+import fake_ntu
+import fake_nucla
+import fuzzing
 import numpy as np
 import pytest
 from hypothesis import strategies as st
@@ -40,24 +40,24 @@ def assert_finite_or_nan(array, *shape):
 
 
 def bad_clip(read, *words):
-  return made_damage.value_or_none(read, *words, errors=BadClip)
+  return fuzzing.value_or_none(read, *words, errors=BadClip)
 
 
 @pytest.fixture(scope="module")
 def ntu_text(tmp_path_factory):
   path = tmp_path_factory.mktemp("ntu") / "S001C001P001R001A001.skeleton"
-  bodies = {"721": made_ntu.body(3), "722": made_ntu.body(3, center=(1, 0, 3), seed=1)}
-  path.write_text("\n".join(made_ntu.lines(3, bodies)) + "\n")
+  bodies = {"721": fake_ntu.body(3), "722": fake_ntu.body(3, center=(1, 0, 3), seed=1)}
+  path.write_text("\n".join(fake_ntu.lines(3, bodies)) + "\n")
   return path, path.read_bytes()
 
 
-@made_damage.fuzz(2.0)
+@fuzzing.fuzz(2.0)
 def test_ntu_skeletons(steps, ntu_text):
   path, whole = ntu_text
-  path.write_bytes(made_damage.apply(whole, steps))
+  path.write_bytes(fuzzing.apply(whole, steps))
   bodies = bad_clip(lambda: ntu.read_skeleton(path), path.name)
   if bodies is not None:
-    with np.errstate(over="ignore", invalid="ignore"):  # of numbers near the largest
+    with np.errstate(over="ignore", invalid="ignore"):  # for numbers near the largest
       people = ntu.actors(bodies)
     for body in people:
       assert_finite_or_nan(body.world, 25, 3)
@@ -67,7 +67,7 @@ def test_ntu_skeletons(steps, ntu_text):
 
 @pytest.mark.parametrize("word", ["1e39", "-1e300", "nan", "inf", "1e999"])
 @pytest.mark.parametrize("place", [0, 5])
-def test_numbers_that_float32_cannot_hold(word, place, ntu_text, tmp_path):
+def test_numbers_beyond_float32(word, place, ntu_text, tmp_path):
   lines = ntu_text[1].decode().splitlines()
   words = lines[4].split()
   words[place] = word
@@ -84,7 +84,7 @@ def test_numbers_that_float32_cannot_hold(word, place, ntu_text, tmp_path):
 @pytest.mark.parametrize(
   "word", ["9" * 5000, "1" * 10, "\N{ARABIC-INDIC DIGIT ONE}", ""]
 )
-def test_counts_that_are_none(word, tmp_path):
+def test_wrong_counts(word, tmp_path):
   path = tmp_path / "a.skeleton"
   path.write_text(f"{word}\n1\n")
   with pytest.raises(
@@ -105,7 +105,7 @@ def lcrnet(num_frames):
 
 JSON = {
   "smarthome": json.dumps(lcrnet(2)).encode(),
-  "nucla": json.dumps({"skeletons": made_nucla.skeleton(2)}).encode(),
+  "nucla": json.dumps({"skeletons": fake_nucla.skeleton(2)}).encode(),
 }
 
 
@@ -113,9 +113,9 @@ JSON = {
 def test_json_skeletons(dataset, tmp_path_factory):
   path = tmp_path_factory.mktemp("json") / "a.json"
 
-  @made_damage.fuzz(2.0)
+  @fuzzing.fuzz(2.0)
   def damaged(steps):
-    path.write_bytes(made_damage.apply(JSON[dataset], steps))
+    path.write_bytes(fuzzing.apply(JSON[dataset], steps))
     if dataset == "nucla":
       world = bad_clip(lambda: nucla.read_skeleton(path), path.name)
       if world is not None:
@@ -142,11 +142,11 @@ NESTED = st.recursive(
 
 
 @pytest.mark.parametrize("key", ["frames", "skeletons"])
-def test_json_of_any_kind_in_place_of_a_skeleton(key, tmp_path_factory):
+def test_any_json_instead_of_a_skeleton(key, tmp_path_factory):
   path = tmp_path_factory.mktemp("json") / "a.json"
   read = smarthome.read_skeleton if key == "frames" else nucla.read_skeleton
 
-  @made_damage.fuzz(tree=NESTED, at_top=st.booleans())
+  @fuzzing.fuzz(tree=NESTED, at_top=st.booleans())
   def any_json(tree, at_top):
     path.write_text(json.dumps(tree if at_top else {key: tree}))
     assert bad_clip(lambda: read(path), path.name) is None
@@ -179,21 +179,21 @@ def test_npz_gives_its_joints_or_an_error(kind, npz):
   path.write_bytes(data[kind])
   want = read()
 
-  @made_damage.fuzz(2.0)
+  @fuzzing.fuzz(2.0)
   def damaged(steps):
-    path.write_bytes(made_damage.apply(data[kind], steps))
+    path.write_bytes(fuzzing.apply(data[kind], steps))
     got = bad_clip(read, path.name)
     if got is not None:
       np.testing.assert_array_equal(got[0], want[0])
-      # the name of an array is not under a checksum: `image` may be missing
+      # names of arrays have no checksum: `image` may be missing
       lost = np.isnan(got[1]).all()
       assert lost or (got[1] == want[1]).all()
 
   damaged()
 
 
-def test_a_header_that_asks_for_less_of_an_array_is_noticed(npz):
-  """`numpy.load` reads as much as the header says, and then compares no checksum."""
+def test_a_header_for_a_shorter_array_is_noticed(npz):
+  """`numpy.load` stops where the header ends, without a look at the checksum."""
   path, data, arrays = npz
   path.write_bytes(data["plain"].replace(b"(60, 25, 4)", b"(20, 25, 4)", 1))
   with np.load(path) as file:
@@ -206,7 +206,7 @@ def test_a_header_that_asks_for_less_of_an_array_is_noticed(npz):
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory):
-  """A folder with an index of two clips, their video and joints."""
+  """A folder with an index of two clips, their videos and joints."""
   folder = tmp_path_factory.mktemp("own")
   (folder / "videos").mkdir()
   frames = [np.full((48, 64, 3), 20 * i, np.uint8) for i in range(4)]
@@ -224,10 +224,10 @@ def open_own(folder, **options):
   return custom.Custom(folder / "index.csv", "kinect_v2", "world.npz", **options)
 
 
-@made_damage.fuzz(2.0)
+@fuzzing.fuzz(2.0)
 def test_an_index_of_own_videos(steps, own):
-  (own / "index.csv").write_bytes(made_damage.apply(INDEX, steps))
-  dataset = made_damage.value_or_none(lambda: open_own(own), "index.csv")
+  (own / "index.csv").write_bytes(fuzzing.apply(INDEX, steps))
+  dataset = fuzzing.value_or_none(lambda: open_own(own), "index.csv")
   if dataset is None:
     return
   clips, left_out = dataset.clips()
@@ -241,7 +241,7 @@ def test_an_index_of_own_videos(steps, own):
       assert_finite_or_nan(opened.pose, 25, 3)
 
 
-def test_an_index_that_is_no_csv(own):
+def test_an_index_that_is_not_a_csv(own):
   for content in (b"\xff\xfe\x00", b"clip,video,label\n" + b"x" * 200_000):
     (own / "index.csv").write_bytes(content)
     with pytest.raises(ValueError, match=r"index\.csv cannot be read as csv .*UTF-8"):
@@ -249,7 +249,7 @@ def test_an_index_that_is_no_csv(own):
 
 
 def test_videos_outside_the_folder_of_the_index(own, tmp_path):
-  """By "..", an absolute path or a link; a link that stays inside is one of its own."""
+  """By "..", an absolute path or a link; links that stay inside are accepted."""
   film = tmp_path / "out.mp4"
   film.write_bytes((own / "videos" / "a.mp4").read_bytes())
   for name, target in (("link.mp4", film), ("in.mp4", "a.mp4"), ("round", "round")):
@@ -284,7 +284,7 @@ BOXES = (
 
 
 class Inner:
-  """Stands for the dataset that boxes belong to."""
+  """A stand-in for the dataset that the boxes belong to."""
 
   name, class_names, skeleton, source = "custom", ("x",), "kinect_v2", {}
 
@@ -297,15 +297,15 @@ def test_boxes(ending, tmp_path_factory):
     np.savez(path, a=np.float64([[0, 1, 2, 30, 40, 0.9], [1, 2, 2, 31, 40, 0.8]]))
     whole = path.read_bytes()
 
-  @made_damage.fuzz(2.0)
+  @fuzzing.fuzz(2.0)
   def damaged(steps):
-    path.write_bytes(made_damage.apply(whole, steps))
+    path.write_bytes(fuzzing.apply(whole, steps))
 
     def read():
-      found = detections.Detected(Inner(), path)._boxes
+      found = detections.WithDetections(Inner(), path)._boxes
       return found["a"] if "a" in found else None
 
-    rows = made_damage.value_or_none(read, path.name)
+    rows = fuzzing.value_or_none(read, path.name)
     if rows is None:
       return
     boxes = bad_clip(lambda: detections.arrange(rows, 4, path.name), path.name)
@@ -321,8 +321,8 @@ def test_boxes(ending, tmp_path_factory):
 # Names of files and folders.
 
 
-def test_links_in_a_circle_come_to_an_end(tmp_path):
-  made_nucla.write_pair(tmp_path / "data", "a01_s02_e03_v01", 2)
+def test_links_in_a_circle_terminate(tmp_path):
+  fake_nucla.write_pair(tmp_path / "data", "a01_s02_e03_v01", 2)
   for name in ("one", "two", "three"):
     (tmp_path / "data" / name).symlink_to(tmp_path / "data")
   (tmp_path / "data" / "videos" / "up").symlink_to(tmp_path)
@@ -346,7 +346,10 @@ def test_file_names_that_cannot_be_printed_are_left_out(name, tmp_path):
   assert "cannot be printed" in reason
 
 
-def test_numbers_of_any_length_in_an_index_are_words():
+def test_long_numbers_in_an_index_are_words():
   assert protocols.parse_value("9" * 18) == int("9" * 18)
-  for digits in ("9" * 19, "-" + "1" * 5000):  # beyond 64 bits, or what int() takes
+  for digits in (
+    "9" * 19,
+    "-" + "1" * 5000,
+  ):  # beyond 64 bits, or what int() takes
     assert protocols.parse_value(digits) == digits

@@ -1,9 +1,9 @@
-"""What a run leaves behind: an exported network, summaries and metrics, damaged."""
+"""Damaged results of a run: an exported network, summaries and metrics."""
 
 import json
 import zipfile
 
-import made_damage
+import fuzzing
 import numpy as np
 import pytest
 
@@ -45,17 +45,17 @@ def test_an_exported_network(kind, tmp_path_factory):
     members.writestr(serve.NETWORK, NETWORK)
   whole = path.read_bytes()
 
-  @made_damage.fuzz(2.0)
+  @fuzzing.fuzz(2.0)
   def damaged(steps):
-    path.write_bytes(made_damage.apply(whole, steps))
-    got = made_damage.value_or_none(lambda: serve.read(str(path)), "vpn.zip")
+    path.write_bytes(fuzzing.apply(whole, steps))
+    got = fuzzing.value_or_none(lambda: serve.read(str(path)), "vpn.zip")
     assert got in (None, (ABOUT, NETWORK))  # both members have checksums
 
   damaged()
 
 
 @pytest.mark.parametrize("about", [[], 3, "text", None, {"format": []}, {}])
-def test_an_about_that_is_something_else(about, tmp_path):
+def test_an_about_of_another_kind(about, tmp_path):
   with zipfile.ZipFile(tmp_path / "vpn.zip", "w") as members:
     members.writestr(serve.ABOUT, json.dumps(about))
     members.writestr(serve.NETWORK, NETWORK)
@@ -70,10 +70,10 @@ def test_a_summary(tmp_path_factory):
     json.dumps(SUMMARY, indent=1).encode(),
   )
 
-  @made_damage.fuzz(2.0)
+  @fuzzing.fuzz(2.0)
   def damaged(steps):
-    path.write_bytes(made_damage.apply(whole, steps))
-    made = made_damage.value_or_none(
+    path.write_bytes(fuzzing.apply(whole, steps))
+    made = fuzzing.value_or_none(
       lambda: tables.gather(run_summary.read_summaries(folder)),
       run_summary.SUMMARY_FILE,
     )
@@ -87,10 +87,10 @@ def test_a_summary(tmp_path_factory):
 def test_metrics(tmp_path_factory):
   folder = tmp_path_factory.mktemp("metrics")
 
-  @made_damage.fuzz(2.0)
+  @fuzzing.fuzz(2.0)
   def damaged(steps):
-    (folder / "metrics.jsonl").write_bytes(made_damage.apply(METRICS.encode(), steps))
-    scalars = made_damage.value_or_none(
+    (folder / "metrics.jsonl").write_bytes(fuzzing.apply(METRICS.encode(), steps))
+    scalars = fuzzing.value_or_none(
       lambda: training_curves.read(folder), "metrics.jsonl"
     )
     for places, values in (scalars or {}).values():
@@ -114,10 +114,10 @@ def test_predictions(tmp_path_factory):
   path = folder / "scores.npz"
   whole = path.read_bytes()
 
-  @made_damage.fuzz(2.0)
+  @fuzzing.fuzz(2.0)
   def damaged(steps):
-    path.write_bytes(made_damage.apply(whole, steps))
-    got = made_damage.value_or_none(lambda: predictions_lib.read(folder), "scores.npz")
+    path.write_bytes(fuzzing.apply(whole, steps))
+    got = fuzzing.value_or_none(lambda: predictions_lib.read(folder), "scores.npz")
     if got is not None:  # every member has a checksum
       assert (got.names, got.class_names) == (
         PREDICTIONS.names,
@@ -130,7 +130,7 @@ def test_predictions(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-  ("changed", "told"),
+  ("changed", "message"),
   [
     ({"labels": np.array([0, 1, 2])}, "labels beyond the 2 classes"),
     ({"labels": np.array([0, 1])}, r"3 names, labels \(2,\), scores \(3, 2\)"),
@@ -138,11 +138,11 @@ def test_predictions(tmp_path_factory):
     ({"names": None}, "KeyError"),
   ],
 )
-def test_predictions_that_do_not_fit_together(changed, told, tmp_path):
+def test_predictions_that_do_not_fit_together(changed, message, tmp_path):
   predictions_lib.write(tmp_path, PREDICTIONS)
   with np.load(tmp_path / "scores.npz") as data:
     members = {**data, **changed}
   members = {name: x for name, x in members.items() if x is not None}
   np.savez(tmp_path / "scores.npz", **members)
-  with pytest.raises(ValueError, match=rf"scores\.npz is damaged \(.*{told}"):
+  with pytest.raises(ValueError, match=rf"scores\.npz is damaged \(.*{message}"):
     predictions_lib.read(tmp_path)

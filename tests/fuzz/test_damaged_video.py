@@ -1,10 +1,10 @@
-"""Videos: damage gives frames or a BadClip; playlists, which name files, are refused.
+"""Damaged videos give frames or a BadClip; playlists, which name files, are refused.
 
-No container has a checksum over its frames, so pixels may change unseen, and a file cut
-between two frames is a shorter video; `prepare` compares its length with the poses'.
+No container has checksums of its frames, so pixels may change unnoticed, and a file cut
+between two frames is a shorter video; `make_record` compares its length with the poses.
 """
 
-import made_damage
+import fuzzing
 import numpy as np
 import pytest
 
@@ -28,7 +28,7 @@ def films(tmp_path_factory):
 
 
 def read(path):
-  """The probe and the frames, looked at one by one."""
+  """The probe, and the number of frames."""
   header, count = video.probe(path), 0
   for frame in video.read_frames(path):
     assert frame.dtype == np.uint8
@@ -42,10 +42,10 @@ def read(path):
 def test_frames_or_a_bad_clip(ending, films, tmp_path_factory, capfd):
   path = tmp_path_factory.mktemp("damaged") / f"film.{ending}"
 
-  @made_damage.fuzz(1.5)
+  @fuzzing.fuzz(1.5)
   def damaged(steps):
-    path.write_bytes(made_damage.apply(films[ending], steps))
-    got = made_damage.value_or_none(lambda: read(path), path.name, errors=BadClip)
+    path.write_bytes(fuzzing.apply(films[ending], steps))
+    got = fuzzing.value_or_none(lambda: read(path), path.name, errors=BadClip)
     if got:
       header, count = got
       assert 0 < header.width * header.height <= 2**26
@@ -68,7 +68,7 @@ def test_a_stream_of_unknown_kind(ending, place, films, tmp_path):
 
 @pytest.mark.parametrize("size", range(1, 60))
 def test_the_first_bytes_alone(size, films, tmp_path):
-  """Among them libav's own EOFError, which is no OSError."""
+  """libav raises its own EOFError, too, which is not an OSError."""
   path = tmp_path / "film.mkv"
   path.write_bytes(films["mkv"][:size])
   with pytest.raises(BadClip, match=r"film\.mkv cannot be opened"):
@@ -79,7 +79,7 @@ def test_a_frame_too_large(films, tmp_path, monkeypatch):
   path = tmp_path / "film.mp4"
   path.write_bytes(films["mp4"])
   monkeypatch.setattr(video, "_MOST_PIXELS", 64 * 48 - 1)
-  with pytest.raises(BadClip, match=r"film\.mp4 says frames of 64x48 pixels"):
+  with pytest.raises(BadClip, match=r"has a header with frames of 64x48 pixels"):
     video.probe(path)
   with pytest.raises(BadClip, match=r"film\.mp4 is damaged at frame 0"):
     next(video.read_frames(path))
@@ -100,7 +100,7 @@ def test_a_playlist_does_not_lead_to_another_file(name, place, tmp_path):
   film = folder / place
   frames = np.random.default_rng(0).integers(0, 255, (12, 48, 64, 3), np.uint8)
   video.write_video(film, frames, 10)
-  assert read(film)[1] == 12  # itself it may be read
+  assert read(film)[1] == 12  # the video itself can be read
   (folder / name).write_text(PLAYLISTS[name].format(place))
   with pytest.raises(BadClip, match=f"video {name} cannot be opened"):
     video.probe(folder / name)

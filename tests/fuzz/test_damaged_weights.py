@@ -1,7 +1,7 @@
-"""Files of weights of every kind: numbers or one line, and no code is ever run.
+"""Damaged files of weights give numbers or one line; no code is ever executed.
 
-TensorFlow's checkpoints and PyTorch's zips have checksums; the older files of PyTorch
-and pickles have none, so there a number may change unseen, but not its shape or type.
+TensorFlow's checkpoints and PyTorch's zips have checksums; old files of PyTorch and
+pickles have none, so a number may change unnoticed, but not its shape or type.
 """
 
 import os
@@ -9,8 +9,8 @@ import pathlib
 import pickle
 import sys
 
-import made_damage
-import made_weights
+import fake_weights
+import fuzzing
 import numpy as np
 import pytest
 from hypothesis import strategies as st
@@ -25,15 +25,15 @@ ARRAYS = {
 
 
 def write(kind, folder, arrays=ARRAYS):
-  """Writes weights; returns what to read, and the files they are in."""
+  """Writes weights; returns the path to read, and the files."""
   if kind == "tf":
-    made_weights.save_tf(folder, arrays)
+    fake_weights.save_tf(folder, arrays)
     return folder, sorted(folder.iterdir())
   path = folder / "w.bin"
   if kind == "pickle":
     path.write_bytes(pickle.dumps({"params": dict(arrays), "batch_stats": {}}))
   else:
-    made_weights.save_torch(path, {"state_dict": dict(arrays)}, kind == "legacy")
+    fake_weights.save_torch(path, {"state_dict": dict(arrays)}, kind == "legacy")
   return path, [path]
 
 
@@ -52,18 +52,18 @@ def _hook(event, args):
   if not (_watched["on"] and event in HARMFUL):
     return
   if event == "exec" and args[0].co_filename != "<string>":
-    return  # a module of Python's own, imported when first needed
+    return  # a module of the standard library, imported on first use
   _watched["events"].append((event, args))
 
 
 @pytest.fixture(scope="module", autouse=True)
 def audit():
-  """An audit hook, which stays until the end of the process but only looks here."""
+  """An audit hook, which stays until the process ends but acts only here."""
   sys.addaudithook(_hook)
 
 
 def read(source):
-  """As `weight_file.read`; fails when the interpreter was asked to run anything."""
+  """`weight_file.read`; fails when the interpreter executes anything."""
   _watched.update(on=True, events=[])
   try:
     return weight_file.read(source)
@@ -78,13 +78,13 @@ def test_numbers_or_one_line(kind, tmp_path_factory):
   whole = {path: path.read_bytes() for path in files}
   want = read(source).tensors
 
-  @made_damage.fuzz(3.0, steps=made_damage.damages, which=st.integers(0, 9))
+  @fuzzing.fuzz(3.0, steps=fuzzing.damages, which=st.integers(0, 9))
   def damaged(steps, which):
     for path, data in whole.items():
       path.write_bytes(data)
     path = files[which % len(files)]
-    path.write_bytes(made_damage.apply(whole[path], steps))
-    got = made_damage.value_or_none(lambda: read(source), str(source))
+    path.write_bytes(fuzzing.apply(whole[path], steps))
+    got = fuzzing.value_or_none(lambda: read(source), str(source))
     if got is None:
       return
     for name, array in got.tensors.items():
@@ -99,14 +99,14 @@ def test_numbers_or_one_line(kind, tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_loader_of_a_backbone_says_which_file(kind, tmp_path_factory):
-  """Through the names, shapes and values that I3D must have."""
+def test_the_loader_of_a_backbone_names_the_file(kind, tmp_path_factory):
+  """Including the names, shapes and values of I3D."""
   source, files = write(kind, tmp_path_factory.mktemp(kind))
   whole = files[0].read_bytes()
 
-  @made_damage.fuzz(0.5)
+  @fuzzing.fuzz(0.5)
   def damaged(steps):
-    files[0].write_bytes(made_damage.apply(whole, steps))
+    files[0].write_bytes(fuzzing.apply(whole, steps))
     with pytest.raises((ValueError, OSError)) as caught:
       pretrained.load("i3d", source, "Mixed_3b")
     assert str(source) in str(caught.value)
@@ -126,7 +126,7 @@ class Harm:
 
 
 def harmful(folder):
-  """Pickles that run something, by their names."""
+  """Pickles that would execute something, by name."""
   place = str(folder / "harmed")
   line = f"__import__('os').mkdir({place!r})"
   made = {
@@ -155,13 +155,13 @@ def harmful(folder):
 
 
 @pytest.mark.parametrize("name", sorted(harmful(pathlib.Path("here"))))
-def test_no_code_is_run(name, tmp_path):
-  """Bare, as the pickle in a zip, and behind the magic number of old files."""
+def test_no_code_is_executed(name, tmp_path):
+  """As a file, as the pickle in a zip, and after the magic number of old files."""
   data = harmful(tmp_path)[name]
   path = tmp_path / "w.bin"
-  made_weights.save_torch(path, {"a": ARRAYS["b"]})
-  zipped = made_weights.with_pickle(path.read_bytes(), data)
-  made_weights.save_torch(path, {"a": ARRAYS["b"]}, legacy=True)
+  fake_weights.save_torch(path, {"a": ARRAYS["b"]})
+  zipped = fake_weights.with_pickle(path.read_bytes(), data)
+  fake_weights.save_torch(path, {"a": ARRAYS["b"]}, legacy=True)
   magic = path.read_bytes()[: len(pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2))]
   for content in (data, zipped, magic + data):
     path.write_bytes(content)
@@ -171,14 +171,14 @@ def test_no_code_is_run(name, tmp_path):
     assert not (tmp_path / "harmed").exists()
 
 
-def test_damage_does_not_wake_code(tmp_path_factory):
+def test_damage_does_not_execute_code(tmp_path_factory):
   folder = tmp_path_factory.mktemp("harm")
   path, made = folder / "w.bin", list(harmful(folder).values())
 
-  @made_damage.fuzz(4.0, steps=made_damage.damages, which=st.integers(0, len(made) - 1))
+  @fuzzing.fuzz(4.0, steps=fuzzing.damages, which=st.integers(0, len(made) - 1))
   def damaged(steps, which):
-    path.write_bytes(made_damage.apply(made[which], steps))
-    made_damage.value_or_none(lambda: read(path), str(path))
+    path.write_bytes(fuzzing.apply(made[which], steps))
+    fuzzing.value_or_none(lambda: read(path), str(path))
     assert not (folder / "harmed").exists()
 
   damaged()
@@ -187,21 +187,21 @@ def test_damage_does_not_wake_code(tmp_path_factory):
 @pytest.mark.parametrize(
   "key", ["../../escaped", "/escaped", "a\0b", "a\nb", "..", "C:\\escaped"]
 )
-def test_names_in_a_zip_lead_nowhere(key, tmp_path):
-  """Members are read in memory, and those of other names than storages never."""
-  path = made_weights.save_torch(tmp_path / "w.pt", {"a": ARRAYS["a"]})
+def test_names_in_a_zip_write_no_file(key, tmp_path):
+  """Members are read in memory, and only those that storages name."""
+  path = fake_weights.save_torch(tmp_path / "w.pt", {"a": ARRAYS["a"]})
   before = sorted(tmp_path.rglob("*"))
-  path.write_bytes(made_weights.with_storage(path.read_bytes(), key))
-  got = made_damage.value_or_none(lambda: read(path), "w.pt")
+  path.write_bytes(fake_weights.with_storage(path.read_bytes(), key))
+  got = fuzzing.value_or_none(lambda: read(path), "w.pt")
   if got is not None:
     np.testing.assert_array_equal(got.tensors["a"], ARRAYS["a"])
   assert sorted(tmp_path.rglob("*")) == before
   assert not (tmp_path.parent / "escaped").exists()
 
 
-def test_a_link_in_place_of_a_data_file(tmp_path):
-  """A checkpoint's index never says where its data is; what lies there is compared."""
-  made_weights.save_tf(tmp_path / "c", ARRAYS)
+def test_a_link_instead_of_a_data_file(tmp_path):
+  """The index does not give the path of the data, whose checksum is verified."""
+  fake_weights.save_tf(tmp_path / "c", ARRAYS)
   data = tmp_path / "c" / "model.ckpt.data-00000-of-00001"
   data.unlink()
   data.symlink_to("/etc/hostname")

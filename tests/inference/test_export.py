@@ -10,16 +10,16 @@ import subprocess
 import sys
 import zipfile
 
+import fake_run
 import jax
 import jax.export
-import made_run
 import numpy as np
 import pytest
 
 from configs import custom
 from vpn_jax.datasets import protocols
 from vpn_jax.inference import export, serve, trained_network
-from vpn_jax.inputs import pipeline
+from vpn_jax.inputs import example, sampling
 from vpn_jax.jobs import export as export_job
 from vpn_jax.records import store
 from vpn_jax.training.provenance import Provenance
@@ -49,7 +49,7 @@ def workdirs(noise_records, shrunk, tmp_path_factory):
   for name, fields in rows.items():
     c = config_of(f"model={name},", noise_records, shrunk, **fields)
     c.data.example.persons = 2 if name == "vpn" else 1
-    made_run.save_network(c, root / name, provenance)
+    fake_run.save_network(c, root / name, provenance)
   return root
 
 
@@ -69,7 +69,7 @@ def exported(workdirs, noise_records, shrunk):
 def raw_inputs(network, noise_records, clips):
   """Raw inputs of clips, and the batch that the pipeline makes of them."""
   index = store.read_index(noise_records)
-  source = store.Source(noise_records, index.clips()[:clips])
+  source = store.RecordReader(noise_records, index.clips()[:clips])
   given, batches = [], []
   s = network.settings
   for i in range(clips):
@@ -77,9 +77,9 @@ def raw_inputs(network, noise_records, clips):
     pose = record.pose.copy()
     pose[: 3 if i else 0, 0] = np.nan  # nobody is seen at first
     record = dataclasses.replace(record, pose=pose)
-    batch = pipeline.example(record, s, network.skeleton, None)
-    window = pipeline.frame_window(len(pose), s.num_frames, None)
-    steps = pipeline.pose_indices(window.min(), window.max(), s.pose_steps, None)
+    batch = example.make(record, s, network.skeleton, None)
+    window = sampling.frame_window(len(pose), s.num_frames, None)
+    steps = sampling.pose_indices(window.min(), window.max(), s.pose_steps, None)
     body = pose[:, 0, network.skeleton.origin_indices()].mean(1)
     first = np.argmax(np.isfinite(body).all(-1))
     joints = pose[steps][:, : s.persons].reshape(s.pose_steps, -1, 3)
@@ -122,7 +122,7 @@ def test_without_an_origin_it_is_that_of_the_first_step_seen(workdirs):
   got = export.centered(joints, unknown, skeleton)
   for i in range(3):
     persons = joints[i].reshape(4, 2, 25, 3)
-    want = pipeline.center_pose(persons, skeleton).reshape(4, 50, 3)
+    want = example.center_pose(persons, skeleton).reshape(4, 50, 3)
     np.testing.assert_allclose(got[i], want, atol=1e-6)
 
 

@@ -2,7 +2,7 @@
 
 import json
 
-import made_clips
+import fake_clips
 import numpy as np
 import pytest
 
@@ -51,7 +51,7 @@ def stand_in(monkeypatch):
 
 def test_scores_any_video(stand_in, clips, tmp_path, capsys):
   out, film = tmp_path / "k.json", tmp_path / "k.mp4"
-  config = made_clips.asked(
+  config = fake_clips.asked(
     clips, pose="", short_side=32, json=str(out), overlay=str(film), top=2
   )
   predict_job.run(config)
@@ -77,7 +77,7 @@ def test_scores_any_video(stand_in, clips, tmp_path, capsys):
 
 
 def test_frames_are_kept_only_to_be_drawn(stand_in, clips):
-  settings = made_clips.asked(clips, pose="", short_side=32).predict
+  settings = fake_clips.asked(clips, pose="", short_side=32).predict
   viewer = kinetics.Viewer(settings, timing.Clock())
   frames = iter(np.zeros((40, 32, 48, 3), np.uint8))
   film = stream.Source("made up", frames, 10, (48, 32))
@@ -95,7 +95,7 @@ def test_frames_are_kept_only_to_be_drawn(stand_in, clips):
 )
 def test_messages(fields, words, clips, stand_in):
   with pytest.raises(ValueError, match=words):
-    predict_job.run(made_clips.asked(clips, **fields))
+    predict_job.run(fake_clips.asked(clips, **fields))
 
 
 def test_knows_arm_wrestling(shared, capsys):

@@ -4,11 +4,11 @@ import dataclasses
 import tracemalloc
 import zipfile
 
-import made_clips
-import made_landmarker
-import made_ntu
-import made_nucla
-import made_smarthome
+import fake_clips
+import fake_landmarker
+import fake_ntu
+import fake_nucla
+import fake_smarthome
 import numpy as np
 import pytest
 
@@ -45,7 +45,7 @@ def recipe(network, kind):
 
 def settings(root, **fields):
   fields = {"pose": "", "image_units": "fraction", **fields}
-  return made_clips.asked(root, **fields).predict
+  return fake_clips.asked(root, **fields).predict
 
 
 def parts(network, settings, film=None):
@@ -86,10 +86,10 @@ class Opened:
 def test_skeleton_file_is_read_as_the_dataset_reads_it(network, tmp_path):
   """Also where the poses go on for a frame after the video."""
   name = "S001C001P001R001A001"
-  bodies = {"721": made_ntu.body(20, motion=0.6)}
-  skeleton, film = made_ntu.write_pair(tmp_path, name, num_frames=20, bodies=bodies)
-  made_ntu.write_pair(tmp_path, name, num_frames=19)
-  skeleton.write_text("\n".join(made_ntu.lines(20, bodies)) + "\n")
+  bodies = {"721": fake_ntu.body(20, motion=0.6)}
+  skeleton, film = fake_ntu.write_pair(tmp_path, name, num_frames=20, bodies=bodies)
+  fake_ntu.write_pair(tmp_path, name, num_frames=19)
+  skeleton.write_text("\n".join(fake_ntu.lines(20, bodies)) + "\n")
   record = only_record(network, film, skeleton)
   assert len(record.frames) == 19
   clip = Clip(name, 0, {}, str(film), str(skeleton))
@@ -103,10 +103,10 @@ def test_json_files_are_read_as_their_datasets_read_them(kind, network, tmp_path
   """With detections from a file, as a network trained on such crops wants them."""
   if kind == "smarthome":
     name, dataset = "Walk_p02_r00_v01_c03", smarthome_lib.Smarthome(tmp_path)
-    skeleton, film = made_smarthome.write_pair(tmp_path, name)
+    skeleton, film = fake_smarthome.write_pair(tmp_path, name)
   else:
     name, dataset = "a01_s02_e03_v01", nucla.NUCLA(tmp_path)
-    skeleton, film = made_nucla.write_pair(tmp_path, name)
+    skeleton, film = fake_nucla.write_pair(tmp_path, name)
   network = recipe(network, "boxes")
   network = dataclasses.replace(network, skeleton=skeletons.get(dataset.skeleton))
   with pytest.raises(FileNotFoundError, match=r"config\.predict\.boxes is not set"):
@@ -114,7 +114,7 @@ def test_json_files_are_read_as_their_datasets_read_them(kind, network, tmp_path
   boxes = tmp_path / "boxes.csv"
   boxes.write_text(f"clip,frame,left,top,right,bottom\n{name},0,20,10,60,50\n")
   record = only_record(network, film, skeleton, boxes=str(boxes))
-  dataset = detections.Detected(dataset, boxes)
+  dataset = detections.WithDetections(dataset, boxes)
   clip = dataset.clips()[0][0]
   assert_same(record, make_record.make_record(dataset, clip, network.provenance.crop))
   np.testing.assert_array_equal(record.boxes, [[16, 6, 64, 54]] * 8)
@@ -122,7 +122,7 @@ def test_json_files_are_read_as_their_datasets_read_them(kind, network, tmp_path
 
 def test_windows_of_a_long_video_are_clips(network, tmp_path):
   """Each as a dataset would have it, were it a clip of its own."""
-  world, image = made_clips.write(tmp_path, "long", 40)
+  world, image = fake_clips.write(tmp_path, "long", 40)
   image[20:] += (8, 4)
   np.savez(tmp_path / "long.npz", world=world, image=image)
   asked = settings(
@@ -155,7 +155,7 @@ def test_windows_of_a_long_video_are_clips(network, tmp_path):
 
 
 def test_windows_without_anybody_are_left_out(network, tmp_path):
-  world, image = made_clips.write(tmp_path, "long", 40)
+  world, image = fake_clips.write(tmp_path, "long", 40)
   world[:20] = np.nan
   np.savez(tmp_path / "long.npz", world=world, image=image)
   fields = {"video": "long.avi", "pose": "long.npz"}
@@ -176,8 +176,8 @@ def test_windows_without_anybody_are_left_out(network, tmp_path):
 @pytest.mark.parametrize(("frames", "poses"), [(40, 35), (40, 46), (40, 20)])
 def test_poses_of_another_length(frames, poses, network, tmp_path):
   """Far more or fewer are told, of a long video too."""
-  made_clips.write(tmp_path, "long", frames)
-  world, image = made_clips.write(tmp_path, "other", poses)
+  fake_clips.write(tmp_path, "long", frames)
+  world, image = fake_clips.write(tmp_path, "other", poses)
   asked = settings(
     tmp_path,
     video=str(tmp_path / "long.avi"),
@@ -208,7 +208,7 @@ def bundle(tmp_path):
 
 @pytest.fixture
 def mediapipe(monkeypatch):
-  monkeypatch.setattr(pose_estimation, "open_landmarker", made_landmarker.Landmarker)
+  monkeypatch.setattr(pose_estimation, "open_landmarker", fake_landmarker.Landmarker)
 
 
 def estimated(network):
@@ -224,10 +224,10 @@ def test_short_video_is_read_as_prepare_reads_it(
     network, clips / "nod.avi", "mediapipe", pose_model=bundle, boxes="mediapipe"
   )
   files = Opened(RawClip(np.zeros((20, 1, 33, 3)), np.zeros((20, 1, 33, 2)), None, 10))
-  dataset = pose_estimation.Estimated(files, bundle)
+  dataset = pose_estimation.WithEstimatedPoses(files, bundle)
   clip = Clip("nod", 0, {}, str(clips / "nod.avi"))
   if kind == "boxes":
-    dataset = pose_estimation.EstimatedBoxes(dataset, bundle)
+    dataset = pose_estimation.WithEstimatedBoxes(dataset, bundle)
   assert_same(record, make_record.make_record(dataset, clip, network.provenance.crop))
 
 

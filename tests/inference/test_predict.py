@@ -4,8 +4,8 @@ import dataclasses
 import json
 import signal
 
-import made_clips
-import made_run
+import fake_clips
+import fake_run
 import numpy as np
 import pytest
 
@@ -18,7 +18,7 @@ from vpn_jax.jobs import evaluate
 from vpn_jax.jobs import predict as predict_job
 from vpn_jax.records import store
 
-asked, small, LENGTHS = made_clips.asked, made_clips.small, made_clips.LENGTHS
+asked, small, LENGTHS = fake_clips.asked, fake_clips.small, fake_clips.LENGTHS
 
 
 def test_prediction_is_what_evaluation_says(clips, tmp_path, capsys):
@@ -117,7 +117,7 @@ def test_messages_of_the_workdir(clips, tmp_path):
     trained_network.load(str(tmp_path))
   network = trained_network.load(str(clips / "run"))
   provenance = dataclasses.replace(network.provenance, skeleton_digest="0" * 8)
-  made_run.save_network(small(clips), tmp_path / "old", provenance)
+  fake_run.save_network(small(clips), tmp_path / "old", provenance)
   with pytest.raises(ValueError, match=r"digest .* was trained with 00000000: use"):
     trained_network.load(str(tmp_path / "old"))
 
@@ -138,7 +138,7 @@ def test_records_are_not_needed(clips, tmp_path, monkeypatch):
 @pytest.fixture
 def long(clips, tmp_path):
   """A config for a video of 40 frames, five of the network's; nobody until 17."""
-  world, image = made_clips.write(tmp_path, "long", 40)
+  world, image = fake_clips.write(tmp_path, "long", 40)
   world[:17] = np.nan
   np.savez(tmp_path / "long.npz", world=world, image=image)
   return asked(tmp_path, "long")

@@ -5,7 +5,7 @@ import http.server
 import threading
 
 import cv2
-import made_clips
+import fake_clips
 import numpy as np
 import pytest
 
@@ -26,7 +26,7 @@ def test_names():
 
 def test_file(tmp_path):
   path = str(tmp_path / "x.avi")
-  video.write_video(path, made_clips.frames(5), 12.5)
+  video.write_video(path, fake_clips.frames(5), 12.5)
   film = stream.open_source(path)
   assert (film.name, film.fps, film.size, film.live) == (path, 12.5, (64, 48), False)
   expected = list(video.read_frames(path))
@@ -105,7 +105,7 @@ def server(tmp_path, monkeypatch):
 
 
 def test_stream(server, tmp_path):
-  video.write_video(tmp_path / "x.mkv", made_clips.frames(30), 12.5)
+  video.write_video(tmp_path / "x.mkv", fake_clips.frames(30), 12.5)
   film = stream.open_source(f"{server}/x.mkv")
   assert (film.fps, film.size, film.live) == (12.5, (64, 48), True)
   assert film.name == f"{server.replace('me:secret@', '')}/x.mkv"

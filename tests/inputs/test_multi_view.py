@@ -1,35 +1,35 @@
-"""Windows and views of a clip, by hand, and their scores pooled against slow loops."""
+"""Windows and views of a clip by hand, and pooled scores against slow loops."""
 
 import dataclasses
 import json
 
 import cv2
+import fake_records
+import fake_run
 import jax
 import jax.numpy as jnp
-import made_records
-import made_run
 import numpy as np
 import pytest
 
 from vpn_jax import device_mesh
-from vpn_jax.datasets import protocols, skeletons
+from vpn_jax.datasets import protocol_settings, skeletons
 from vpn_jax.evaluation import predictions as predictions_lib
 from vpn_jax.evaluation import scoring
-from vpn_jax.inputs import multi_view, pipeline
+from vpn_jax.inputs import example, multi_view, pipeline, sampling
 from vpn_jax.jobs import evaluate
 from vpn_jax.models import networks
-from vpn_jax.records import store
+from vpn_jax.records import record_format, store
 from vpn_jax.training import checkpoint, loop
 from vpn_jax.training.provenance import Provenance
 
 KINECT = skeletons.get("kinect_v2")
-SMALL = pipeline.Settings(num_frames=8, frame_size=32, pose_steps=4)
+SMALL = example.Settings(num_frames=8, frame_size=32, pose_steps=4)
 
 
 def part(folder, **changes):
   settings = dataclasses.replace(SMALL, **changes)
   index = store.read_index(folder)
-  rule = protocols.custom("subject:1,2,3", "subject:4")
+  rule = protocol_settings.custom("subject:1,2,3", "subject:4")
   return pipeline.Part(folder, index, rule, "test", settings)
 
 
@@ -39,7 +39,7 @@ def part(folder, **changes):
     (21, (0, 3), 0, 6),  # 2F or more: stride 2, starts 0 to 13
     (21, (1, 3), 6, 12),
     (21, (2, 3), 13, 19),  # and the end of the clip
-    (21, (0, 1), 6, 12),  # the only one: the middle
+    (21, (0, 1), 6, 12),  # a single window: the middle
     (21, (0, 2), 0, 6),
     (7, (2, 3), 3, 6),  # stride 1
     (4, (0, 2), 0, 3),  # the same four frames
@@ -47,44 +47,42 @@ def part(folder, **changes):
   ],
 )
 def test_windows_reach_from_start_to_end(available, which, first, last):
-  window = pipeline.frame_window(available, 4, None, which)
+  window = sampling.frame_window(available, 4, None, which)
   assert (window[0], window[-1]) == (first, last)
   assert len(window) == 4
 
 
 def test_poses_follow_the_window():
-  record = made_records.noise_record(
+  record = fake_records.noise_record(
     3
   )  # 12 frames; windows of 4, stride 2: starts 0 to 4
   settings = dataclasses.replace(SMALL, num_frames=4)
-  centred = pipeline.center_pose(record.pose[:, :1], KINECT)
+  centred = example.center_pose(record.pose[:, :1], KINECT)
   for k, steps in ((0, [0, 2, 4, 6]), (2, [4, 6, 8, 10])):
     view = multi_view.View(window=(k, 3))
-    made = pipeline.example(record, settings, KINECT, None, view)
-    tops = made["frames"][:, 2, 16].mean(axis=-1)  # written 10 a frame
+    made = example.make(record, settings, KINECT, None, view)
+    tops = made["frames"][:, 2, 16].mean(axis=-1)  # 10 per frame
     np.testing.assert_allclose(tops, 10 * np.array(steps), atol=4)
     # four segments of 7/4 frames; their centres
     shown = [steps[0] + int((i + 0.5) * 7 / 4) for i in range(4)]
     np.testing.assert_array_equal(made["pose"], centred[shown, 0])
   whole = dataclasses.replace(settings, pose_window="video")
   poses = [
-    pipeline.example(record, whole, KINECT, None, multi_view.View(window=(k, 3)))[
-      "pose"
-    ]
+    example.make(record, whole, KINECT, None, multi_view.View(window=(k, 3)))["pose"]
     for k in range(3)
   ]
   np.testing.assert_array_equal(poses[0], poses[2])
 
 
 def test_one_view_is_the_middle_of_the_clip_whole(noise_records):
-  """Against a slow loop over the frames; 12 of them, windows of 8: 2 to 9."""
+  """Against a slow loop over 12 frames; the window is frames 2 to 9."""
   test = part(noise_records)
   for inferred in (multi_view.ONE_VIEW, multi_view.Inference(pool="mean")):
     batch = next(test.eval_batches(8, inferred))
     for row, i in enumerate(batch["index"]):
-      record = test._source[i]
+      record = test._reader[i]
       for f in range(8):
-        frame = store.decode_frame(record.frames[2 + f])
+        frame = record_format.decode_frame(record.frames[2 + f])
         frame = cv2.resize(frame, (32, 32), interpolation=cv2.INTER_LINEAR)
         np.testing.assert_array_equal(batch["frames"][row, f], frame)
     np.testing.assert_array_equal(batch["index"], np.arange(8))
@@ -103,19 +101,19 @@ def test_a_short_clip_has_fewer_windows(noise_records, num_frames, expected):
   np.testing.assert_array_equal(index, np.arange(8).repeat(expected))
   clips = np.concatenate([b["frames"] for b in batches])[valid]
   shown = clips[index == 0].reshape(expected, -1)
-  assert len(np.unique(shown, axis=0)) == expected  # none is shown twice
+  assert len(np.unique(shown, axis=0)) == expected  # all differ
 
 
 def test_three_crops_show_left_centre_and_right():
-  """Of 64 pixels 56: from 0, 4 and 8; from the top 4. Pixels tell their place."""
+  """Crops of 56 in 64 pixels start at 0, 4 and 8 from the left, 4 from the top."""
   y, x = np.mgrid[:64, :64]
   frame = np.stack([3 * x, 3 * y, np.full_like(x, 100)], axis=-1).astype(np.uint8)
-  blob = store.encode_frame(frame, quality=100)
-  record = dataclasses.replace(made_records.noise_record(0), frames=(blob,) * 12)
+  blob = record_format.encode_frame(frame, quality=100)
+  record = dataclasses.replace(fake_records.noise_record(0), frames=(blob,) * 12)
   settings = dataclasses.replace(SMALL, frame_size=56)
   views = multi_view.Inference(views="three").spatial_views(64)
   for view, left in zip(views, (0, 4, 8), strict=True):
-    frames = pipeline.example(record, settings, KINECT, None, view)["frames"]
+    frames = example.make(record, settings, KINECT, None, view)["frames"]
     assert frames.shape == (8, 56, 56, 3)
     step = np.arange(56)
     np.testing.assert_allclose(
@@ -128,10 +126,12 @@ def test_three_crops_show_left_centre_and_right():
 
 
 def test_full_shows_the_record_at_its_own_size(noise_records):
-  record = part(noise_records)._source[0]
+  record = part(noise_records)._reader[0]
   frames = next(part(noise_records).eval_batches(8, FULL))["frames"]
   assert frames.shape == (8, 8, 40, 40, 3)
-  np.testing.assert_array_equal(frames[0, 0], store.decode_frame(record.frames[2]))
+  np.testing.assert_array_equal(
+    frames[0, 0], record_format.decode_frame(record.frames[2])
+  )
   larger = multi_view.Inference(views="full", size=48)
   assert next(part(noise_records).eval_batches(8, larger))["frames"].shape[2] == 48
 
@@ -141,7 +141,7 @@ FULL = multi_view.Inference(views="full")
 
 @jax.jit
 def look(variables, batch):
-  """In place of a network: scores that depend on all that a view shows."""
+  """A stand-in for a network, whose scores depend on all pixels of a view."""
   x = batch["frames"].astype(jnp.float32).mean(axis=(1, 4))  # [B, H, W]
   x = jax.image.resize(x, (x.shape[0], 2, 2), "linear").reshape(-1, 4)
   x = x / 20 + batch["pose"].mean(axis=(1, 2)).sum(axis=-1, keepdims=True)
@@ -152,7 +152,7 @@ WEIGHTS = np.random.default_rng(0).normal(size=(4, 4)).astype(np.float32)
 
 
 def pooled(test, inferred, batch_size, devices=1, processes=1):
-  """Predictions from batches shared by some devices and some processes."""
+  """Predictions from batches divided among devices and processes."""
   grid = jax.sharding.Mesh(np.array(jax.devices()[:devices]), ("data",))
   batches = [
     batch
@@ -176,7 +176,7 @@ def test_scores_are_pooled_as_in_a_slow_loop(noise_records, views, pool):
     for k in range(3):
       for spatial in inferred.spatial_views(40):
         view = dataclasses.replace(spatial, window=(k, 3))
-        made = pipeline.example(test._source[i], test.settings, KINECT, None, view)
+        made = example.make(test._reader[i], test.settings, KINECT, None, view)
         batch = {name: jnp.array(value)[None] for name, value in made.items()}
         scores.append(np.asarray(look(jnp.array(WEIGHTS), batch)["own"])[0])
     assert len(np.unique(scores, axis=0)) == len(scores)  # every view differs
@@ -189,7 +189,7 @@ def test_scores_are_pooled_as_in_a_slow_loop(noise_records, views, pool):
     np.testing.assert_allclose(found.scores, expected, rtol=2e-5, atol=1e-6)
 
 
-def test_one_view_is_scored_as_it_is(noise_records):
+def test_a_single_view_is_not_pooled(noise_records):
   test = part(noise_records)
   batch = next(test.eval_batches(8))
   scores = np.asarray(look(jnp.array(WEIGHTS), jax.tree.map(jnp.array, batch))["own"])
@@ -199,7 +199,7 @@ def test_one_view_is_scored_as_it_is(noise_records):
 
 
 def interpolated(a_s, size):
-  """A square map on a grid of another size, linear between the centres of cells."""
+  """A square map resized to another grid, linearly between centres of cells."""
   m = len(a_s)
   made = np.zeros((size, size))
   for i in range(size):
@@ -215,12 +215,12 @@ def interpolated(a_s, size):
 
 @pytest.fixture
 def run(small_config, noise_records, tmp_path):
-  """A config and the workdir of random weights; 4 x 4 cells at 32 pixels."""
+  """A config and a workdir with random weights; 4 x 4 cells at 32 pixels."""
   c = small_config
   c.model.num_classes = 4
   index = store.read_index(noise_records)
-  protocol = protocols.from_config(c.data)
-  made_run.save_network(c, tmp_path, Provenance.of(index, protocol))
+  protocol = protocol_settings.from_config(c.data)
+  fake_run.save_network(c, tmp_path, Provenance.of(index, protocol))
   return c, tmp_path
 
 
@@ -245,7 +245,7 @@ def test_attention_is_resized_to_larger_frames(run, noise_records):
     np.testing.assert_allclose(large, interpolated(small, 10), rtol=1e-5)
 
 
-def test_evaluate_infers_as_it_is_told(run, capsys):
+def test_evaluation_uses_the_inference_of_its_config(run, capsys):
   c, workdir = run
   evaluate.run(c, str(workdir))
   assert "test clips; predictions in" in capsys.readouterr().out

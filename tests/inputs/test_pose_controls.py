@@ -1,30 +1,30 @@
-"""Poses of other clips and joints at rest: who gets which, and who notices."""
+"""Poses of other clips and at rest: which clip gets which, and their effect."""
 
 import dataclasses
 import itertools
 import json
 
+import fake_records
+import fake_run
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import made_records
-import made_run
 import numpy as np
 import pytest
 
 from configs import custom
 from vpn_jax import device_mesh
-from vpn_jax.datasets import protocols
+from vpn_jax.datasets import protocol_settings
 from vpn_jax.evaluation import predictions as predictions_lib
 from vpn_jax.evaluation import scoring
-from vpn_jax.inputs import multi_view, pipeline, pose_controls, regions
+from vpn_jax.inputs import example, multi_view, pipeline, pose_controls, regions
 from vpn_jax.jobs import evaluate
 from vpn_jax.models import networks
 from vpn_jax.records import store
 from vpn_jax.training import initialization, loop, run_summary
 from vpn_jax.training.provenance import Provenance
 
-SMALL = pipeline.Settings(num_frames=8, frame_size=32, pose_steps=4)
+SMALL = example.Settings(num_frames=8, frame_size=32, pose_steps=4)
 SHUFFLED = multi_view.Inference(shuffle_pose=True)
 REST = multi_view.Inference(rest_pose=True)
 
@@ -47,7 +47,7 @@ def test_every_run_on_the_same_clips_has_the_same_donors():
 
 
 def test_donors_are_drawn_from_all_derangements():
-  """Of four clips there are nine; each comes up in about 1/9 of the seeds."""
+  """Four clips have nine derangements; each occurs for about 1/9 of the seeds."""
   drawn = [tuple(pose_controls.donors("abcd", seed)) for seed in range(900)]
   expected = [
     p for p in itertools.permutations(range(4)) if all(i != x for i, x in enumerate(p))
@@ -71,9 +71,11 @@ def test_joints_rest_at_their_mean():
 
 
 def clip(i, label=None):
-  """A record of noise; 9 frames or 12, so that windows of 8 are two or more. With a
-  label, the 11th joint lies that many metres to the right of the body."""
-  record = made_records.noise_record(i, frames=9 if i % 2 else 12)
+  """A record of noise with 9 or 12 frames, that is two or more windows of 8.
+
+  With a label, the 11th joint is that many metres to the right of the body.
+  """
+  record = fake_records.noise_record(i, frames=9 if i % 2 else 12)
   if label is None:
     return record
   pose = 0 * record.pose
@@ -82,11 +84,11 @@ def clip(i, label=None):
 
 
 def write(folder, clips):
-  """A part of these clips, which all test."""
+  """A part that contains these clips for testing."""
   folder.mkdir()
   name = "shard-00000.array_record"
-  made_records.save_index(folder, {name: store.write_shard(folder / name, clips)})
-  rule = protocols.custom("subject:9", "subject:1,2,3,4")
+  fake_records.save_index(folder, {name: store.write_shard(folder / name, clips)})
+  rule = protocol_settings.custom("subject:9", "subject:1,2,3,4")
   index = store.read_index(folder)
   return pipeline.Part(folder, index, rule, "test", SMALL)
 
@@ -110,7 +112,7 @@ def test_batches_hold_the_poses_of_the_donor_and_of_rest(part, monkeypatch):
   decode = regions.decode
   monkeypatch.setattr(regions, "decode", lambda *x: decoded.append(1) or decode(*x))
   batches = list(part.eval_batches(4, inferred, with_controls=True, threads=1))
-  assert len(decoded) == 4 * len(batches)  # the frames of donors are not
+  assert len(decoded) == 4 * len(batches)  # frames of donors are not decoded
   donors = pose_controls.donors([c["name"] for c in part.clips])
   rest = np.mean([own_pose(part, i) for i in range(7)], axis=(0, 1))
   for a, b in zip(plain, batches, strict=True):
@@ -124,7 +126,7 @@ def test_batches_hold_the_poses_of_the_donor_and_of_rest(part, monkeypatch):
         np.testing.assert_array_equal(b["pose_shuffled"][j], own[d, min(k, last)])
         seen[int(i), k] = 1
 
-  # the whole evaluation with such poses, and in two processes
+  # an evaluation with such poses alone, also in two processes
   for other, name in ((SHUFFLED, "shuffled"), (REST, "rest")):
     other = dataclasses.replace(other, windows=3)
     for whole, with_controls in zip(part.eval_batches(4, other), batches, strict=True):
@@ -141,12 +143,12 @@ def test_batches_hold_the_poses_of_the_donor_and_of_rest(part, monkeypatch):
 
 
 def own_pose(part, i):
-  """The pose of a clip, its middle window."""
-  return pipeline.example(part._source[i], SMALL, part.skeleton, None)["pose"]
+  """The pose of a clip in its middle window."""
+  return example.make(part._reader[i], SMALL, part.skeleton, None)["pose"]
 
 
 class PoseReader(nn.Module):
-  """Reads the class from the pose, where `clip` writes it."""
+  """A network that reads the class from the pose, where `clip` stores it."""
 
   inputs = ("pose",)
 
@@ -165,7 +167,7 @@ def predict(model, variables, part, **options):
   return scoring.predict(scoring.ScoreStep(model), variables, part, batches, place)
 
 
-def test_a_network_that_reads_poses_is_found_out(tmp_path):
+def test_controls_reveal_a_network_that_reads_poses(tmp_path):
   made = write(tmp_path / "clips", [clip(i, i % 4) for i in range(16)])
   found = predict(PoseReader(), {}, made)
   assert predictions_lib.metrics(found["own"])["top1"] == 100.0
@@ -179,14 +181,14 @@ def test_a_network_that_reads_poses_is_found_out(tmp_path):
 
 @pytest.fixture
 def small(small_config):
-  """Network and variables: attention is zero at the start, whatever the pose."""
+  """Network and variables; initial attention is zero, whatever the pose."""
   c = small_config
   c.model.num_classes = 4
   model = networks.build(c.network, c.model.to_dict())
   return model, initialization.fresh(model, SMALL, jax.random.key(0), 25)
 
 
-def test_a_network_that_ignores_poses_is_the_same_to_the_bit(small, part):
+def test_a_network_that_ignores_poses_has_bitwise_equal_scores(small, part):
   found = predict(*small, part)
   assert len(np.unique(found["own"].scores, axis=0)) == 7
   for name in pose_controls.CONTROLS:
@@ -221,12 +223,12 @@ def test_features_are_computed_once_and_scores_are_those_of_the_network(small, p
 
 @pytest.fixture
 def run(small_config, noise_records, tmp_path):
-  """A config and the workdir of random weights that look at the pose."""
+  """A config and a workdir with random weights that depend on the pose."""
   c = small_config
   c.model.num_classes = 4
   index = store.read_index(noise_records)
-  made_run.save_network(
-    c, tmp_path, Provenance.of(index, protocols.from_config(c.data))
+  fake_run.save_network(
+    c, tmp_path, Provenance.of(index, protocol_settings.from_config(c.data))
   )
   return c, tmp_path
 
@@ -253,7 +255,7 @@ def test_evaluation_stores_the_controls_beside_the_accuracy(run, capsys):
   assert (workdir / "test" / "scores.npz").read_bytes() == plain
 
 
-def test_an_older_summary_of_the_same_test_gets_the_controls(run):
+def test_controls_are_added_to_an_older_summary(run):
   c, workdir = run
   values = evaluate.evaluate(c, str(workdir))
   known = {"top1", "mean_class", "clips"}
@@ -267,13 +269,13 @@ def test_an_older_summary_of_the_same_test_gets_the_controls(run):
   assert {k: result[k] for k in old} == old
   other = {**old, "top1": values["top1"] + 1}
   run_summary.write_summary(workdir, c.to_dict(), other, "python launch.py")
-  evaluate.evaluate(c, str(workdir))  # of another test than the summary's
+  evaluate.evaluate(c, str(workdir))  # other clips than the summary's
   assert "shuffled_top1" not in read_json(workdir / run_summary.SUMMARY_FILE)["result"]
 
 
-def test_without_attention_there_is_nothing_to_control(make_config, tmp_path):
-  c = make_config()
-  c.model.update(attention="none", embedding=False)
+def test_without_attention_there_is_nothing_to_control(small_config, tmp_path):
+  c = small_config
+  c.model.update(attention="none", embedding=False, endpoint="Conv3d_2b_1x1")
   c.train.steps = 1
   result = loop.train(c, str(tmp_path))
   assert "shuffled_top1" not in result

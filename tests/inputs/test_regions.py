@@ -1,4 +1,4 @@
-"""That a square shows the pixels it is asked for: frames tell their place by colour."""
+"""Regions show the right pixels; the colours of the frames are their coordinates."""
 
 import dataclasses
 
@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from vpn_jax.datasets import skeletons
-from vpn_jax.inputs import multi_view, pipeline, regions
-from vpn_jax.records import store
+from vpn_jax.inputs import example, multi_view, regions
+from vpn_jax.records import record_format
 
 KINECT = skeletons.get("kinect_v2")
 SIDE, FRAMES = 64, 6
 LEFT, RIGHT = KINECT.index("left_hand"), KINECT.index("right_hand")
-SMALL = pipeline.Settings(
+SMALL = example.Settings(
   num_frames=FRAMES,
   frame_size=16,
   pose_steps=2,
@@ -22,14 +22,14 @@ SMALL = pipeline.Settings(
 
 
 def marked_record(left=(30.0, 20.0), right=(44.0, 40.0)):
-  """Red is 3 x, green is 3 y; the hands are where they are said to be, always."""
+  """A record whose red is 3 x and green 3 y, with the hands at fixed positions."""
   y, x = np.mgrid[:SIDE, :SIDE]
   frame = np.stack([3 * x, 3 * y, np.full_like(x, 100)], axis=-1).astype(np.uint8)
-  blob = store.encode_frame(frame, quality=100)
+  blob = record_format.encode_frame(frame, quality=100)
   image_joints = np.full((FRAMES, 1, 25, 2), 10.0, np.float32)
   image_joints[:, 0, LEFT] = left
   image_joints[:, 0, RIGHT] = right
-  return store.Record(
+  return record_format.Record(
     name="marked",
     label=0,
     attributes={},
@@ -43,7 +43,7 @@ def marked_record(left=(30.0, 20.0), right=(44.0, 40.0)):
 
 
 def corner(frame):
-  """Left and top of what a frame shows, from its colours, to a fraction of a pixel."""
+  """Left and top of the region that a frame shows, from its colours."""
   step = np.arange(len(frame))
   return (
     (frame[..., 0] / 3 - step[None, :]).mean(),
@@ -51,9 +51,9 @@ def corner(frame):
   )
 
 
-def example(record, rng=None, view=multi_view.MIDDLE, **changes):
+def shown_by(record, rng=None, view=multi_view.MIDDLE, **changes):
   settings = dataclasses.replace(SMALL, **changes)
-  return pipeline.example(record, settings, KINECT, rng, view)
+  return example.make(record, settings, KINECT, rng, view)
 
 
 def left_squares(record):
@@ -82,7 +82,7 @@ def test_each_skeleton_names_its_hands():
 
 
 def test_hands_are_the_squares_around_their_joints():
-  made = example(marked_record())
+  made = shown_by(marked_record())
   assert made["left_hand"].shape == (FRAMES, 16, 16, 3)
   for i in (0, FRAMES - 1):
     # 30 - 16/2, 20 - 16/2; 44 - 8, 40 - 8
@@ -92,20 +92,20 @@ def test_hands_are_the_squares_around_their_joints():
 
 def test_frames_show_the_region_alone():
   for region, expected in (("left_hand", (22, 12)), ("right_hand", (36, 32))):
-    made = example(marked_record(), region=region, inputs=("frames",))
+    made = shown_by(marked_record(), region=region, inputs=("frames",))
     np.testing.assert_allclose(corner(made["frames"][0]), expected, atol=0.4)
     assert set(made) == {"label", "frames"}
-  made = example(marked_record(), frame_size=SIDE)
+  made = shown_by(marked_record(), frame_size=SIDE)
   np.testing.assert_allclose(corner(made["frames"][0]), (0, 0), atol=0.4)
 
 
 def test_a_square_stays_inside_the_frame():
-  made = example(marked_record(left=(1.0, 63.0), right=(-30.0, 500.0)))
+  made = shown_by(marked_record(left=(1.0, 63.0), right=(-30.0, 500.0)))
   for hand in regions.HANDS:
     np.testing.assert_allclose(corner(made[hand][0]), (0, SIDE - 16), atol=0.4)
 
 
-def test_a_hand_is_followed_and_drawn_across_gaps():
+def test_hands_are_interpolated_across_gaps():
   record = marked_record()
   track = record.image_joints[:, 0, LEFT]
   track[:] = np.nan
@@ -115,7 +115,7 @@ def test_a_hand_is_followed_and_drawn_across_gaps():
     left_squares(record),
     [[12, 32, 16], [12, 32, 16], [16, 28, 16]] + 3 * [[20, 24, 16]],
   )
-  shown = example(record)["left_hand"]  # equal frames, other squares
+  shown = shown_by(record)["left_hand"]  # equal frames, other squares
   np.testing.assert_allclose(corner(shown[0]), (12, 32), atol=0.4)
   np.testing.assert_allclose(corner(shown[2]), (16, 28), atol=0.4)
   track[:] = np.nan
@@ -124,19 +124,19 @@ def test_a_hand_is_followed_and_drawn_across_gaps():
 
 def test_a_mirror_swaps_the_hands():
   record = marked_record()
-  plain = example(record)
+  plain = shown_by(record)
   for region in regions.REGIONS:
     pictures = {}
-    for seed in range(20):  # all frames are in the window: only the flip is random
+    for seed in range(20):  # the window has all frames: only the flip is random
       rng = np.random.default_rng(seed)
-      made = example(record, rng, flip=True, region=region)
+      made = shown_by(record, rng, flip=True, region=region)
       pictures[corner(made["left_hand"][0][:, ::-1])[0] > 30] = made
     assert set(pictures) == {True, False}
     flipped, same = pictures[True], pictures[False]
     for a, b in (regions.HANDS, regions.HANDS[::-1]):
       np.testing.assert_array_equal(flipped[a], plain[b][:, :, ::-1])
       np.testing.assert_array_equal(same[a], plain[a])
-    mirrored = example(record, region=regions.mirrored(region))["frames"]
+    mirrored = shown_by(record, region=regions.mirrored(region))["frames"]
     np.testing.assert_array_equal(flipped["frames"], mirrored[:, :, ::-1])
 
 
@@ -145,31 +145,31 @@ def test_a_random_crop_lies_in_its_region():
   places = set()
   for seed in range(30):
     rng = np.random.default_rng(seed)
-    made = example(record, rng, crop=0.5, region="left_hand")
+    made = shown_by(record, rng, crop=0.5, region="left_hand")
     red, green = made["frames"][..., 0] / 3, made["frames"][..., 1] / 3
     assert red.min() > 21
     assert red.max() < 39
     assert green.min() > 11
     assert green.max() < 29
     places.add(round(float(red.min())))
-    np.testing.assert_array_equal(made["left_hand"], example(record)["left_hand"])
+    np.testing.assert_array_equal(made["left_hand"], shown_by(record)["left_hand"])
   assert len(places) > 3
 
 
 def test_views_show_all_of_the_hands_at_the_size_of_the_frames():
   record = marked_record()
   size = multi_view.Inference(views="full").spatial_views(SIDE)[0]
-  full = example(record, view=size)
+  full = shown_by(record, view=size)
   third = multi_view.Inference(views="three").spatial_views(SIDE)[2]
-  part, plain = example(record, view=third), example(record)
+  part, plain = shown_by(record, view=third), shown_by(record)
   for hand in regions.HANDS:
     assert full[hand].shape == full["frames"].shape == (FRAMES, SIDE, SIDE, 3)
     np.testing.assert_array_equal(part[hand], plain[hand])
 
 
-def test_shapes_say_what_an_example_is():
+def test_example_shapes():
   settings = dataclasses.replace(SMALL, inputs=("frames", "left_hand", "pose"))
-  made = pipeline.example(marked_record(), settings, KINECT, None)
+  made = example.make(marked_record(), settings, KINECT, None)
   shapes = settings.example_shapes(25)
   assert list(shapes) == ["frames", "left_hand", "pose"]
   for name, shape in shapes.items():
@@ -183,8 +183,8 @@ def test_hands_need_no_second_decoding(monkeypatch):
     decoded.append(blob)
     return np.zeros((SIDE, SIDE, 3), np.uint8)
 
-  monkeypatch.setattr(store, "decode_frame", decode_frame)
-  example(marked_record())
+  monkeypatch.setattr(record_format, "decode_frame", decode_frame)
+  shown_by(marked_record())
   assert len(decoded) == 1  # three inputs, six equal frames
 
 
@@ -195,13 +195,13 @@ def test_messages():
   )
   words = "marked has no image joints, expected those of the hands for left_hand: leave"
   with pytest.raises(ValueError, match=words):
-    example(blind)
-  assert "frames" in example(blind, inputs=("frames",))
+    shown_by(blind)
+  assert "frames" in shown_by(blind, inputs=("frames",))
   with pytest.raises(ValueError, match=r"region is 'head', expected one of .*body"):
-    pipeline.Settings(region="head")
+    example.Settings(region="head")
   with pytest.raises(ValueError, match="hand_size is 0, expected a fraction"):
-    pipeline.Settings(hand_size=0)
+    example.Settings(hand_size=0)
   with pytest.raises(
     ValueError, match=r"inputs are \('feet',\), expected some of \('fr"
   ):
-    pipeline.Settings(inputs=("feet",))
+    example.Settings(inputs=("feet",))

@@ -7,8 +7,8 @@ import io
 import json
 import pathlib
 
+import fake_run
 import jax
-import made_run
 import numpy as np
 import pytest
 import scipy.ndimage
@@ -24,7 +24,7 @@ from vpn_jax.analysis import (
   ground_truth,
 )
 from vpn_jax.inference import trained_network
-from vpn_jax.inputs import pipeline, pose_controls
+from vpn_jax.inputs import example, pipeline, pose_controls
 from vpn_jax.jobs import explain
 from vpn_jax.records import prepare, store
 from vpn_jax.training.provenance import Provenance
@@ -63,10 +63,10 @@ class Explained:
     network = trained_network.load(str(self.folder / run))
     index, parts = pipeline.open_parts(self.config.data, ("test",))
     places = {clip["name"]: i for i, clip in enumerate(parts["test"].clips)}
-    source = store.Source(self.config.data.records, parts["test"].clips)
+    source = store.RecordReader(self.config.data.records, parts["test"].clips)
     clips = [source[places[name]] for name in self.content(run)["clips"]]
     made = [
-      pipeline.example(clip, network.settings, network.skeleton, None) for clip in clips
+      example.make(clip, network.settings, network.skeleton, None) for clip in clips
     ]
     batch = {name: np.stack([one[name] for one in made]) for name in made[0]}
     return network, index, clips, batch, scores_and_out(network, batch)
@@ -80,7 +80,7 @@ def scores_and_out(network, batch):
 
 def save(c, folder):
   index, parts = pipeline.open_parts(c.data, ("test",))
-  made_run.save_network(c, folder, Provenance.of(index, parts["test"].protocol))
+  fake_run.save_network(c, folder, Provenance.of(index, parts["test"].protocol))
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from configs import common
-from vpn_jax.inputs import pipeline
+from vpn_jax.inputs import example
 from vpn_jax.models import attention, networks
 from vpn_jax.results import paper
 from vpn_jax.training import losses
@@ -87,7 +87,7 @@ def build(row, **fields):
 
 
 def shapes(model, frames=64, size=224, steps=20, joints=25, batch=2):
-  settings = pipeline.Settings(frames, size, steps, inputs=model.inputs)
+  settings = example.Settings(frames, size, steps, inputs=model.inputs)
   made = settings.example_shapes(joints)
   made = {
     name: jax.ShapeDtypeStruct((batch, *x.shape), x.dtype) for name, x in made.items()

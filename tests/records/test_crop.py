@@ -1,4 +1,4 @@
-"""The person crop: everybody inside, square, and pixels where the joints say."""
+"""The person crop: a square that contains everybody; joints stay on their pixels."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def inside(joints, box):
 
 
 def test_box_by_hand():
-  """Joints span x 100-200, y 150-250; slack and head room 10 %: 120 wide, 130 tall."""
+  """Joints span x 100-200, y 150-250; slack and head room 10 % make 120 x 130."""
   box = crop.joint_box(person(150, 200), 640, 480, slack=0.1, head_room=0.1)
   assert box == (85.0, 130.0, 215.0, 260.0)
   tight = crop.joint_box(person(150, 200), 640, 480, slack=0.0, head_room=0.0)
@@ -36,13 +36,13 @@ def test_box_by_hand():
   st.floats(0, 640), st.floats(0, 480), st.floats(1, 900), st.integers(0, 5)
 )  # fmt: skip
 @settings(max_examples=80, deadline=None)
-def test_box_is_square_and_holds_every_joint_of_the_image(x, y, size, seed):
+def test_box_is_square_and_contains_every_joint_in_the_image(x, y, size, seed):
   joints = person(x, y, size=size, seed=seed)
   joints[:, :, 0] = [x, y]
   box = crop.joint_box(joints, 640, 480)
   assert box[2] - box[0] == box[3] - box[1] >= 16
   assert all(v == int(v) for v in box)
-  # Beyond the border there is no pixel; the joint is taken to be on it.
+  # There are no pixels beyond the border; such a joint counts as on it.
   assert inside(np.clip(joints, 0, [640, 480]), box).all()
 
 
@@ -64,14 +64,14 @@ def test_nan_is_ignored():
   assert crop.joint_box(joints, 640, 480) == whole
 
 
-def test_a_leap_of_one_frame_is_ignored_but_a_reach_is_not():
+def test_a_leap_of_one_frame_is_ignored_but_an_arm_is_not():
   joints = np.repeat(person(200, 200, frames=1), 30, axis=0)
   calm = crop.joint_box(joints, 640, 480)
   leap = joints.copy()
   leap[15, 0, 4] += [300, 0]
   assert crop.joint_box(leap, 640, 480) == calm
   reach = joints.copy()
-  reach[15, 0, 4] += [90, 0]  # less than the body's size: an arm may do that
+  reach[15, 0, 4] += [90, 0]  # less than the size of the body, as an arm can
   assert inside(reach, crop.joint_box(reach, 640, 480)).all()
   stays = joints.copy()
   stays[15:18, 0, 4] += [300, 0]
@@ -89,7 +89,7 @@ def walk(frames=60):
 
 
 @pytest.mark.parametrize("window", [1, 2, 15, 200])
-def test_moving_boxes_hold_the_person_of_their_frame(window):
+def test_moving_boxes_contain_the_person_of_their_frame(window):
   joints = walk()
   joints[20:24] = np.nan
   boxes = crop.moving_boxes(joints, 640, 480, window=window)
@@ -103,13 +103,13 @@ def test_moving_boxes_hold_the_person_of_their_frame(window):
   largest = crop.joint_box(joints, 640, 480)
   assert (boxes[:, 2] - boxes[:, 0] <= largest[2] - largest[0]).all()
   if window <= 15:
-    assert boxes[-1, 0] - boxes[0, 0] > 200  # it follows
-    assert (boxes[:, 2] - boxes[:, 0] < 280).all()  # and is not wide
-    assert (abs(np.diff(boxes[:, 0])) < 30).all()  # also over the gap
+    assert boxes[-1, 0] - boxes[0, 0] > 200  # follows the person
+    assert (boxes[:, 2] - boxes[:, 0] < 280).all()  # stays narrow
+    assert (abs(np.diff(boxes[:, 0])) < 30).all()  # also across the gap
 
 
 def test_moving_boxes_are_smooth():
-  """A box that jitters would add motion to a person who stands still."""
+  """A jittering box would add motion to a person who stands still."""
   joints = person(200, 200, frames=80)
   joints += np.random.default_rng(1).normal(0, 8, (80, 1, 1, 2))
   rough = crop.moving_boxes(joints, 640, 480, window=1)
@@ -155,7 +155,7 @@ def test_crop_is_a_slice_where_no_scaling_is_needed():
   np.testing.assert_array_equal(cut, frame[5:37, 10:42])
 
 
-def test_beyond_the_border_the_edge_is_repeated():
+def test_the_edge_is_repeated_beyond_the_border():
   frame = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
   cut = crop.crop_and_resize(frame, (-4.0, -2.0, 12.0, 14.0), 16)
   np.testing.assert_array_equal(cut[2:, 4:], frame[:14, :12])
@@ -173,20 +173,20 @@ def test_shrinking_averages():
 
 @pytest.mark.parametrize("size", [24, 60, 128])
 def test_joints_follow_the_pixels(size):
-  """A white spot is found in the crop where `to_crop` says."""
+  """A white spot is in the crop where `to_crop` maps it."""
   frame = np.zeros((120, 160, 3), np.uint8)
   frame[68:73, 98:103] = 255
   box = (60.0, -10.0, 160.0, 90.0)
   cut = crop.crop_and_resize(frame, box, size)[..., 0].astype(float)
   rows, columns = np.indices(cut.shape)
   found = [(columns * cut).sum() / cut.sum(), (rows * cut).sum() / cut.sum()]
-  joints = np.array([[[[100.5, 70.5]]]])  # the middle of the spot, from the corner
+  joints = np.array([[[[100.5, 70.5]]]])  # the centre of the spot
   got = crop.to_crop(joints, box, size)
   assert got.dtype == np.float32
   np.testing.assert_allclose(got[0, 0, 0] - 0.5, found, atol=0.3)
 
 
-def test_from_crop_is_the_way_back():
+def test_from_crop_inverts_to_crop():
   joints = walk(20).astype(np.float32)
   boxes = crop.moving_boxes(joints, 640, 480, window=5)
   there = crop.to_crop(joints, boxes, 128)
@@ -212,9 +212,9 @@ def test_recipe():
     crop.recipe(moving=-1)
 
 
-def test_genuine_clip_keeps_every_joint(shared):
+def test_real_clip_keeps_every_joint(shared):
   if not (shared / "sample" / "S001C001P001R001A001.skeleton").exists():
-    pytest.skip("needs the genuine NTU sample of ../shared/data/sample")
+    pytest.skip("needs the real NTU sample of ../shared/data/sample")
   dataset = ntu.NTU(shared / "sample")
   opened = dataset.read(dataset.clips()[0][0])
   joints = opened.image_joints[:, 0]
@@ -222,6 +222,6 @@ def test_genuine_clip_keeps_every_joint(shared):
   assert not crop._leaps(opened.image_joints).any()
   box = crop.joint_box(opened.image_joints, 1920, 1080)
   assert inside(joints, box).all()
-  assert box[2] - box[0] < 1080 / 2  # and not much else
+  assert box[2] - box[0] < 1080 / 2  # and little else
   moved = crop.to_crop(joints, box, 256)
   assert ((moved >= 0) & (moved <= 256)).all()

@@ -1,4 +1,4 @@
-"""Records: bytes and back, shards, the index, and every kind of damage."""
+"""The record format, shards, the index, and every kind of damage."""
 
 import dataclasses
 import json
@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 
-from vpn_jax.records import store
+from vpn_jax.records import record_format, store
 
 
 def make_record(name="a", frames=5, size=16, label=1):
@@ -15,13 +15,13 @@ def make_record(name="a", frames=5, size=16, label=1):
   pose = rng.normal(size=(frames, 2, 25, 3)).astype(np.float32)
   pose[:, 1] = np.nan
   images = rng.integers(0, 255, (frames, size, size, 3), np.uint8)
-  return store.Record(
+  return record_format.Record(
     name=name,
     label=label,
     attributes={"subject": 3, "place": "lab"},
     fps=29.97,
     boxes=np.float32([[-3, 4, 61, 68]]).repeat(frames, 0),
-    frames=tuple(store.encode_frame(i) for i in images),
+    frames=tuple(record_format.encode_frame(i) for i in images),
     pose=pose,
     image_joints=rng.normal(size=(frames, 2, 25, 2)).astype(np.float32),
     visibility=rng.random((frames, 2, 25)).astype(np.float32),
@@ -30,7 +30,7 @@ def make_record(name="a", frames=5, size=16, label=1):
 
 @pytest.fixture
 def folder(tmp_path):
-  """Two shards of two and one clips and their index."""
+  """Two shards of two and one clips, and their index."""
   made = [make_record(name) for name in ("a", "bb", "ccc")]
   assert store.write_shard(tmp_path / "x0", iter(made[:2])) == [
     store.summary(r) for r in made[:2]
@@ -53,7 +53,7 @@ def folder(tmp_path):
 
 
 def assert_same(a, b):
-  for field in dataclasses.fields(store.Record):
+  for field in dataclasses.fields(record_format.Record):
     x, y = getattr(a, field.name), getattr(b, field.name)
     if field.name == "frames":
       assert tuple(x) == tuple(y)
@@ -67,23 +67,23 @@ def assert_same(a, b):
 @pytest.mark.parametrize("frames", [1, 31, 32, 33, 64, 70])
 def test_round_trip(frames):
   record = make_record(frames=frames)
-  payloads = list(store.encode(record))
-  assert len(payloads) == store.num_payloads(frames) == 1 + (frames + 31) // 32
-  assert_same(store.decode(payloads), record)
-  assert list(store.encode(store.decode(payloads))) == payloads
+  payloads = list(record_format.encode(record))
+  assert len(payloads) == record_format.num_payloads(frames) == 1 + (frames + 31) // 32
+  assert_same(record_format.decode(payloads), record)
+  assert list(record_format.encode(record_format.decode(payloads))) == payloads
 
 
 def test_equal_records_give_equal_bytes():
   record = make_record()
   turned = dict(reversed(record.attributes.items()))
   other = dataclasses.replace(record, attributes=turned, pose=record.pose.copy())
-  assert list(store.encode(record)) == list(store.encode(other))
+  assert list(record_format.encode(record)) == list(record_format.encode(other))
 
 
-def test_only_the_chunks_that_are_asked_for_are_read():
+def test_only_needed_chunks_are_read():
   record = make_record(frames=100, size=8)
-  payloads = Counting(store.encode(record))
-  frames = store.decode(payloads).frames
+  payloads = Counting(record_format.encode(record))
+  frames = record_format.decode(payloads).frames
   assert payloads.asked == [0]
   assert frames[40] == record.frames[40]
   assert frames[63] == frames[-37] == record.frames[63]
@@ -105,14 +105,17 @@ class Counting(list):
 
 def test_a_long_clip_keeps_few_chunks_in_memory():
   record = make_record(frames=32 * 20, size=8)
-  frames = store.decode(list(store.encode(record))).frames
+  frames = record_format.decode(list(record_format.encode(record))).frames
   assert tuple(frames) == record.frames
   assert len(frames._chunks) == 8
 
 
 @pytest.mark.parametrize("memory", [10, 2**20])
 def test_spool(memory, tmp_path):
-  spool, blobs = store.Spool(tmp_path, memory=memory), [b"a" * i for i in range(9)]
+  spool, blobs = (
+    record_format.Spool(tmp_path, memory=memory),
+    [b"a" * i for i in range(9)],
+  )
   for blob in blobs:
     spool.append(blob)
   assert list(spool) == blobs
@@ -128,7 +131,7 @@ def test_spool(memory, tmp_path):
 def test_frames_come_back_as_rgb():
   image = np.zeros((32, 32, 3), np.uint8)
   image[..., 0] = 200
-  back = store.decode_frame(store.encode_frame(image[:, ::-1], 95))
+  back = record_format.decode_frame(record_format.encode_frame(image[:, ::-1], 95))
   assert back.shape == image.shape
   np.testing.assert_allclose(back, image, atol=4)
 
@@ -136,41 +139,47 @@ def test_frames_come_back_as_rgb():
 @pytest.mark.parametrize("cut", [0, 1, 10, -1, -100])
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_truncated_payload(place, cut):
-  payloads = list(store.encode(make_record(frames=40)))
+  payloads = list(record_format.encode(make_record(frames=40)))
   payloads[place] = payloads[place][:cut]
-  with pytest.raises(store.RecordError, match=r"shard 7.* is damaged .* delete its"):
-    tuple(store.decode(payloads, "shard 7").frames)
+  with pytest.raises(
+    record_format.RecordError, match=r"shard 7.* is damaged .* delete its"
+  ):
+    tuple(record_format.decode(payloads, "shard 7").frames)
 
 
 def test_chunks_of_another_clip():
-  payloads = list(store.encode(make_record(frames=70)))
-  other = list(store.encode(make_record("other", frames=70)))
+  payloads = list(record_format.encode(make_record(frames=70)))
+  other = list(record_format.encode(make_record("other", frames=70)))
   for wrong in ([payloads[0], other[1], *payloads[2:]], payloads[:2] + payloads[1:]):
-    with pytest.raises(store.RecordError, match=r"has frames of .* expected \('a', "):
-      tuple(store.decode(wrong, "shard 7").frames)
+    with pytest.raises(
+      record_format.RecordError, match=r"has frames of .* expected \('a', "
+    ):
+      tuple(record_format.decode(wrong, "shard 7").frames)
 
 
 def test_any_flipped_byte_gives_a_record_error_or_a_record():
-  payloads = list(store.encode(make_record(frames=1, size=8)))
+  payloads = list(record_format.encode(make_record(frames=1, size=8)))
   for place in range(2):
     for i in range(0, len(payloads[place]), 7):
       changed = bytearray(payloads[place])
       changed[i] ^= 0xFF
       turned = [*payloads[:place], bytes(changed), *payloads[place + 1 :]]
       try:
-        store.decode(turned).frames[0]
-      except (store.RecordError, IndexError):  # no frame is left
+        record_format.decode(turned).frames[0]
+      except (record_format.RecordError, IndexError):  # no frame is left
         pass
 
 
 def test_other_format(monkeypatch):
-  payloads = list(store.encode(make_record()))
-  monkeypatch.setattr(store, "FORMAT", 3)
-  with pytest.raises(store.RecordError, match="another format than 3: run --job=prep"):
-    store.decode(payloads)
+  payloads = list(record_format.encode(make_record()))
+  monkeypatch.setattr(record_format, "FORMAT", 3)
+  with pytest.raises(
+    record_format.RecordError, match="does not have format 3: run --job=prep"
+  ):
+    record_format.decode(payloads)
 
 
-def test_source(folder):
+def test_reader(folder):
   clips = store.read_index(folder).clips()
   assert [c["name"] for c in clips] == ["a", "bb", "ccc"]
   assert [(c["shard"], c["position"]) for c in clips] == [
@@ -178,11 +187,11 @@ def test_source(folder):
     ("x0", 2),
     ("x1", 0),
   ]
-  source = store.Source(folder, clips)
-  assert len(source) == 3
-  assert_same(source[1], make_record("bb"))
-  travelled = pickle.loads(pickle.dumps(source))  # after a reader was opened
-  assert_same(travelled[2], make_record("ccc"))
+  reader = store.RecordReader(folder, clips)
+  assert len(reader) == 3
+  assert_same(reader[1], make_record("bb"))
+  copy = pickle.loads(pickle.dumps(reader))  # with an open file
+  assert_same(copy[2], make_record("ccc"))
 
 
 def test_index_round_trip(folder):
@@ -213,21 +222,21 @@ def test_digest_sees_every_field(folder, change):
 def test_edited_index(folder):
   path = folder / "index.json"
   path.write_text(path.read_text().replace('"label": 1', '"label": 0'))
-  with pytest.raises(store.RecordError, match=r"has digest .* edited by hand"):
+  with pytest.raises(record_format.RecordError, match=r"has digest .* edited by hand"):
     store.read_index(folder)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format": 2}', "null", "\0"])
 def test_damaged_index(folder, text):
   (folder / "index.json").write_text(text)
-  with pytest.raises(store.RecordError, match=r"index\.json is damaged"):
+  with pytest.raises(record_format.RecordError, match=r"index\.json is damaged"):
     store.read_index(folder)
 
 
 def test_index_of_another_format(folder):
   path = folder / "index.json"
   path.write_text(path.read_text().replace('"format": 2', '"format": 99'))
-  with pytest.raises(store.RecordError, match="not of format 2"):
+  with pytest.raises(record_format.RecordError, match="does not have format 2"):
     store.read_index(folder)
 
 
@@ -237,8 +246,8 @@ def test_no_index(tmp_path):
 
 
 def read_all(folder):
-  source = store.Source(folder, store.read_index(folder).clips())
-  return [source[i] for i in range(len(source))]
+  reader = store.RecordReader(folder, store.read_index(folder).clips())
+  return [reader[i] for i in range(len(reader))]
 
 
 def test_damaged_shards(folder):
@@ -246,14 +255,14 @@ def test_damaged_shards(folder):
   middle = len(whole) // 2
   (folder / "x0").write_bytes(whole[:middle])
   with pytest.raises(
-    store.RecordError, match=r"x0, record . .* delete (the|its) shard"
+    record_format.RecordError, match=r"x0, record . .* delete (the|its) shard"
   ):
     read_all(folder)
   (folder / "x0").write_bytes(b"")
-  with pytest.raises(store.RecordError, match="x0, record 0 cannot be read"):
+  with pytest.raises(record_format.RecordError, match="x0, record 0 cannot be read"):
     read_all(folder)
   (folder / "x0").unlink()
-  with pytest.raises(store.RecordError, match="x0, record 0 cannot be read"):
+  with pytest.raises(record_format.RecordError, match="x0, record 0 cannot be read"):
     read_all(folder)
 
 
@@ -261,6 +270,6 @@ def test_swapped_shards(folder):
   (folder / "x0").rename(folder / "y")
   (folder / "x1").rename(folder / "x0")
   with pytest.raises(
-    store.RecordError, match="holds ccc with 5 frames, the index says a"
+    record_format.RecordError, match="holds ccc with 5 frames, the index has a"
   ):
     read_all(folder)

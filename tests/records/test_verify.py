@@ -1,4 +1,4 @@
-"""Reading records back: sound ones are counted by hand, each damage is told."""
+"""Verifying records: hand-counted sound clips, and a report of every damage."""
 
 import csv
 import dataclasses
@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 
 from vpn_jax import drawing
-from vpn_jax.datasets import ntu, protocols, skeletons
-from vpn_jax.records import contact_sheet, store, verify
+from vpn_jax.datasets import ntu, skeletons
+from vpn_jax.jobs import prepare as prepare_job
+from vpn_jax.records import contact_sheet, record_format, store, verify
 
 SIZE, FRAMES = 24, 6
 
 
 def make(i, *, length=FRAMES, **fields):
   """A grey clip with a person whose joints lie on a circle: class i % 3."""
-  blob = store.encode_frame(np.full((SIZE, SIZE, 3), 100, np.uint8))
+  blob = record_format.encode_frame(np.full((SIZE, SIZE, 3), 100, np.uint8))
   angle = np.linspace(0, 2 * np.pi, 25, endpoint=False)
   circle = SIZE * (0.5 + 0.4 * np.stack([np.cos(angle), np.sin(angle)], axis=-1))
   pose = np.ones((length, 2, 25, 3), np.float32)
@@ -35,17 +36,17 @@ def make(i, *, length=FRAMES, **fields):
     "image_joints": image_joints,
     "visibility": np.full((length, 2, 25), np.nan, np.float32),
   }
-  return store.Record(**(made | fields))
+  return record_format.Record(**(made | fields))
 
 
 def write(folder, shards, summaries=None, **fields):
-  """Writes shards of records and their index; `summaries` change what it says."""
+  """Writes shards of records and their index; `summaries` change its entries."""
   listed = {}
   for s, clips in enumerate(shards):
     name = f"shard-{s}.array_record"
     listed[name] = [
-      told | (summaries or {}).get(told["name"], {})
-      for told in store.write_shard(folder / name, clips)
+      entry | (summaries or {}).get(entry["name"], {})
+      for entry in store.write_shard(folder / name, clips)
     ]
   index = {
     "dataset": "custom",
@@ -100,23 +101,23 @@ def test_sound_records(tmp_path, capfd):
   assert found["class", "sit"] == row(3, 2, 1)  # 0, 3, 6
   assert found["class", "stand"] == row(3, 1, 2, nobody=str(round(5 / 22, 4)))  # 1 4 7
   assert found["class", "walk"] == row(2, 1, 1)  # 2, 5
-  # cameras 4: clips 3 and 7, lengths 6 and 10
+  # camera 4: clips 3 and 7 of 6 and 10 frames
   assert found["camera", "4"] == row(2, 0, 2, nobody=str(5 / 16)[:6], median="8.0")
   assert found["subject", "1"] == row(4, 4, 0)
   assert [str(n) for n in report.counts[0].values()][:3] == ["all", "", "8"]
   assert report.files == (tmp_path / "counts.tsv", tmp_path / "contact_sheet.png")
-  printed = capfd.readouterr()
-  assert "8 clips read" in printed.out
-  assert "median length 6 frames; 9.6% of the frames show nobody" in printed.out
-  assert "custom as configured: train 4, test 4" in printed.out
-  assert "problems: none" in printed.out
-  assert "lacking: none" in printed.out
-  assert str(tmp_path / "contact_sheet.png") in printed.out
-  assert "8/8" in printed.err  # the bar
+  printed = "\n".join(report.lines())
+  assert "8 clips read" in printed
+  assert "median length 6 frames; 9.6% of the frames show nobody" in printed
+  assert "custom as configured: train 4, test 4" in printed
+  assert "problems: none" in printed
+  assert "lacking: none" in printed
+  assert str(tmp_path / "contact_sheet.png") in printed
+  assert "8/8" in capfd.readouterr().err  # the bar
 
 
 def test_sheet(tmp_path):
-  """8 tiles: two rows of six columns; the circle is drawn, the rest stays grey."""
+  """8 tiles in rows of six; the circle is drawn, the rest stays grey."""
   c = write(tmp_path, [[make(i) for i in range(8)]])
   verify.verify(c)
   sheet = cv2.imread(str(tmp_path / "contact_sheet.png"))[..., ::-1]
@@ -130,7 +131,7 @@ def test_sheet(tmp_path):
   for color in (drawing.LEFT, drawing.RIGHT, drawing.MIDDLE):
     assert (abs(tile - color).sum(axis=-1) < 9).sum() > 20
   below = sheet[280 : 280 + 54, 16:236]
-  assert (below.max(axis=(1, 2)) > 150).sum() > 18  # three lines of writing
+  assert (below.max(axis=(1, 2)) > 150).sum() > 18  # three lines of text
   first = (tmp_path / "contact_sheet.png").read_bytes()
   verify.verify(c)
   assert (tmp_path / "contact_sheet.png").read_bytes() == first
@@ -184,15 +185,15 @@ def with_frame(i, blob):
 
 
 SOUND = make(0).frames[0]
-OTHER_SIZE = store.encode_frame(np.zeros((32, 32, 3), np.uint8))
+OTHER_SIZE = record_format.encode_frame(np.zeros((32, 32, 3), np.uint8))
 DAMAGED = {
-  "no JPEG": (
+  "not a JPEG": (
     {"frames": with_frame(1, b"PNG" + SOUND[3:])},
-    "frame 1 is no JPEG, it has 504e..ffd9, expected ffd8..ffd9",
+    "frame 1 is not a JPEG, it has 504e..ffd9, expected ffd8..ffd9",
   ),
   "cut": (
     {"frames": with_frame(4, SOUND[:-2])},
-    "frame 4 is no JPEG",
+    "frame 4 is not a JPEG",
   ),
   "garbled": (
     {"frames": with_frame(5, SOUND[:2] + bytes(50) + SOUND[-2:])},
@@ -234,17 +235,18 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("case", DAMAGED)
-def test_damaged_record(case, tmp_path, capfd):
+def test_damaged_record(case, tmp_path):
   fields, words = DAMAGED[case]
   c = write(tmp_path, [[make(0), make(1, **fields), make(2)]])
-  with pytest.raises(SystemExit, match=r"error: 1 of 3 clips .* delete shard-0\.array"):
-    verify.verify(c)
-  assert f"    clip1: {words}" in capfd.readouterr().out
+  report = verify.verify(c)
+  with pytest.raises(ValueError, match=r"^1 of 3 clips .* delete shard-0\.array"):
+    report.check()
+  assert any(line.startswith(f"    clip1: {words}") for line in report.lines())
   lines = (tmp_path / verify.PROBLEMS_FILE).read_text().splitlines()
   assert any(line.startswith(f"clip1\tshard-0.array_record\t{words}") for line in lines)
   assert table(tmp_path)["all", ""]["clips"] == "3"
   assert cv2.imread(str(tmp_path / "contact_sheet.png")).shape[1] == 16 + 3 * 236
-  verify.verify(write(tmp_path, [[make(0), make(1), make(2)]]))
+  verify.verify(write(tmp_path, [[make(0), make(1), make(2)]])).check()
   assert not (tmp_path / verify.PROBLEMS_FILE).exists()
 
 
@@ -252,14 +254,14 @@ def test_damaged_record(case, tmp_path, capfd):
   ("says", "words"),
   [
     ({"num_frames": 7}, "7"),
-    ({"label": 0}, "label is 1, the index says 0"),
+    ({"label": 0}, "label is 1, the index has 0"),
     ({"attributes": {"subject": 1, "camera": 2}}, "attributes is {'camera': 2, 'subj"),
     ({"name": "clip9"}, "clip1"),
   ],
 )
-def test_index_that_says_something_else(says, words, tmp_path):
+def test_index_with_other_entries(says, words, tmp_path):
   c = write(tmp_path, [[make(0), make(1), make(2)]], {"clip1": says})
-  report = verify.inspect(c, 3, 0)
+  report = verify.verify(c, sheet_clips=3)
   ((clip, shard, what),) = report.problems
   assert clip == says.get("name", "clip1")
   assert shard == "shard-0.array_record"
@@ -268,7 +270,7 @@ def test_index_that_says_something_else(says, words, tmp_path):
 
 def test_a_name_twice(tmp_path):
   c = write(tmp_path, [[make(0), make(1)], [make(2, name="clip0")]])
-  report = verify.inspect(c, 3, 0)
+  report = verify.verify(c, sheet_clips=3)
   twice = "the index has the name 2 times"
   assert report.problems == (
     ("clip0", "shard-0.array_record", twice),
@@ -276,7 +278,7 @@ def test_a_name_twice(tmp_path):
   )
 
 
-def test_flipped_bytes_and_missing_shard(tmp_path, capfd):
+def test_flipped_bytes_and_missing_shard(tmp_path):
   shards = [[make(10 * s + i) for i in range(6)] for s in range(3)]
   c = write(tmp_path, shards)
   path = tmp_path / "shard-1.array_record"
@@ -285,22 +287,25 @@ def test_flipped_bytes_and_missing_shard(tmp_path, capfd):
   content[place] = 255 - content[place]
   path.write_bytes(content)
   (tmp_path / "shard-2.array_record").unlink()
-  report = verify.inspect(c, 24, 0)
+  report = verify.verify(c, sheet_clips=24)
   flipped = {clip for clip, shard, _ in report.problems if shard == path.name}
   assert flipped == {"clip10"}
   gone = [p for p in report.problems if p[1] == "shard-2.array_record"]
   assert [clip for clip, _, _ in gone] == [f"clip{20 + i}" for i in range(6)]
   assert all("shard-2.array_record is missing" in what for _, _, what in gone)
   assert {p[1] for p in report.problems} == {path.name, "shard-2.array_record"}
-  with pytest.raises(SystemExit, match=r"delete shard-1.* shard-2.*run --job=prepare"):
-    verify.verify(c)
-  assert f"problems: {len(report.problems)}" in capfd.readouterr().out
+  with pytest.raises(ValueError, match=r"delete shard-1.* shard-2.*run --job=prepare"):
+    report.check()
+  assert f"  problems: {len(report.problems)}" in report.lines()
 
 
 def test_first_ten_problems_are_printed(tmp_path, capfd):
+  """By the job, which ends with an error."""
   clips = [make(i, attributes={"subject": 1}, label=7) for i in range(13)]
-  with pytest.raises(SystemExit, match="13 of 13 clips"):
-    verify.verify(write(tmp_path, [clips]))
+  c = write(tmp_path, [clips])
+  c.prepare = {"verify": True}
+  with pytest.raises(ValueError, match="13 of 13 clips"):
+    prepare_job.run(c)
   printed = capfd.readouterr().out
   assert printed.count("label is 7") == 10
   assert "and 3 more" in printed
@@ -335,12 +340,12 @@ def test_attribute_with_many_values(tmp_path):
   clips = [{k: c[k] for k in json.loads(path.read_text())["shards"][c["shard"]][0]}
            for c in clips]  # fmt: skip
   dataclasses.replace(index, shards={"shard-0.array_record": clips}).save(tmp_path)
-  report = verify.inspect(c, 1, 0)
+  report = verify.verify(c, sheet_clips=1)
   assert "take: has 201 values, too many to count each (over 200)" in report.lacking
   assert not any(row["attribute"] == "take" for row in report.counts)
 
 
-def test_lacking(tmp_path, capfd):
+def test_lacking(tmp_path):
   """Three clips of NTU-60 by subjects 1 (trains) and 3, cameras 1 and 2."""
   names = ("S001C001P001R001A001", "S001C002P001R001A002", "S001C001P003R001A001")
   clips = []
@@ -348,8 +353,8 @@ def test_lacking(tmp_path, capfd):
     label, attributes = ntu.parse_name(name)
     clips.append(make(i, name=name, label=label, attributes=attributes))
   write(tmp_path, [clips], dataset="ntu60", class_names=ntu.class_names(60))
-  verify.verify(config(tmp_path, "ntu60", protocol="cs", validation="camera:2"))
-  printed = capfd.readouterr().out
+  c = config(tmp_path, "ntu60", protocol="cs", validation="camera:2")
+  printed = "\n".join(verify.verify(c).lines())
   assert "ntu60 cs: train 2 of 40,091, test 1 of 16,487\n" in printed
   assert "ntu60 cv: train 1 of 37,646, test 2 of 18,932\n" in printed
   assert "ntu60 as configured: train 1, validation 1, test 1\n" in printed
@@ -367,35 +372,3 @@ def test_lacking(tmp_path, capfd):
   assert found["camera", "3"]["expected"] == str(18_960 - 161)
   assert found["all", ""]["expected"] == "56578"
   assert found["class", ntu.class_names(60)[1]]["validation"] == "1"
-
-
-@pytest.mark.parametrize("which", [60, 120])
-def test_published_counts_of_ntu(which):
-  """Those of the classes add up to train and test of every protocol."""
-  names = ntu.class_names(which)
-  assert len(set(names)) == which
-  expected = verify.published_counts(f"ntu{which}", names)
-  classes = [expected["class", name] for name in names]
-  for protocol in protocols.names(f"ntu{which}"):
-    assert sum(classes) == sum(protocols.EXPECTED_COUNTS[f"ntu{which}", protocol])
-  assert sum(classes) == {60: 56_578, 120: 113_945}[which] == expected["all", ""]
-  assert max(classes[:60]) <= 948
-  assert all(900 < n <= 960 for n in classes)
-  cameras = [expected.get(("camera", camera)) for camera in (1, 2, 3)]
-  if which == 60:  # cross-view: 2 and 3 train, 1 tests
-    train, test = protocols.EXPECTED_COUNTS["ntu60", "cv"]
-    assert (cameras[1] + cameras[2], cameras[0]) == (train, test)
-  else:
-    assert cameras == [None] * 3
-
-
-def test_published_counts_of_others():
-  nucla = verify.published_counts("nucla", ())
-  assert nucla == {
-    ("all", ""): 1484,
-    ("camera", 1): 516,
-    ("camera", 2): 504,
-    ("camera", 3): 464,
-  }
-  assert verify.published_counts("smarthome", ()) == {("all", ""): 16_115}
-  assert verify.published_counts("custom", ("a",)) == {}

@@ -3,7 +3,7 @@
 import csv
 
 import pytest
-from made_run import RESULT
+from fake_run import RESULT
 
 from configs import ntu120, smarthome, synthetic
 from vpn_jax.jobs import tables as tables_job

@@ -6,7 +6,7 @@ import pytest
 
 from configs import custom
 from vpn_jax.datasets import protocols
-from vpn_jax.inputs import pipeline
+from vpn_jax.inputs import example
 from vpn_jax.models import networks
 from vpn_jax.records import store
 from vpn_jax.training import checkpoint, initialization
@@ -26,7 +26,7 @@ def fresh(plain_operations):
     c.model.update(num_classes=3, endpoint=ENDPOINT, frozen_until="", **fields)
     c.model.pose.update(skeleton="kinect_v2", recurrent_features=4, frozen=False)
     model = networks.build(c.network, c.model.to_dict())
-    settings = pipeline.Settings(**c.data.example)
+    settings = example.Settings(**c.data.example)
     return c, model, initialization.fresh(model, settings, jax.random.key(0), 25)
 
   return make

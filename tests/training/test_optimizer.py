@@ -8,7 +8,7 @@ import pytest
 
 from configs import custom, ntu60, ntu120
 from vpn_jax import ops
-from vpn_jax.inputs import pipeline
+from vpn_jax.inputs import example
 from vpn_jax.models import networks
 from vpn_jax.training import optimizer as optimizer_lib
 
@@ -174,8 +174,8 @@ def abstract(arg, **fields):
   c.model.num_classes = 4
   c.model.update(fields)
   model = networks.build(c.network, c.model.to_dict())
-  example = pipeline.Settings(**c.data.example).example_shapes(25)
-  batch = {k: jnp.zeros((1, *x.shape), x.dtype) for k, x in example.items()}
+  shapes = example.Settings(**c.data.example).example_shapes(25)
+  batch = {k: jnp.zeros((1, *x.shape), x.dtype) for k, x in shapes.items()}
   with ops.use_formulation("plain"):  # the same parameters, traced faster
     shapes = jax.eval_shape(
       lambda key: model.init(key, *networks.inputs(model, batch)), jax.random.key(0)

@@ -6,7 +6,7 @@ import itertools
 import pytest
 from absl import logging
 
-from vpn_jax.datasets import protocols, skeletons
+from vpn_jax.datasets import protocol_settings, protocols, skeletons
 from vpn_jax.jobs import evaluate
 from vpn_jax.records import store
 from vpn_jax.training import loop, provenance
@@ -95,7 +95,7 @@ def test_a_warning_in_place_of_a_refusal(name, monkeypatch):
 
 def test_validation_and_records_matter_for_going_on_alone():
   ours = of("as it is")
-  carved = Provenance.of(index(), protocols.carve(CS, "subject:1,2"))
+  carved = Provenance.of(index(), protocol_settings.hold_out(CS, "subject:1,2"))
   other_records = Provenance.of(index(shards={"a": [{"name": "x"}]}), CS)
   for data, told in ((carved, "validation: "), (other_records, "index_digest: ")):
     ours.check(data)  # the clips that test are the same

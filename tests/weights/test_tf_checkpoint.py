@@ -1,4 +1,4 @@
-"""TensorFlow's checkpoints: the genuine indexes, small ones by value, and damage."""
+"""TensorFlow's checkpoints: published indexes, small ones by value, and damage."""
 
 import struct
 
@@ -33,7 +33,7 @@ def example():
     "flow_scratch",
   ],
 )
-def test_genuine_indexes_hold_what_is_known(shared, name):
+def test_published_indexes_have_known_content(shared, name):
   folder = shared / "i3d" / "checkpoints" / name
   lines = (folder / "keys.txt").read_text().splitlines()[1:]
   got = tf_checkpoint.read_index(folder)
@@ -48,7 +48,7 @@ def test_genuine_indexes_hold_what_is_known(shared, name):
     tf_checkpoint.read(folder)
 
 
-def test_checksum_of_the_standard():
+def test_checksum_of_the_rfc():
   # RFC 3720, B.4: 32 bytes of zeros have CRC32C 0x8a9136aa; then LevelDB's mask
   assert sstable.google_crc32c.value(bytes(32)) == 0x8A9136AA
   turned = 0x8A9136AA >> 15 | 0x8A9136AA << 17 & 0xFFFFFFFF
@@ -72,7 +72,7 @@ def test_a_number_of_more_than_64_bits():
 
 
 @pytest.mark.parametrize("given", ["", "model.ckpt", "model.ckpt.index", DATA])
-def test_tensors_come_back_as_they_were(tmp_path, tf_writer, given):
+def test_round_trip(tmp_path, tf_writer, given):
   want = example()
   got = tf_checkpoint.read(tf_writer.save(tmp_path / "c", want) / given)
   assert list(got) == sorted(want)
@@ -100,7 +100,7 @@ def test_several_data_files(tmp_path, tf_writer):
   assert (list(got), got["a"], list(got["b"])) == (["a", "b"], 3, [1, 2])
 
 
-def test_which_checkpoint_is_meant(tmp_path, tf_writer):
+def test_ways_to_name_a_checkpoint(tmp_path, tf_writer):
   with pytest.raises(
     FileNotFoundError, match=r"model\.ckpt\.index does not exist: a Tens"
   ):
@@ -116,20 +116,20 @@ def test_which_checkpoint_is_meant(tmp_path, tf_writer):
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
-    ({"dtype": 7}, "a is of text, expected numbers"),
-    ({"dtype": 20}, "a is of type 20, expected numbers"),
+    ({"dtype": 7}, "a has strings, expected numbers"),
+    ({"dtype": 20}, "a has type 20, expected numbers"),
     ({"slices": [b"", b""]}, "a is a variable in 2 slices, expected a whole one"),
     ({"dims": (3,)}, r"a has 8 bytes, expected \[3\] of float32"),
     ({"dims": (-1, -2)}, r"a has shape \[-1, -2\], expected at most 32 sizes >= 0"),
     ({"dims": (2**40, 2**40, 0)}, "expected at most 32 sizes"),
     ({"size": 2**50}, rf"a has {2**50} bytes, expected \[2\] of float32"),
     ({"shard": 1}, "a is in data file 1 of 1"),
-    ({"checksum": 7}, "a has checksum 0x.*model.ckpt.index says 0x00000007: it is dam"),
+    ({"checksum": 7}, "a has checksum 0x.*model.ckpt.index has 0x00000007: it is dam"),
     ({"dtype": b"x"}, "field 1 of a message is b'x'"),
     ({"header": b"\x08\x00"}, "0 data files, expected 1 to 10000"),
     ({"header": b"\x08\x01\x10\x01"}, "it is big-endian, expected little-endian"),
     ({"header": b"\x08"}, "no number of at most 64 bits at byte 1 of 1"),
-    ({"header": b"\x0b\x01"}, "field 1 of a message is of unknown kind 3"),
+    ({"header": b"\x0b\x01"}, "field 1 of a message has the unknown kind 3"),
     ({"header": b"\x0a\x05"}, "field 1 of a message ends at byte 7 of 2"),
   ],
 )
@@ -141,12 +141,12 @@ def test_entries_that_are_refused(tmp_path, tf_writer, changes, message):
   assert "\n" not in str(raised.value)
 
 
-def test_a_data_file_that_is_cut_off_or_changed(tmp_path, tf_writer):
+def test_a_data_file_that_is_truncated_or_changed(tmp_path, tf_writer):
   folder = tf_writer.save(tmp_path, {"a": np.zeros(2), "b": np.ones(3)})
   data = (folder / DATA).read_bytes()
   (folder / DATA).write_bytes(data[:-1])
   with pytest.raises(
-    ValueError, match="has 39 bytes, but b ends at byte 40: it is cut"
+    ValueError, match="has 39 bytes, but b ends at byte 40: it is trunc"
   ):
     tf_checkpoint.read(folder)
   (folder / DATA).write_bytes(data[:17] + b"\x01" + data[18:])
@@ -186,7 +186,9 @@ def test_tables_that_are_refused(tmp_path, tf_writer):
   pairs = [header, (b"a\nb", value)]
   damaged_table(tmp_path, tf_writer.table(pairs), r"a tensor has the name 'a\\nb'")
   pairs = [header, (b"a" * 5000, value)]
-  damaged_table(tmp_path, tf_writer.table(pairs), "a key of 5000 bytes, expected 4096")
+  damaged_table(
+    tmp_path, tf_writer.table(pairs), "a key of 5000 bytes, expected at most 4096"
+  )
 
 
 def with_footer(data, offset, size, tf_writer):
@@ -195,7 +197,7 @@ def with_footer(data, offset, size, tf_writer):
 
 
 def forged(tf_writer, body):
-  """A table whose index block has the given bytes, the checksum right."""
+  """A table whose index block has the given bytes and a correct checksum."""
   block = body + b"\0"
   block += struct.pack("<I", sstable.masked_crc32c(block))
   return with_footer(block, 0, len(body), tf_writer)
@@ -211,13 +213,13 @@ def test_forged_blocks_are_refused(tmp_path, tf_writer):
   out = forged(tf_writer, struct.pack("<I", 9))
   damaged_table(tmp_path, out, "a block of 4 bytes with 9 restart points")
   out = forged(tf_writer, b"\x01\x00\x00" + struct.pack("<II", 0, 1))
-  damaged_table(tmp_path, out, "an entry of a block reaches out of it at byte 3 of 3")
-  # two index entries for one data block, which would be read for each
+  damaged_table(tmp_path, out, "an entry of a block exceeds it at byte 3 of 3")
+  # two index entries for one data block, which would be read twice
   block = tf_writer.block([])
   handle = tf_writer.varint(0) + tf_writer.varint(len(block) - 5)
   index = tf_writer.block([(b"a", handle), (b"b", handle)])
   out = with_footer(block + index, len(block), len(index) - 5, tf_writer)
-  damaged_table(tmp_path, out, "a block at byte 0, expected it behind byte 8")
+  damaged_table(tmp_path, out, "a block at byte 0, expected it after byte 8")
 
 
 def read_or_message(path):
@@ -227,7 +229,7 @@ def read_or_message(path):
     return str(e)
 
 
-def test_any_damage_is_told_in_one_line(tmp_path, tf_writer):
+def test_any_damage_is_reported_in_one_line(tmp_path, tf_writer):
   want = {"a": np.arange(3, dtype=np.float32), "net/b": np.float32([[1]])}
   folder = tf_writer.save(tmp_path, want)
   index = (folder / "model.ckpt.index").read_bytes()
@@ -240,7 +242,7 @@ def test_any_damage_is_told_in_one_line(tmp_path, tf_writer):
   def damaged(place, bits):
     changed = bytearray(index + data)
     changed[place] ^= bits
-    if bits == 0:  # cut off instead
+    if bits == 0:  # truncate instead
       (folder / "model.ckpt.index").write_bytes(index[:place])
       (folder / DATA).write_bytes(data[: max(0, place - len(index))])
     else:
@@ -250,7 +252,7 @@ def test_any_damage_is_told_in_one_line(tmp_path, tf_writer):
     if isinstance(got, str):
       assert str(folder) in got
       assert "\n" not in got
-    else:  # the handle of the empty block, the padding: nothing that is read
+    else:  # the handle of the empty block, or padding, which are not read
       assert got.keys() == want.keys()
       assert all((got[name] == v).all() for name, v in want.items())
 

@@ -8,8 +8,8 @@ import numpy as np
 from vpn_jax.analysis import faithfulness, ground_truth
 from vpn_jax.analysis.explanations import CURVES, RANDOM, ClipResult, Explainer
 from vpn_jax.inference import trained_network
-from vpn_jax.inputs import pipeline, pose_controls
-from vpn_jax.records import store
+from vpn_jax.inputs import example, pipeline, pose_controls
+from vpn_jax.records import record_format, store
 
 BASELINES = ("chance", "centre", "body")  # of the pointing game
 
@@ -25,16 +25,14 @@ def sample_clips(labels: np.ndarray, number: int) -> list[int]:
 
 
 def rest_pose(
-  clips: list[store.Record], network: trained_network.Trained
+  clips: list[record_format.Record], network: trained_network.Trained
 ) -> np.ndarray:
   """`pose_controls.rest_pose` of these clips, as the network sees them.
 
   Reading: it stands for a joint that is removed.
   """
   settings = dataclasses.replace(network.settings, inputs=("pose",))
-  examples = (
-    pipeline.example(clip, settings, network.skeleton, None) for clip in clips
-  )
+  examples = (example.make(clip, settings, network.skeleton, None) for clip in clips)
   return pose_controls.rest_pose(example["pose"] for example in examples)
 
 
@@ -62,7 +60,7 @@ def explain_clips(
   """
   labels = np.array([clip["label"] for clip in part.clips])
   chosen = sample_clips(labels, clips_per_class)
-  source = store.Source(records, part.clips)
+  source = store.RecordReader(records, part.clips)
   clips = [source[i] for i in chosen]
   explainer = Explainer(network, rest_pose(clips, network), steps)
   known = not ground_truth.unknown(index)

@@ -16,8 +16,8 @@ import numpy as np
 from vpn_jax.analysis import activations, faithfulness, grad_cam
 from vpn_jax.analysis.ground_truth import GroundTruth
 from vpn_jax.inference import trained_network
-from vpn_jax.inputs import multi_view, pipeline
-from vpn_jax.records import store
+from vpn_jax.inputs import example, multi_view, sampling
+from vpn_jax.records import record_format
 
 CAM, ATTENTION, JOINTS = "Grad-CAM", "A_ST", "joint activations"
 OTHER = "A_ST, pose of another clip"  # the control of A_ST
@@ -98,11 +98,11 @@ class Explainer:
 
   def explain(
     self,
-    record: store.Record,
+    record: record_format.Record,
     label: int,
     truth: GroundTruth | None,
     rng: np.random.Generator,
-    other: store.Record | None = None,
+    other: record_format.Record | None = None,
   ) -> ClipResult:
     """Explains one clip, prepared as for evaluation, and tests the explanations.
 
@@ -115,7 +115,7 @@ class Explainer:
     Raises: ValueError for hands of a record without image joints.
     """
     network = self.network
-    inputs = pipeline.example(record, network.settings, network.skeleton, None)
+    inputs = example.make(record, network.settings, network.skeleton, None)
     batch = {name: inputs[name][None] for name in network.model.inputs}
     scores, out = self._forward(network.variables, batch)
     scores = jax.device_get(scores[0])
@@ -139,7 +139,11 @@ class Explainer:
     return ClipResult(predicted == label, float(scores[predicted]), pointing, curves)
 
   def _maps(
-    self, batch: dict, out: dict, classes: Sequence[int], other: store.Record | None
+    self,
+    batch: dict,
+    out: dict,
+    classes: Sequence[int],
+    other: record_format.Record | None,
   ) -> list[dict[str, np.ndarray]]:
     """For each of the classes: explanation -> map in every pixel, float [F, H, W]."""
     variables, features = self.network.variables, out["features"]
@@ -157,10 +161,12 @@ class Explainer:
     of_all = dict(zip(of_all, enlarged))
     return [{CAM: x, **of_all} for x in enlarged[len(of_all) :]]
 
-  def _attention_by(self, other: store.Record, features: jax.Array) -> jax.Array:
+  def _attention_by(
+    self, other: record_format.Record, features: jax.Array
+  ) -> jax.Array:
     """A_ST [T, M, N] of features [1, T, M, N, C] by another clip's pose."""
     settings = dataclasses.replace(self.network.settings, inputs=("pose",))
-    inputs = pipeline.example(other, settings, self.network.skeleton, None)
+    inputs = example.make(other, settings, self.network.skeleton, None)
     batch = {"features": features, "pose": inputs["pose"][None]}
     return self._attention(self.network.variables, batch)
 
@@ -229,13 +235,15 @@ class Explainer:
       for name, x in {JOINTS: relevance, RANDOM[JOINTS]: noise}.items()
     }
 
-  def _window(self, record: store.Record) -> np.ndarray:
+  def _window(self, record: record_format.Record) -> np.ndarray:
     """Frames of the record that the network sees."""
-    return pipeline.frame_window(
+    return sampling.frame_window(
       len(record.frames), self.network.settings.num_frames, None
     )
 
-  def _in_frames(self, record: store.Record, truth: GroundTruth) -> list[np.ndarray]:
+  def _in_frames(
+    self, record: record_format.Record, truth: GroundTruth
+  ) -> list[np.ndarray]:
     """All joints [F, J, 2], and the targets, in pixels of the network's frames.
 
     Returns: float; the targets are the acting joints and the object, [F, J + 1, 2] with
@@ -243,7 +251,7 @@ class Explainer:
     """
     settings, skeleton = self.network.settings, self.network.skeleton
     window = self._window(record)
-    cut = pipeline.cuts(
+    cut = example.cuts(
       record, settings, skeleton, window, multi_view.MIDDLE, None, False
     )["frames"]
     corner, side = cut.squares[:, None, :2], cut.squares[:, None, 2:]

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from vpn_jax.datasets.synthetic import generator
-from vpn_jax.records import crop, store
+from vpn_jax.records import crop, record_format, store
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +30,7 @@ def unknown(index: store.Index) -> str:
   return f"which joints and objects act in {index.dataset} clips is not known"
 
 
-def of(record: store.Record, index: store.Index) -> GroundTruth:
+def of(record: record_format.Record, index: store.Index) -> GroundTruth:
   """Generates the clip of a record again, and maps its truth to the record's frames.
 
   Args:
@@ -42,7 +42,7 @@ def of(record: store.Record, index: store.Index) -> GroundTruth:
   seed = settings.pop("seed")
   number = int(record.name[1:].partition("_")[0])
   clip = generator.make_clip(seed, number, generator.Settings(**settings))
-  side = store.frame_side(record.frames[0])
+  side = record_format.frame_side(record.frames[0])
 
   def in_record(points: np.ndarray) -> np.ndarray:  # [F, n, 2]
     return crop.to_crop(points[:, None], record.boxes, side)[:, 0]

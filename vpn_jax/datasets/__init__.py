@@ -1,1 +1,1 @@
-"""Raw datasets: names and files -> clips."""
+"""Raw datasets -> clips with their labels, videos and poses."""

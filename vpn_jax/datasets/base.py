@@ -1,6 +1,6 @@
-"""What a raw dataset is: its clips by name, and a clip opened for reading.
+"""The interface of a raw dataset: its clips by name, and a clip opened for reading.
 
-A dataset is an object with the members of `Dataset`; `records.prepare` needs no more.
+`records.prepare` works with any object that has the members of `Dataset`.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ import numpy as np
 
 
 class BadClip(Exception):
-  """A clip that cannot be used; the message is the reason in `skipped.tsv`."""
+  """A clip cannot be used; the message is the reason in `skipped.tsv`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,11 +19,11 @@ class Clip:
   """One clip by name, before any file is opened.
 
   Attributes:
-    name: unique in its dataset; no path.
+    name: unique in its dataset; not a path.
     label: class, 0-based.
-    attributes: what protocols split by, such as subject, camera, setup.
-    video: path of the video file, or None for a made-up clip.
-    pose: path (or key) of the poses; None when there are none.
+    attributes: subject, camera, setup and the like; protocols split by them.
+    video: path of the video file; None for a synthetic clip.
+    pose: path or key of the poses; None when there are none.
   """
 
   name: str
@@ -40,13 +40,13 @@ class RawClip:
   Attributes:
     pose: float32 [F, persons, J, 3], metres, camera axes; NaN where nobody was seen.
     image_joints: float32 [F, persons, J, 2], x and y in pixels of the video; NaN where
-      unknown. The number of frames may differ from the video's by a few.
-    frames: call it for an iterator over uint8 RGB frames [H, W, 3] in order.
-    fps: frames a second.
-    visibility: float32 [F, persons, J], 0 for a guess to 1 for a joint in plain sight;
-      NaN, or None for all of it, where the source does not say.
+      unknown. F may differ from the length of the video by a few frames.
+    frames: returns an iterator over the frames, uint8 RGB [H, W, 3].
+    fps: frames per second.
+    visibility: float32 [F, persons, J], from 0 for a guess to 1 for a visible joint;
+      NaN where it is unknown, None where all of it is.
     boxes: float32 [F, people, 4], left, top, right, bottom in pixels of the video; NaN
-      where nobody was detected. None: the crop follows `image_joints`.
+      where nobody was detected. None to crop around `image_joints`.
   """
 
   pose: np.ndarray
@@ -58,14 +58,15 @@ class RawClip:
 
 
 class Dataset(Protocol):
-  """What `prepare.py` asks of a raw dataset; instances are picklable.
+  """The interface of a raw dataset; instances can be pickled.
 
   Attributes:
     name: such as "ntu60".
     class_names: in label order.
     skeleton: name in `skeletons.SKELETONS`.
-    source: plain values for json that the content of its clips depends on, beside
-      their list; a folder of records is only gone on with while they are the same.
+    source: values for JSON on which the content of the clips depends, beside their
+      list. They belong to the plan of a folder of records: a folder is continued only
+      while they stay the same.
   """
 
   name: str
@@ -74,9 +75,13 @@ class Dataset(Protocol):
   source: dict
 
   def clips(self) -> tuple[list[Clip], list[tuple[str, str]]]:
-    """Clips in a fixed order, and (name, reason) of those left out by name."""
+    """Clips in a fixed order, and (name, reason) of those left out by name.
+
+    The reasons, too, belong to the plan of a folder of records: a folder that was begun
+    with other words is refused.
+    """
     ...
 
   def read(self, clip: Clip) -> RawClip:
-    """Opens one clip; raises `BadClip` with the reason when it is damaged."""
+    """Opens a clip; raises `BadClip` with the reason when it is damaged."""
     ...

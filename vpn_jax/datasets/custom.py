@@ -1,22 +1,22 @@
-"""A dataset of your own: one csv of clips, and the joints of all clips in npz files.
+"""A dataset of your own: a csv that lists the clips, and their joints in npz files.
 
 The csv has a header and one line per clip:
 
     clip,video,label,subject
     anna_wave_1,videos/anna/wave_1.mp4,wave,1
 
-`video` is relative to the csv's folder, and lies in it. Every further column becomes an
-attribute that a protocol can split by. The joints are npz files with one array per clip
-name:
+`video` is relative to the folder of the csv, and inside it. Every further column
+becomes an attribute that a protocol can split by. The npz files have one array per
+clip, under its name:
 
   - world joints, [F, J, 3 or more] or [F, persons, J, 3 or more]: x, y, z in metres.
-    The axes stay as given. BlazePose's are x right, y down, z away from the camera,
+    The axes are not changed: BlazePose's are x right, y down, z away from the camera,
     centred on the hips; Kinect's have y up.
   - image joints, [F, J, 2 or more] or [F, persons, J, 2 or more]: x, y in the video, as
     fractions of its width and height or in pixels, for the crop.
 
-A fourth number of the world joints is their visibility; others are not read. NaN marks
-what was not found; `prepare.py` bridges short gaps.
+The fourth number of a world joint, if any, is its visibility; further numbers are
+ignored. NaN marks what was not found; short gaps are interpolated later.
 """
 
 import csv
@@ -31,7 +31,7 @@ import numpy as np
 from vpn_jax.datasets import joint_files, protocols, skeletons, video
 from vpn_jax.datasets.base import BadClip, Clip, RawClip
 
-# Field -> names of its column; the first that the csv has counts.
+# Field -> possible names of its column; the first one in the csv counts.
 COLUMNS = {
   "clip": ("clip", "clip_id"),
   "video": ("video",),
@@ -41,7 +41,7 @@ COLUMNS = {
 
 
 class Custom:
-  """A csv index with videos and joints; a `raw.Dataset`."""
+  """A csv index with videos and joints; a `base.Dataset`."""
 
   name = "custom"
 
@@ -56,23 +56,23 @@ class Custom:
     columns: dict[str, str] | None = None,
     allow_absolute: bool = False,
   ):
-    """Reads the csv; videos and joints wait for `read`.
+    """Reads the csv; `read` opens videos and joints.
 
     Args:
       index: the csv, UTF-8.
       skeleton: name in `skeletons.SKELETONS`.
-      world_joints: npz of the poses; relative to the csv's folder or to where you are.
-        None when they come from elsewhere: then clips cannot be `read`.
-      image_joints: npz for the crop; None when the full frame is taken.
+      world_joints: npz of the poses, relative to the csv or to the working directory.
+        None when the poses come from elsewhere; then clips cannot be `read`.
+      image_joints: npz for the crop; None to crop to the full frame.
       image_units: "fraction" (0 to 1) or "pixel".
       columns: other names for the columns of `COLUMNS`, such as {"clip": "id"}; ""
-        says that there is none. Without label_id, labels are numbered in sorted order.
-      allow_absolute: accept videos outside the csv's folder. Else a line that names
-        one, by an absolute path, by ".." or through a link, is left out with that
-        reason: an index may come from somebody else.
+        for no column. Without label_id, labels are numbered in sorted order.
+      allow_absolute: accept videos outside the folder of the csv, by an absolute path,
+        by ".." or through a link. By default such a line is left out, because an
+        index may come from somebody else.
     Raises: FileNotFoundError for a missing file; ValueError for a csv without the
-      columns, a name that appears twice, label ids that are not 0, 1, 2, ..., or an npz
-      that is none.
+      columns, a name that appears twice, label ids that are not 0, 1, 2, ..., or a file
+      that is not an npz.
     """
     self.index = pathlib.Path(index)
     if not self.index.is_file():
@@ -99,7 +99,7 @@ class Custom:
       rows, self._left_out = self._read_index(columns or {})
     except (UnicodeDecodeError, csv.Error) as e:
       raise ValueError(
-        f"{self.index} cannot be read as csv ({e}): write it as UTF-8, one line a clip."
+        f"{self.index} cannot be read as csv ({e}): write UTF-8, one line per clip."
       ) from e
     self.class_names, labels = _number_labels(rows, self.index.name)
     self._clips = [
@@ -118,7 +118,7 @@ class Custom:
     return path
 
   def _read_index(self, columns: dict[str, str]) -> tuple[list[dict], list]:
-    """Rows that can be used, and (name, reason) of the others."""
+    """Returns the rows that can be used, and (name, reason) of the others."""
     unknown = sorted(set(columns) - set(COLUMNS))
     if unknown:
       raise ValueError(f"columns names {unknown}, expected among {list(COLUMNS)}.")
@@ -154,7 +154,7 @@ class Custom:
     return rows, left_out
 
   def _entry(self, row: dict, name: str, chosen: dict) -> tuple[dict, str]:
-    """One csv row as fields of a clip, or the reason why not."""
+    """Returns the fields of a clip, or the reason to leave it out."""
     if None in row or None in row.values():
       return {}, "another number of fields than the header has"
     words = {f: (row[c] or "").strip() for f, c in chosen.items() if c}
@@ -187,11 +187,11 @@ class Custom:
     }, ""
 
   def clips(self) -> tuple[list[Clip], list[tuple[str, str]]]:
-    """See `raw.Dataset`; in the order of the csv."""
+    """See `base.Dataset`; in the order of the csv."""
     return list(self._clips), list(self._left_out)
 
   def read(self, clip: Clip) -> RawClip:
-    """See `raw.Dataset`."""
+    """See `base.Dataset`."""
     header = video.probe(clip.video)
     body = skeletons.get(self.skeleton)
     array, what = self._array(self.world_joints, clip.pose)
@@ -218,7 +218,7 @@ class Custom:
     )
 
   def _array(self, path: pathlib.Path, name: str) -> tuple[np.ndarray, str]:
-    """One clip's array of an npz, and where it is from in words."""
+    """Returns the array of one clip from an npz, and its origin for messages."""
     try:
       if path not in self._open_files:
         self._open_files[path] = joint_files.Arrays(path)
@@ -230,7 +230,7 @@ class Custom:
 
 
 def _fingerprint(path: pathlib.Path | None) -> str:
-  """12 hex digits over the names and checksums that an npz lists of its arrays."""
+  """12 hex digits over the names and checksums of the arrays in an npz."""
   if path is None:
     return ""
   try:

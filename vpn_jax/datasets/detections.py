@@ -1,15 +1,14 @@
-"""Boxes of a person detector, for the crop, from a file.
+"""Boxes of a person detector for the crop, read from a file.
 
-A csv for few clips, with a line per box:
+A csv, for few clips, has a line per box:
 
     clip,frame,left,top,right,bottom,score
     anna_wave_1,0,212,80,371,460,0.98
 
-or an npz for many, with one array a clip, float [boxes, 5 or 6] of frame, left, top,
-right, bottom and score. Frames count from 0; the rest are pixels of the video. Without
-a score every box counts, else those of `MIN_SCORE` or more. Frames without a box are
-bridged by those around them. Everybody in the file is in the crop, so leave out
-bystanders.
+An npz, for many, has one array per clip, float [boxes, 5 or 6] of frame, left, top,
+right, bottom and score. Frames count from 0; the box is in pixels of the video. Only
+boxes with a score of at least `MIN_SCORE`, or without a score, are used. Frames without
+a box are interpolated. The crop contains every box, so leave out bystanders.
 """
 
 import csv
@@ -27,17 +26,17 @@ COLUMNS = ("clip", "frame", "left", "top", "right", "bottom")
 MIN_SCORE = 0.5
 
 
-class Detected:
-  """Another dataset whose crop goes around detections; a `raw.Dataset`."""
+class WithDetections:
+  """Another dataset, cropped around detections; a `base.Dataset`."""
 
   def __init__(self, inner: Dataset, path: str | pathlib.Path):
-    """Reads a csv whole, of an npz the names.
+    """Reads a csv, or the names in an npz.
 
     Args:
-      inner: whose clips they are.
+      inner: the other dataset.
       path: the csv or npz.
     Raises: FileNotFoundError without the file; ValueError for one that is neither csv
-      nor npz, lacks a column, or holds a word that is no number.
+      nor npz, lacks a column, or has a word that is not a number.
     """
     self.inner, self.path = inner, pathlib.Path(path)
     if not self.path.is_file():
@@ -55,38 +54,37 @@ class Detected:
     self._boxes = self._load()
 
   def _load(self):
-    """Clip name -> float [boxes, 6]; arrays of an npz are read when asked for."""
+    """Clip name -> float [boxes, 6]; arrays of an npz are read on demand."""
     if self.path.suffix == ".csv":
       return _read_csv(self.path)
     return joint_files.Arrays(self.path)
 
   def clips(self) -> tuple[list[Clip], list[tuple[str, str]]]:
-    """See `raw.Dataset`."""
+    """See `base.Dataset`."""
     return self.inner.clips()
 
   def read(self, clip: Clip) -> RawClip:
-    """See `raw.Dataset`; also BadClip when the clip has no box that can be used."""
+    """See `base.Dataset`; BadClip also when the clip has no usable box."""
     if clip.name not in self._boxes:
       raise BadClip(f"{self.path.name} has no box for it")
     try:
       rows = self._boxes[clip.name]
     except ValueError as e:
       raise BadClip(str(e)) from e
-    opened = self.inner.read(clip)
-    return dataclasses.replace(
-      opened, boxes=arrange(rows, len(opened.pose), f"{self.path.name}, {clip.name!r}")
-    )
+    raw = self.inner.read(clip)
+    what = f"{self.path.name}, {clip.name!r}"
+    return dataclasses.replace(raw, boxes=arrange(rows, len(raw.pose), what))
 
 
 def arrange(rows: np.ndarray, num_frames: int, what: str) -> np.ndarray:
-  """Rows of a file -> boxes by frame.
+  """Arranges the rows of a file by frame.
 
   Args:
-    rows: float [boxes, 5 or 6]: frame, left, top, right, bottom and maybe score.
+    rows: float [boxes, 5 or 6]: frame, left, top, right, bottom and, optionally, score.
     num_frames: of the clip.
     what: for messages.
   Returns: float32 [F, people, 4], the largest box of a frame first; NaN where there is
-    none. As many people as the fullest frame has.
+    none. The frame with the most boxes determines `people`.
   Raises: BadClip for another shape, a box that is empty or not finite, a frame beyond
     the clip, or no box at all.
   """
@@ -113,9 +111,9 @@ def arrange(rows: np.ndarray, num_frames: int, what: str) -> np.ndarray:
   order = np.lexsort((-(right - left) * (bottom - top), frame))
   rows = rows[order]
   _, first, counts = np.unique(rows[:, 0], return_index=True, return_counts=True)
-  place = np.arange(len(rows)) - np.repeat(first, counts)
+  person = np.arange(len(rows)) - np.repeat(first, counts)
   boxes = np.full((num_frames, counts.max(), 4), np.nan, np.float32)
-  boxes[rows[:, 0].astype(int), place] = rows[:, 1:5]
+  boxes[rows[:, 0].astype(int), person] = rows[:, 1:5]
   return boxes
 
 
@@ -129,7 +127,7 @@ def _read_csv(path: pathlib.Path) -> dict[str, np.ndarray]:
       if lacking:
         raise ValueError(
           f"{path} has the columns {reprlib.repr(header)}, expected {list(COLUMNS)} "
-          f"and maybe score: {lacking} is missing."
+          f"and optionally score: {lacking} is missing."
         )
       for row in table:
         try:

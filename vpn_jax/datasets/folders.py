@@ -1,15 +1,15 @@
-"""Your own videos in folders: `<class>/<clip>.mp4`, and nothing to write down.
+"""Your own videos in folders, `<class>/<clip>.mp4`, without an index.
 
 The first folder is the class; folders below it may group the clips. Poses are estimated
-from the video (`config.data.pose=mediapipe`), or lie beside it as `<clip>.npz` with the
-arrays `world` [F, J, 3], metres, and `image` [F, J, 2], fractions of width and height
-(`joint_files.read_pair`).
+from the video (`config.data.pose=mediapipe`) or read from `<clip>.npz` beside it, which
+has the arrays `world` [F, J, 3], metres, and `image` [F, J, 2], fractions of width and
+height (`joint_files.read_pair`).
 
-Every clip has the attribute `split`. Where the first folders are `train`, `test` and,
-if you like, `validation`, with the classes inside, these say it. Else one clip in five
-of each class tests, chosen by a hash of its name. People and places then appear on both
-sides: to part them, name them by a pattern over the names of the clips, such as
-`(?P<subject>[a-z]+)_.*`, and split by that attribute.
+Every clip has the attribute `split`. If the top folders are `train`, `test` and,
+optionally, `validation`, with the classes inside, they determine it. Otherwise one clip
+in five of each class is a test clip, chosen by a hash of its name, and people and
+places appear in both parts: to separate them, extract them from the file names with a
+pattern such as `(?P<subject>[a-z]+)_.*`, and split by that attribute.
 """
 
 import hashlib
@@ -19,15 +19,15 @@ import re
 
 from vpn_jax.datasets import joint_files, protocols, skeletons, video
 from vpn_jax.datasets.base import BadClip, Clip, RawClip
-from vpn_jax.datasets.obtain import obtain
+from vpn_jax.datasets.instructions import how_to_prepare
 
 ENDINGS = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v")
 SPLITS = ("train", "test", "validation")
-TEST_SHARE = 5  # one clip in so many tests
+TEST_SHARE = 5  # one clip in this many is a test clip
 
 
 class Folders:
-  """Videos below one folder; a `raw.Dataset`."""
+  """Videos below one folder; a `base.Dataset`."""
 
   name = "custom"
 
@@ -44,12 +44,12 @@ class Folders:
     Args:
       root: the folder.
       skeleton: of the npz files, name in `skeletons.SKELETONS`.
-      pattern: regular expression over a clip's file name without its ending; its named
-        groups become attributes. A clip that it does not match is left out.
-      poses: False when the poses come from elsewhere: then clips need no npz and cannot
+      pattern: regular expression for the file names without their endings; its named
+        groups become attributes. Clips that it does not match are left out.
+      poses: False when the poses come from elsewhere; then clips need no npz and cannot
         be `read`.
-    Raises: FileNotFoundError without the folder or a video in it; ValueError for a
-      pattern that is none.
+    Raises: FileNotFoundError without the folder or a video in it; ValueError for an
+      invalid pattern.
     """
     self.root = pathlib.Path(root)
     self.body = skeletons.get(skeleton)
@@ -60,10 +60,10 @@ class Folders:
       self._pattern = re.compile(pattern) if pattern else None
     except re.error as e:
       raise ValueError(
-        f"config.data.pattern is {pattern!r}, which is no regular expression: {e}."
+        f"config.data.pattern is {pattern!r}, which is not a regular expression: {e}."
       ) from e
     if not self.root.is_dir():
-      raise FileNotFoundError(f"no folder {root}. {obtain('custom')}")
+      raise FileNotFoundError(f"no folder {root}. {how_to_prepare('custom')}")
     self._clips, self._left_out = self._list()
 
   def _list(self) -> tuple[list[Clip], list[tuple[str, str]]]:
@@ -72,7 +72,7 @@ class Folders:
     for path in self._videos():
       relative = path.relative_to(self.root)
       name = relative.with_suffix("").as_posix()
-      if not name.isprintable():  # else lists of clips, a line each, would break
+      if not name.isprintable():  # would break lists of clips, which are lines
         left_out.append((repr(name), "its name has characters that cannot be printed"))
       elif len(relative.parts) == 1:
         left_out.append((name, "it lies in no class folder"))
@@ -83,7 +83,7 @@ class Folders:
     if not found:
       raise FileNotFoundError(
         f"no video {' '.join(ENDINGS)} in any class folder of {self.root}, expected "
-        f"<class>/<clip>.mp4. {obtain('custom')}"
+        f"<class>/<clip>.mp4. {how_to_prepare('custom')}"
       )
     firsts = {name.split("/")[0] for name in found}
     given = firsts <= set(SPLITS) and "train" in firsts
@@ -136,11 +136,11 @@ class Folders:
     return sorted(paths)
 
   def clips(self) -> tuple[list[Clip], list[tuple[str, str]]]:
-    """See `raw.Dataset`; in order of their names, which are paths below the root."""
+    """See `base.Dataset`; in order of their names, which are paths below the root."""
     return list(self._clips), list(self._left_out)
 
   def read(self, clip: Clip) -> RawClip:
-    """See `raw.Dataset`."""
+    """See `base.Dataset`."""
     if clip.pose is None:
       raise BadClip("it has no joints; --config.data.pose=mediapipe makes some")
     header = video.probe(clip.video)
@@ -157,7 +157,7 @@ class Folders:
 
 
 def _test_names(entries) -> set[str]:
-  """One clip in five of each class, at least one where there are two."""
+  """Chooses one clip in five of each class, at least one if it has two."""
   by_class: dict[str, list[str]] = {}
   for name, label, _, _ in entries:
     by_class.setdefault(label, []).append(name)

@@ -1,8 +1,8 @@
-"""Joints that come as arrays: checked, and brought to one shape.
+"""Joints that come as arrays in npz files, checked and brought to one shape.
 
-An array is [F, J, C] or [F, persons, J, C]. Of world joints the numbers are x, y, z in
-metres and, if there is a fourth, the visibility from 0 to 1; of image joints x and y,
-and what follows is not read. NaN marks what was not found.
+An array is [F, J, C] or [F, persons, J, C]. World joints are x, y, z in metres and,
+optionally, the visibility from 0 to 1; image joints are x and y. Further numbers are
+ignored. NaN marks what was not found.
 """
 
 import io
@@ -19,15 +19,15 @@ UNITS = ("fraction", "pixel")
 
 
 class Arrays(Mapping[str, np.ndarray]):
-  """The arrays of an npz by name, read when asked for; pickles in it are never run.
+  """The arrays of an npz by name, read on demand; pickles are never executed.
 
-  An array is read to its end, so that its checksum is compared whatever its own header
-  says; `numpy.load` stops where that header tells it to. The file stays open, and is
-  opened anew in another process.
+  An array is read to its end, so that its checksum is verified whatever its header
+  says; `numpy.load` stops where the header ends it. The file stays open, and another
+  process opens it anew.
   """
 
   def __init__(self, path: str | pathlib.Path):
-    """Reads the names; ValueError when the file is no npz."""
+    """Reads the names; ValueError when the file is not an npz."""
     self._path = pathlib.Path(path)
     try:
       self._file = zipfile.ZipFile(path)
@@ -40,7 +40,7 @@ class Arrays(Mapping[str, np.ndarray]):
     try:
       array = np.load(io.BytesIO(self._file.read(member)), allow_pickle=False)
       if not isinstance(array, np.ndarray):
-        raise ValueError("no array")
+        raise ValueError("not an array")
       return array
     except Exception as e:  # and so do its members
       raise ValueError(_unreadable(f"{self._path.name}, array {name!r}", e)) from e
@@ -59,8 +59,8 @@ class Arrays(Mapping[str, np.ndarray]):
 
 
 def _unreadable(what: str, error: Exception) -> str:
-  told = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-  return f"{what} cannot be read as npz ({told}): write it with numpy.savez"
+  reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+  return f"{what} cannot be read as npz ({reason}): write it with numpy.savez"
 
 
 def world(
@@ -70,9 +70,9 @@ def world(
 
   Args:
     array: float [F, J, 3 or more] or [F, persons, J, 3 or more].
-    skeleton: whose joints they are.
-    what: where they are from, for messages.
-  Returns: float32 [F, persons, J, 3], a joint all NaN where it is not finite; and
+    skeleton: of the joints.
+    what: names the array in messages.
+  Returns: float32 [F, persons, J, 3], a joint is all NaN unless it is finite; and
     float32 [F, persons, J] in 0 to 1, None without a fourth number.
   Raises: BadClip for another type or shape, infinite numbers, or nobody in any frame.
   """
@@ -93,7 +93,7 @@ def image(
   """Image joints in pixels, float32 [F, persons, J, 2].
 
   Args:
-    array, skeleton, what: as in `world`, with 2 numbers or more.
+    array, skeleton, what: as in `world`, with at least 2 numbers.
     units: "fraction" (0 to 1 over width and height) or "pixel".
     width, height: of the video, pixels.
   Raises: BadClip as `world` does, and for fractions far outside 0 to 1.
@@ -110,7 +110,7 @@ def image(
 
 
 def check_units(units: str, field: str) -> str:
-  """`units` itself; ValueError that names the config's field when it is unknown."""
+  """Returns `units`; ValueError that names the config's field when it is unknown."""
   if units not in UNITS:
     raise ValueError(f"{field} is {units!r}, expected 'fraction' or 'pixel'.")
   return units
@@ -125,15 +125,15 @@ def read_pair(
   height: int,
   needs_image: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-  """Joints of one clip from an npz with the arrays `world` and `image`.
+  """Reads the joints of one clip from an npz with the arrays `world` and `image`.
 
   Args:
     path: the file.
     skeleton, units, width, height: see `image`.
-    needs_image: whether `image` may not be missing.
+    needs_image: whether `image` is required.
   Returns: world [F, persons, J, 3], image [F, persons, J, 2] (NaN when it is missing)
     and visibility [F, persons, J] or None; float32.
-  Raises: BadClip for a file that is no npz, a missing array, and as `world` does.
+  Raises: BadClip for another kind of file, a missing array, and as `world` does.
   """
   name = pathlib.Path(path).name
   try:
@@ -163,7 +163,7 @@ def read_pair(
 
 
 def check_pair(pose: np.ndarray, image_joints: np.ndarray, what: str) -> None:
-  """BadClip when the two differ in frames, persons or joints."""
+  """Raises BadClip when the two differ in frames, persons or joints."""
   if image_joints.shape[:-1] != pose.shape[:-1]:
     raise BadClip(
       f"{what}: world joints {list(pose.shape[:-1])} and image joints "

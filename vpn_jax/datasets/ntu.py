@@ -1,6 +1,6 @@
-"""NTU RGB+D 60 and 120: file names, skeleton text files, and who the actor is.
+"""NTU RGB+D 60 and 120: file names, skeleton files, and the choice of the actors.
 
-Skeletons and videos may lie in any folders below the root; their names pair them:
+Skeletons and videos may be in any folders below the root; their names pair them:
 `S001C001P001R001A001.skeleton` with `S001C001P001R001A001_rgb.avi`.
 """
 
@@ -15,26 +15,26 @@ from vpn_jax.datasets import paired_files, video
 from vpn_jax.datasets.base import BadClip, Clip, RawClip
 
 NUM_JOINTS = 25
-COLOR_SIZE = (1920, 1080)  # of the video that colorX and colorY are pixels of
-PERSONS = 2  # kept per clip; the second is all NaN when there is none
+COLOR_SIZE = (1920, 1080)  # of the video; colorX and colorY are its pixels
+PERSONS = 2  # per clip; the second is NaN when there is none
 
 _NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})", re.ASCII)
 _VIDEO = re.compile(_NAME.pattern + r"_rgb\.(?:avi|mp4|mkv)", re.ASCII)
 _SKELETON = re.compile(_NAME.pattern + r"\.skeleton", re.ASCII)
 _PACKAGE = pathlib.Path(__file__).parent
 
-# What makes a body a ghost, that is furniture or a reflection. Our own thresholds: the
-# dataset's FAQ compares the spread in x and in y and names no number.
-_GHOST_SHARE = 0.15  # tracked in a smaller share of the frames
-_GHOST_WIDE = 0.7  # wider than tall in at least this share of its frames
-_LINK_METRES = 1.0  # two tracks, one ending before the other, are one person within it
+# A ghost is furniture or a reflection. Our own thresholds: the dataset's FAQ compares
+# the spread in x with that in y but gives no number.
+_GHOST_SHARE = 0.15  # a ghost is tracked in a smaller share of the frames,
+_GHOST_WIDE = 0.7  # or is wider than tall in at least this share of its frames
+_LINK_METRES = 1.0  # a track that begins this close to the end of another continues it
 
 
 def parse_name(name: str) -> tuple[int, dict[str, int]]:
-  """Label (0-based) and attributes of a name such as S001C002P003R001A050.
+  """Parses a name such as S001C002P003R001A050 into label (0-based) and attributes.
 
   Returns: (49, {"setup": 1, "camera": 2, "subject": 3, "replication": 1}).
-  Raises: ValueError when the name is of another form.
+  Raises: ValueError when the name has another form.
   """
   match = _NAME.fullmatch(name)
   if not match:
@@ -62,11 +62,11 @@ def missing_skeletons(which: int) -> frozenset[str]:
 
 @dataclasses.dataclass(frozen=True)
 class Body:
-  """One tracked body; NaN in the frames that lack it.
+  """One tracked body; NaN in frames without it.
 
   Attributes:
-    world: float32 [F, 25, 3], metres, Kinect camera axes: x, y up, z away from it.
-    image: float32 [F, 25, 2], pixels of the 1920x1080 video; NaN where not finite.
+    world: float32 [F, 25, 3], metres, Kinect camera axes: x, y up, z forward.
+    image: float32 [F, 25, 2], pixels of the 1920x1080 video; NaN where unknown.
     visibility: float32 [F, 25], Kinect's tracking state: 1 tracked, 0.5 inferred, 0 not
       tracked.
   """
@@ -77,23 +77,22 @@ class Body:
 
   @property
   def tracked(self) -> np.ndarray:
-    """Frames that have it, bool [F]."""
+    """Whether each frame has the body, bool [F]."""
     return np.isfinite(self.world[:, 0, 0])
 
   @property
   def motion(self) -> float:
-    """Variance of x, y and z over its frames, summed over joints; square metres."""
+    """Variance of x, y and z over the tracked frames, summed over joints; m^2."""
     return float(np.var(self.world[self.tracked], axis=0, dtype=np.float64).sum())
 
 
 def read_skeleton(path: str | pathlib.Path) -> list[Body]:
   """Reads a .skeleton file.
 
-  Returns: its bodies in order of appearance, not empty; the same identifier is the
-    same body.
-  Raises: BadClip with the line when the file is truncated, has a word that is no
-    number, another joint count than 25, a joint that is not finite, lines after the
-    last frame, no frames or no bodies at all.
+  Returns: its bodies in order of appearance, at least one; each identifier is a body.
+  Raises: BadClip with the line when the file is truncated, has a word that is not a
+    number, a joint count other than 25, a joint that is not finite, lines after the
+    last frame, no frames or no bodies.
   Source: the dataset's own reader (read_skeleton_file.m) for the order of the fields.
   """
   path = pathlib.Path(path)
@@ -129,7 +128,7 @@ def read_skeleton(path: str | pathlib.Path) -> list[Body]:
 
 
 class _Lines:
-  """The lines of a skeleton file, read one by one, with their numbers for messages."""
+  """The lines of a skeleton file, with their numbers for messages."""
 
   def __init__(self, name: str, lines: list[str]):
     self.name, self.lines, self.position = name, lines, 0
@@ -152,7 +151,7 @@ class _Lines:
     return int(digits)
 
   def joints(self) -> np.ndarray:
-    """25 joint lines: float64 [25, 6] of x, y, z, colorX, colorY, tracking state."""
+    """Reads 25 joints, float64 [25, 6]: x, y, z, colorX, colorY, tracking state."""
     rows = np.empty((NUM_JOINTS, 6))
     for joint in range(NUM_JOINTS):
       words = self.words(f"joint {joint}")
@@ -161,7 +160,7 @@ class _Lines:
       try:
         values = [float(w) for w in words]
       except ValueError:
-        self.fail(f"joint {joint} holds a word that is no number")
+        self.fail(f"joint {joint} holds a word that is not a number")
       rows[joint] = *values[:3], *values[5:7], values[11]
       if not (np.abs(rows[joint, :3]) <= np.finfo(np.float32).max).all():
         self.fail(f"joint {joint} is at {' '.join(words[:3])}, expected finite metres")
@@ -180,13 +179,13 @@ def _body(track: list[tuple[int, np.ndarray]], num_frames: int) -> Body:
 
 
 def actors(bodies: list[Body]) -> list[Body]:
-  """The people of a clip: tracks joined, ghosts dropped, largest motion first.
+  """Joins tracks, drops ghosts, and orders people by their motion, largest first.
 
-  Ghosts are dropped only while somebody is left. The class is not looked at, so that
-  the crop and the poses say nothing about it that the tracker does not.
+  If all are ghosts, all are kept. The class is not used, so that crop and poses reveal
+  nothing about it that the tracker does not.
 
   Args:
-    bodies: as `read_skeleton` gives them; at least one.
+    bodies: as `read_skeleton` returns them; at least one.
   Returns: at least one body; the first is the main actor.
   Source: the dataset's FAQ: the main actor has the largest summed variance of x, y, z.
   """
@@ -196,7 +195,7 @@ def actors(bodies: list[Body]) -> list[Body]:
 
 
 def _link(bodies: list[Body]) -> list[Body]:
-  """Joins tracks that follow one another near the same place: lost and found again."""
+  """Joins tracks of a person who was lost and found again nearby."""
   people: list[Body] = []
   for body in sorted(bodies, key=lambda b: int(np.argmax(b.tracked))):
     start = int(np.argmax(body.tracked))
@@ -226,17 +225,17 @@ def _is_ghost(body: Body) -> bool:
   return len(seen) < _GHOST_SHARE * len(body.world) or wide >= _GHOST_WIDE
 
 
-class NTU(paired_files.Paired):
-  """NTU RGB+D 60 or 120 below one folder; a `raw.Dataset`."""
+class NTU(paired_files.PairedFiles):
+  """NTU RGB+D 60 or 120 below one folder; a `base.Dataset`."""
 
   skeleton = "kinect_v2"
-  source = {"persons": PERSONS, "actors": 1}  # raise `actors` when the rules change
+  source = {"persons": PERSONS, "actors": 1}  # raise the 1 when `actors` changes
   example = "S001C001P001R001A001_rgb.avi"
   no_video = "no video {}_rgb.avi beside its skeleton"
   no_skeleton = "no skeleton {}.skeleton beside its video"
 
   def __init__(self, root: str | pathlib.Path, which: int = 60, *, poses: bool = True):
-    """See `paired_files.Paired`; `which` is 60 or 120."""
+    """See `paired_files.PairedFiles`; `which` is 60 or 120."""
     if which not in (60, 120):
       raise ValueError(f"which is {which}, expected 60 or 120.")
     self.name = f"ntu{which}"
@@ -251,7 +250,7 @@ class NTU(paired_files.Paired):
     return parse_name(name)
 
   def _find(self) -> tuple[dict[str, str], dict[str, str]]:
-    """Paths of videos and of skeletons by clip name, of this dataset's classes."""
+    """Returns the paths of videos and of skeletons of this dataset's classes."""
     videos, skeletons = {}, {}
     for folder, listed in paired_files.walk(self.root):
       for file in listed:
@@ -265,14 +264,14 @@ class NTU(paired_files.Paired):
     return videos, skeletons
 
   def read(self, clip: Clip) -> RawClip:
-    """See `raw.Dataset`. Poses of the two people with the largest motion."""
+    """See `base.Dataset`; the poses of the two people with the largest motion."""
     people = actors(read_skeleton(clip.pose))[:PERSONS]
     header = video.probe(clip.video)
     num_frames = len(people[0].world)
     pose = np.full((num_frames, PERSONS, NUM_JOINTS, 3), np.nan, np.float32)
     image_joints = np.full((num_frames, PERSONS, NUM_JOINTS, 2), np.nan, np.float32)
     visibility = np.full((num_frames, PERSONS, NUM_JOINTS), np.nan, np.float32)
-    scale = np.array([header.width, header.height]) / COLOR_SIZE  # a smaller copy
+    scale = np.array([header.width, header.height]) / COLOR_SIZE  # of a smaller copy
     for i, body in enumerate(people):
       pose[:, i] = body.world
       image_joints[:, i] = body.image * scale

@@ -1,15 +1,15 @@
 """Northwestern-UCLA: sequence names, skeletons in JSON, videos or folders of images.
 
 Sequences are named `a01_s02_e03_v01` (action, subject, episode, view; also `_c01`). The
-files may lie in any folders below the root; of each sequence there is
+files may be in any folders below the root; a sequence consists of
 
 - a skeleton `a01_s02_e03_v01.json`, and
-- a video `a01_s02_e03_v01.avi` (.mp4, .mkv), or one as in the download of the videos,
-  `a01/v01_s02_e03.avi`, or the images of the download with depth,
-  `view_1/a01_s02_e03/frame_12_tc_123456_rgb.jpg` (.png). A video counts before images.
+- a video `a01_s02_e03_v01.avi` (.mp4, .mkv), or `a01/v01_s02_e03.avi` as in the
+  download of the videos, or images as in the download with depth,
+  `view_1/a01_s02_e03/frame_12_tc_123456_rgb.jpg` (.png). A video precedes images.
 
-The skeletons come without their place in the image. To crop around the person, prepare
-with detections (`config.data.boxes`, a file or "mediapipe") or with other poses
+The skeletons have no coordinates in the image. To crop around the person, prepare with
+detections (`config.data.boxes`, a file or "mediapipe") or other poses
 (`config.data.pose=mediapipe`); `config.prepare.crop=full` takes the whole frame.
 """
 
@@ -27,7 +27,7 @@ from vpn_jax.datasets.base import BadClip, Clip, RawClip
 from vpn_jax.datasets.paired_files import brief, load_frames, numbers
 
 NUM_JOINTS = 20
-IMAGE_FPS = 30.0  # assumed for images, which say none: what a Kinect v1 records
+IMAGE_FPS = 30.0  # of a Kinect v1; images have no frame rate
 ACTIONS = {
   1: "pick up with one hand",
   2: "pick up with two hands",
@@ -41,7 +41,7 @@ ACTIONS = {
   12: "carry",
 }
 
-# Each is matched with the last two parts of a path below the root, "folder/file".
+# Patterns of the last two parts of a path below the root, "folder/file".
 _ASE = r"a(?P<a>\d\d)_s(?P<s>\d\d)_e(?P<e>\d\d)"
 _NAME = re.compile(_ASE + r"_[vc](?P<v>\d\d)", re.ASCII)
 _SKELETON = re.compile(rf"[^/]*/{_NAME.pattern}\.json", re.ASCII)
@@ -54,10 +54,10 @@ _IMAGE = re.compile(r"frame_(\d+)_tc_\d+_rgb\.(?:jpe?g|png)", re.ASCII)
 
 
 def parse_name(name: str) -> tuple[int, dict[str, int]]:
-  """Label (0-based) and attributes of a name such as a08_s02_e03_v01.
+  """Parses a name such as a08_s02_e03_v01 into label (0-based) and attributes.
 
   Returns: (6, {"subject": 2, "episode": 3, "camera": 1}).
-  Raises: ValueError when the name is of another form or its class is not one of the 10.
+  Raises: ValueError when the name has another form or its class is not one of the 10.
   """
   match = _NAME.fullmatch(name)
   if not match:
@@ -72,10 +72,10 @@ def parse_name(name: str) -> tuple[int, dict[str, int]]:
 def read_skeleton(path: str | pathlib.Path) -> np.ndarray:
   """Reads a skeleton file.
 
-  Returns: float32 [T, 20, 3], metres, Kinect camera axes; NaN in the frames whose
-    joints are all zero, which is how nobody is written.
-  Raises: BadClip with the place when the file is no JSON or truncated, lacks
-    `skeletons`, has no frames, another number of joints than 20, a value that is no
+  Returns: float32 [F, 20, 3], metres, Kinect camera axes; NaN in frames whose joints
+    are all zero, which means nobody.
+  Raises: BadClip with the position when the file is truncated or not JSON, lacks
+    `skeletons`, has no frames, a joint count other than 20, a value that is not a
     finite number, or nobody in any frame.
   """
   path = pathlib.Path(path)
@@ -97,13 +97,14 @@ def read_skeleton(path: str | pathlib.Path) -> np.ndarray:
 
 
 def read_images(folder: str | pathlib.Path) -> Iterator[np.ndarray]:
-  """Decodes the images of one sequence; depth and other files are not looked at.
+  """Decodes the images of one sequence; depth and other files are ignored.
 
   Args:
-    folder: with files as frame_12_tc_123456_rgb.jpg; of two with one number, the first.
-  Yields: uint8 RGB [H, W, 3] by rising frame number, all of one size.
-  Raises: BadClip, on the first `next` or later, when there is no image, one is damaged
-    or one has another size.
+    folder: of files like frame_12_tc_123456_rgb.jpg; of two with the same number, the
+      first one counts.
+  Yields: uint8 RGB [H, W, 3] in order of the frame numbers, all of one size.
+  Raises: BadClip, on the first `next` or later, when there is no image, or one is
+    damaged or has another size.
   """
   folder = pathlib.Path(folder)
   try:
@@ -115,21 +116,21 @@ def read_images(folder: str | pathlib.Path) -> Iterator[np.ndarray]:
     if match := _IMAGE.fullmatch(file):
       numbered.setdefault(int(match[1]), file)
   if not numbered:
-    raise BadClip(f"images {folder.name}: none as frame_12_tc_123456_rgb.jpg is there")
+    raise BadClip(f"images {folder.name}: no file like frame_12_tc_123456_rgb.jpg")
   shape = None
   for _, file in sorted(numbered.items()):
     image = _decode(folder / file)
     shape = shape or image.shape
     if image.shape != shape:
       raise BadClip(
-        f"image {folder.name}/{file} is {image.shape[1]}x{image.shape[0]}, the others "
+        f"image {folder.name}/{file} is {image.shape[1]}x{image.shape[0]}, those "
         f"before it are {shape[1]}x{shape[0]}"
       )
     yield image
 
 
 def _decode(path: pathlib.Path) -> np.ndarray:
-  """One image; unlike cv2.imread, a JPEG with its end missing is an error."""
+  """Decodes an image; unlike cv2.imread, refuses a JPEG whose end is missing."""
   try:
     blob = path.read_bytes()
     if path.suffix != ".png":
@@ -145,11 +146,11 @@ def _decode(path: pathlib.Path) -> np.ndarray:
   return image
 
 
-class NUCLA(paired_files.Paired):
-  """Northwestern-UCLA below one folder; a `raw.Dataset`.
+class NUCLA(paired_files.PairedFiles):
+  """Northwestern-UCLA below one folder; a `base.Dataset`.
 
-  A clip's `video` is a file or the folder of its images. Without poses, `open_video`
-  takes a clip all the same.
+  A clip's `video` is a file or the folder of its images. `open_video` also takes clips
+  without poses.
   """
 
   name = "nucla"
@@ -167,7 +168,7 @@ class NUCLA(paired_files.Paired):
     return parse_name(name)
 
   def _find(self) -> tuple[dict[str, str], dict[str, str]]:
-    """Paths of videos or images, and of skeletons, by sequence name."""
+    """Returns the paths of videos or images, and of skeletons, by sequence name."""
     videos, images, skeletons = {}, {}, {}
     for folder, listed in paired_files.walk(self.root):
       parts = pathlib.Path(folder).relative_to(self.root).parts
@@ -184,7 +185,7 @@ class NUCLA(paired_files.Paired):
     return {**images, **videos}, skeletons
 
   def read(self, clip: Clip) -> RawClip:
-    """See `raw.Dataset`. Image joints are all NaN: the files hold none."""
+    """See `base.Dataset`; image joints are all NaN, since the files have none."""
     world = read_skeleton(clip.pose)[:, None]
     image_joints = np.full((*world.shape[:-1], 2), np.nan, np.float32)
     frames, fps, _ = self.open_video(clip)
@@ -193,9 +194,9 @@ class NUCLA(paired_files.Paired):
   def open_video(
     self, clip: Clip
   ) -> tuple[Callable[[], Iterator[np.ndarray]], float, tuple[int, int]]:
-    """A clip's frames, from a video file or images, without its poses.
+    """Opens the frames of a clip, a video file or images, without its poses.
 
-    Returns: a function that gives an iterator over uint8 RGB [H, W, 3]; frames a
+    Returns: a function that returns an iterator over uint8 RGB [H, W, 3]; frames per
       second; (W, H).
     Raises: BadClip when the file or the first image cannot be read.
     """
@@ -208,5 +209,5 @@ class NUCLA(paired_files.Paired):
 
 
 def _canonical(match: re.Match) -> str:
-  """The one name of a sequence, however its path writes it."""
+  """The name of a sequence, in whichever form its path has it."""
   return f"a{match['a']}_s{match['s']}_e{match['e']}_v{int(match['v']):02d}"

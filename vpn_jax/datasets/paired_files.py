@@ -1,4 +1,4 @@
-"""What the readers of several datasets share: pairs of files, and skeletons in JSON."""
+"""Datasets of paired files, a video and a skeleton; skeletons in JSON."""
 
 import json
 import os
@@ -9,14 +9,17 @@ from collections.abc import Iterator
 import numpy as np
 
 from vpn_jax.datasets.base import BadClip, Clip
-from vpn_jax.datasets.obtain import obtain
+from vpn_jax.datasets.instructions import how_to_prepare
 
 
-class Paired:
-  """The part of a `raw.Dataset` that finds a video and a skeleton file by one name.
+class PairedFiles:
+  """The part of a `base.Dataset` that finds a video and a skeleton file by their name.
 
-  A subclass says `name`, and in words an `example` of its files and the reasons
-  `no_video` and `no_skeleton` for a lone file, with {} for the clip's name.
+  Attributes of a subclass:
+    name: of the dataset.
+    example: of its file names.
+    no_video, no_skeleton: reasons to leave a lone file out, with {} for the clip's
+      name; see `base.Dataset`.
   """
 
   name: str
@@ -25,28 +28,28 @@ class Paired:
   no_skeleton: str
 
   def __init__(self, root: str | pathlib.Path, *, poses: bool = True):
-    """Looks at no file yet.
+    """Opens no file.
 
     Args:
-      root: folder of the dataset; FileNotFoundError when it is not there.
-      poses: False when the poses come from elsewhere: then clips need no skeleton file
+      root: folder of the dataset; FileNotFoundError when it does not exist.
+      poses: False when the poses come from elsewhere; then clips need no skeleton file
         and cannot be `read`.
     """
     self.root = pathlib.Path(root)
     self.poses = poses
     if not self.root.is_dir():
-      raise FileNotFoundError(f"no folder {root}. {obtain(self.name)}")
+      raise FileNotFoundError(f"no folder {root}. {how_to_prepare(self.name)}")
 
   def _find(self) -> tuple[dict[str, str], dict[str, str]]:
-    """Paths of videos and of skeletons by clip name, at any depth below the root."""
+    """Returns the paths of videos and of skeletons by clip name, at any depth."""
     raise NotImplementedError
 
   def _parse_name(self, name: str) -> tuple[int, dict[str, int]]:
-    """Label and attributes; ValueError with the reason to leave a clip out."""
+    """Returns label and attributes; ValueError with the reason to leave a clip out."""
     raise NotImplementedError
 
   def clips(self) -> tuple[list[Clip], list[tuple[str, str]]]:
-    """See `raw.Dataset`; names in order. Files of other names are not looked at.
+    """See `base.Dataset`; in order of the names. Files with other names are ignored.
 
     Raises: FileNotFoundError when no file below the root has a name of this dataset.
     """
@@ -69,44 +72,45 @@ class Paired:
     if not clips and not left_out:
       raise FileNotFoundError(
         f"no {self.name} file, such as {self.example}, anywhere below {self.root}. "
-        f"{obtain(self.name)}"
+        f"{how_to_prepare(self.name)}"
       )
     return clips, left_out
 
 
 def walk(root: str | pathlib.Path) -> Iterator[tuple[str, list[str]]]:
-  """Folders below a root with the names of their files, both in order.
+  """Yields the folders below a root with the names of their files, both in order.
 
-  Links are followed, since a dataset may be spread over disks, but none that leads back
-  to a folder above it.
+  Links are followed, since a dataset may be spread over several disks, unless they lead
+  back to a folder above.
   """
-  above: dict[str, frozenset] = {}  # of folders still to come: those on the way to it
+  above: dict[str, frozenset] = {}  # folder still to come -> the folders above it
   for folder, subfolders, listed in os.walk(root, followlinks=True):
-    found, way = os.stat(folder), above.pop(folder, frozenset())
-    place = found.st_dev, found.st_ino
-    if place in way:
+    stat, parents = os.stat(folder), above.pop(folder, frozenset())
+    this = stat.st_dev, stat.st_ino
+    if this in parents:
       subfolders.clear()
       continue
     subfolders.sort()
-    above |= dict.fromkeys([os.path.join(folder, s) for s in subfolders], way | {place})
+    below = [os.path.join(folder, s) for s in subfolders]
+    above |= dict.fromkeys(below, parents | {this})
     yield folder, sorted(listed)
 
 
 def load_frames(path: pathlib.Path, key: str) -> tuple[dict, list]:
-  """Reads a JSON object and the list of frames in it; for all datasets of this kind.
+  """Reads a JSON object and the list of frames in it.
 
   Args:
     path: the file.
     key: of the list, which must not be empty.
-  Returns: the object and its list.
-  Raises: BadClip, without the path of the file's folder.
+  Returns: the object and the list.
+  Raises: BadClip, which names the file without its folder.
   """
   try:
     content = json.loads(path.read_bytes())
   except OSError as e:
     raise BadClip(f"skeleton {path.name} cannot be read: {e.strerror}") from e
   except ValueError as e:
-    raise BadClip(f"skeleton {path.name} is damaged or no JSON: {e}") from e
+    raise BadClip(f"skeleton {path.name} is damaged or not JSON: {e}") from e
   except RecursionError as e:
     raise BadClip(f"skeleton {path.name} is nested too deeply to be a skeleton") from e
   if not isinstance(content, dict) or key not in content:
@@ -122,12 +126,12 @@ def load_frames(path: pathlib.Path, key: str) -> tuple[dict, list]:
 
 
 def brief(value) -> str:
-  """Any value out of a JSON file in at most 60 letters, for messages."""
+  """Any value from a JSON file in at most 60 characters, for messages."""
   return reprlib.repr(value)[:60]
 
 
 def numbers(values, count: int, what: str) -> np.ndarray:
-  """A list out of a JSON file as float32 [count]; BadClip names `what` if it is not."""
+  """A list from a JSON file as float32 [count]; BadClip that names `what` otherwise."""
   if not isinstance(values, list):
     raise BadClip(f"{what} is {brief(values)}, expected {count} numbers")
   if len(values) != count:

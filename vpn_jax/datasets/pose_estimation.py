@@ -1,7 +1,7 @@
-"""Poses estimated from the video itself, by MediaPipe's PoseLandmarker.
+"""Poses estimated from the video by MediaPipe's PoseLandmarker.
 
-For videos that came without joints: the dataset gives names, labels and videos, this
-file the 33 joints of BlazePose. Needs requirements-pose.txt and Google's model bundle.
+For videos without joints: another dataset gives names, labels and videos, this module
+the 33 joints of BlazePose. Needs requirements-pose.txt and Google's model bundle.
 """
 
 import contextlib
@@ -22,25 +22,25 @@ from vpn_jax.datasets.base import BadClip, Clip, Dataset, RawClip
 SKELETON = "mediapipe_33"
 MODEL_PAGE = "https://ai.google.dev/edge/mediapipe/solutions/vision/pose_landmarker"
 
-# A person this far from everyone known, in diagonals of the frame, is somebody new as
-# long as fewer than `people` are known. Our own number.
+# Somebody this far from every known person, in diagonals of the frame, is a new person
+# while fewer than `people` are known. Our own number.
 _NEWCOMER = 0.25
 
-# From the highest joint, an eye or a raised hand, to the top of the head; in heights of
+# From the highest joint, an eye or a raised hand, to the top of the head, in heights of
 # the person. Our own number.
 _ABOVE_EYES = 0.1
 
 
-class Estimated:
-  """Another dataset's clips with poses estimated from their videos; a `raw.Dataset`.
+class WithEstimatedPoses:
+  """Another dataset's clips with poses estimated from their videos; a `base.Dataset`.
 
-  The other dataset is only asked for its clips, and for its videos where those are no
-  files: if it has `open_video(clip)`, that returns (callable for an iterator over uint8
-  RGB frames, frames a second, (width, height)).
+  Only the clips of the other dataset are used, and its `open_video(clip)` if it has
+  one, for videos that are not files: it returns (a function that returns an iterator
+  over uint8 RGB frames, frames per second, (width, height)).
 
-  Reading: world landmarks are centred between the hips in every frame, so limbs move
-    in these poses but a walk through the room does not. Where somebody stands is left
-    to `image_joints`; no depth is made up for it.
+  Reading: world landmarks are centred between the hips in every frame, so these poses
+    show the motion of the limbs but not a walk through the room. The position is in
+    `image_joints` alone; no depth is invented.
   Source: MediaPipe PoseLandmarker (BlazePose, Bazarevsky et al. 2020; metres from
     BlazePose GHUM Holistic, Grishchenko et al. 2022).
   """
@@ -48,14 +48,14 @@ class Estimated:
   skeleton = SKELETON
 
   def __init__(self, inner: Dataset, model: str | pathlib.Path, *, people: int = 1):
-    """Checks package and bundle; videos wait for `read`.
+    """Checks package and bundle; `read` opens the videos.
 
     Args:
-      inner: whose clips; opened so that they need no poses.
+      inner: the other dataset, opened without poses.
       model: path of a PoseLandmarker bundle, such as pose_landmarker_full.task.
-      people: how many to look for. Above 1, MediaPipe does not smooth over time.
-    Raises: FileNotFoundError when there is no bundle; ValueError when the file is
-      none, mediapipe is not installed or cannot start, or people is below 1.
+      people: the most to find. Above 1, MediaPipe does not smooth over time.
+    Raises: FileNotFoundError without a bundle; ValueError when the file is not a
+      bundle, mediapipe is not installed or cannot start, or people is below 1.
     """
     if people < 1:
       raise ValueError(f"people is {people}, expected 1 or more.")
@@ -64,10 +64,10 @@ class Estimated:
     digest = _check_bundle(model)
     self.model = str(model)
     with open_landmarker(self.model, people) as landmarker:
-      try:  # some files open and fail at the first frame
+      try:  # some files open but fail at the first frame
         landmarker.detect(np.zeros((64, 64, 3), np.uint8), 0)
       except (RuntimeError, ValueError) as e:
-        raise ValueError(_no_bundle(model, e)) from e
+        raise ValueError(_not_a_bundle(model, e)) from e
       self.source = {
         **inner.source,
         "pose": "mediapipe",
@@ -77,11 +77,11 @@ class Estimated:
       }
 
   def clips(self) -> tuple[list[Clip], list[tuple[str, str]]]:
-    """See `raw.Dataset`; those of the other dataset."""
+    """See `base.Dataset`; the clips of the other dataset."""
     return self.inner.clips()
 
   def read(self, clip: Clip) -> RawClip:
-    """See `raw.Dataset`. Decodes the whole video; BadClip when nobody is found."""
+    """See `base.Dataset`; decodes the whole video. BadClip when nobody is found."""
     frames, fps, size = self._open_video(clip)
     world, image, visibility = landmarks(frames(), fps, size, self.model, self.people)
     if np.isnan(world).all():
@@ -99,35 +99,35 @@ class Estimated:
     return lambda: video.read_frames(clip.video), header.fps, size
 
 
-class EstimatedBoxes(Estimated):
-  """Another dataset's clips and poses; only the crop follows estimated joints.
+class WithEstimatedBoxes(WithEstimatedPoses):
+  """Another dataset's clips and poses, cropped around estimated joints.
 
   For skeletons without joints in the image, such as N-UCLA's.
   """
 
   def __init__(self, inner: Dataset, model: str | pathlib.Path, *, people: int = 1):
-    """As `Estimated`, but with clips that `inner` can read."""
+    """As `WithEstimatedPoses`, but with clips that `inner` can read."""
     super().__init__(inner, model, people=people)
     self.skeleton = inner.skeleton
     self.source["boxes"] = self.source.pop("pose")
 
   def read(self, clip: Clip) -> RawClip:
-    """See `raw.Dataset`; the boxes end above the head, where the joints do not."""
-    opened = self.inner.read(clip)
+    """See `base.Dataset`; unlike joints, the boxes include the whole head."""
+    raw = self.inner.read(clip)
     frames, fps, size = self._open_video(clip)
     _, image, _ = landmarks(frames(), fps, size, self.model, self.people)
     if np.isnan(image).all():
       raise BadClip(nobody(len(image)))
-    return dataclasses.replace(opened, boxes=boxes(image))
+    return dataclasses.replace(raw, boxes=boxes(image))
 
 
 def nobody(frames: int) -> str:
-  """Why a clip of so many frames cannot be used."""
+  """The reason why a clip of so many frames cannot be used."""
   return f"MediaPipe found nobody in any of {frames} frames"
 
 
 def boxes(image: np.ndarray) -> np.ndarray:
-  """Around people, up to the top of the head, where the joints do not reach.
+  """The boxes of people, up to the top of the head, where there are no joints.
 
   Args:
     image: float32 [F, people, 33, 2], as `landmarks` returns.
@@ -145,16 +145,15 @@ def landmarks(
   model: str | pathlib.Path,
   people: int = 1,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """The joints of the people in a video: those of `follow`, in order of importance.
+  """Estimates the joints of the people in a video, who is seen most often first.
 
   Args: as `follow`.
-  Returns: NaN in all three where a person was not found; with several, the one seen in
-    the most frames comes first.
+  Returns: three arrays, NaN where a person was not found.
     world: float32 [F, people, 33, 3], metres, the middle of the hips at 0; x to the
-      right of the picture, y down, z away from the camera.
-    image: float32 [F, people, 33, 2], x and y in pixels; may lie outside the picture.
+      right of the image, y down, z away from the camera.
+    image: float32 [F, people, 33, 2], x and y in pixels; may be outside the image.
     visibility: float32 [F, people, 33], 0 to 1.
-  Raises: BadClip when there is no frame or one is of another size.
+  Raises: BadClip when there is no frame, or one has another size.
   """
   rows = [row for _, row in follow(frames, fps, size, model, people)]
   if not rows:
@@ -165,7 +164,7 @@ def landmarks(
 
 
 def split(joints: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """[..., 6] as `follow` gives them -> world [..., 3], image [..., 2], visibility."""
+  """[..., 6] as `follow` yields them -> world [..., 3], image [..., 2], visibility."""
   return joints[..., :3], joints[..., 3:5], joints[..., 5]
 
 
@@ -176,24 +175,24 @@ def follow(
   model: str | pathlib.Path,
   people: int = 1,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-  """Frames with the joints of the people in them, one at a time.
+  """Estimates the joints of people frame by frame, and follows them.
 
-  A landmarker follows people over time (used for two clips in turn, it moves joints of
-  the second by up to 14 cm), so each call opens its own, which takes 0.15 s: the result
-  depends on these frames alone, and is the same bit by bit on one machine.
+  A landmarker has a state (used for two clips in turn, it moves joints of the second by
+  up to 14 cm), so each call opens its own, which takes 0.15 s. The result depends on
+  these frames alone and is bitwise reproducible on one machine.
 
   Args:
-    frames: uint8 RGB [H, W, 3] in order; taken one at a time.
-    fps: frames a second; positive.
+    frames: uint8 RGB [H, W, 3] in order.
+    fps: frames per second; positive.
     size: (W, H).
     model: path of the bundle.
-    people: how many to look for.
+    people: the most to find.
   Yields: the frame, and float32 [people, 33, 6] of x, y, z, x and y in the image, and
-    visibility (see `landmarks`); everybody keeps a place, NaN while not found.
+    visibility (see `landmarks`). Everybody keeps one row, NaN while not found.
   Raises: BadClip for a frame of another size.
   """
   scale = np.float32([1, 1, 1, *size, 1])
-  known = np.full((people, 2), np.nan, np.float32)  # where each was last, in pixels
+  known = np.full((people, 2), np.nan, np.float32)  # last position of each, pixels
   skeleton = skeletons.get(SKELETON)
   hips, time = skeleton.origin_indices(), -1
   with open_landmarker(str(model), people) as landmarker:
@@ -201,7 +200,7 @@ def follow(
       if frame.shape[1::-1] != tuple(size):
         height, width = frame.shape[:2]
         raise BadClip(f"frame {i} is {width}x{height}, expected {size[0]}x{size[1]}")
-      time = max(time + 1, int(i * 1000 / fps))  # must increase, at any rate
+      time = max(time + 1, int(i * 1000 / fps))  # must increase, whatever fps is
       row = np.full((people, skeleton.num_joints, 6), np.nan, np.float32)
       found = landmarker.detect(frame, time)[:people] * scale
       centres = found[:, hips, 3:5].mean(axis=1)
@@ -211,13 +210,13 @@ def follow(
 
 
 def _assign(centres: np.ndarray, known: np.ndarray, newcomer: float) -> np.ndarray:
-  """Which of the known people each detection is: the nearest, each at most once.
+  """Assigns detections to the nearest known people, each at most once.
 
   Args:
-    centres: float [n, 2], pixels; n is at most `people`.
-    known: float [people, 2], where they were last; NaN for places still free.
-    newcomer: pixels; a detection farther from everyone takes a free place.
-  Returns: int [n].
+    centres: of the detections, float [n, 2], pixels; n <= people.
+    known: last positions, float [people, 2]; NaN in free rows.
+    newcomer: pixels; a detection farther from everyone takes a free row.
+  Returns: the row of each detection, int [n].
   """
   distance = np.linalg.norm(centres[:, None] - known[None], axis=-1)  # [n, people]
   distance = np.where(np.isnan(distance), newcomer, distance)
@@ -225,9 +224,9 @@ def _assign(centres: np.ndarray, known: np.ndarray, newcomer: float) -> np.ndarr
 
 
 def _check_bundle(model: str | pathlib.Path) -> str:
-  """The first 12 hex digits of the file's sha256, if it is a bundle without damage.
+  """The first 12 hex digits of the file's SHA-256; refuses a damaged bundle.
 
-  Damage is looked for here because the library may die of it.
+  The check is here because damage may end the library, and the process with it.
   """
   if not str(model) or not pathlib.Path(model).is_file():
     what = f"no file {model}" if str(model) else "pose_model is not set"
@@ -239,22 +238,22 @@ def _check_bundle(model: str | pathlib.Path) -> str:
     with zipfile.ZipFile(model) as file:
       damaged = file.testzip()  # compares checksums
   except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as e:
-    raise ValueError(_no_bundle(model, e)) from e
+    raise ValueError(_not_a_bundle(model, e)) from e
   if damaged:
-    raise ValueError(_no_bundle(model, f"{damaged} in it is damaged"))
+    raise ValueError(_not_a_bundle(model, f"{damaged} in it is damaged"))
   return hashlib.sha256(pathlib.Path(model).read_bytes()).hexdigest()[:12]
 
 
-def _no_bundle(model, reason) -> str:
+def _not_a_bundle(model, reason) -> str:
   words = " ".join(str(reason).split())[:150]  # one line
   return (
-    f"{model} is no PoseLandmarker bundle ({words}): download "
+    f"{model} is not a PoseLandmarker bundle ({words}): download "
     f"pose_landmarker_full.task from {MODEL_PAGE} again."
   )
 
 
 def open_landmarker(model: str, people: int) -> "_Landmarker":
-  """Opens MediaPipe's landmarker for one video; use it in a `with` statement.
+  """Opens MediaPipe's landmarker for one video; a context manager.
 
   Raises: ValueError when mediapipe is missing, cannot start, or refuses the bundle.
   """
@@ -275,26 +274,26 @@ def open_landmarker(model: str, people: int) -> "_Landmarker":
     with _quiet():
       task = vision.PoseLandmarker.create_from_options(options)
   except (FileNotFoundError, RuntimeError, ValueError) as e:
-    raise ValueError(_no_bundle(model, e)) from e
+    raise ValueError(_not_a_bundle(model, e)) from e
   except OSError as e:  # from ctypes
     raise ValueError(
-      f"mediapipe cannot start ({e}): install the system library that it lacks, such "
+      f"mediapipe cannot start ({e}): install the missing system library, such "
       "as those of the Debian packages libegl1 and libgles2."
     ) from e
   return _Landmarker(mediapipe, task)
 
 
 class _Landmarker:
-  """MediaPipe's task with arrays in and out; `version` is the package's."""
+  """MediaPipe's task on arrays; `version` is that of the package."""
 
   def __init__(self, mediapipe, task):
     self._mediapipe, self._task = mediapipe, task
     self.version: str = mediapipe.__version__
 
   def detect(self, frame: np.ndarray, milliseconds: int) -> np.ndarray:
-    """People in the next frame: float32 [n, 33, 6].
+    """Finds people in the next frame, float32 [n, 33, 6].
 
-    The last axis: x, y, z in metres, x, y as fractions of the picture, visibility.
+    The last axis: x, y, z in metres, x, y as fractions of the image, visibility.
     """
     image = self._mediapipe.Image(
       image_format=self._mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(frame)
@@ -316,8 +315,8 @@ class _Landmarker:
     try:
       self._task.close()
     except RuntimeError:
-      self._task.close = lambda: None  # its __del__ would free it once more
-      if not error:  # else it says again what `detect` said
+      self._task.close = lambda: None  # its __del__ would close it again
+      if not error:  # `detect` has reported it already
         raise
 
 
@@ -326,12 +325,12 @@ _quiet_lock = threading.Lock()
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-  """Drops what C++ writes to stderr meanwhile; Python's exceptions pass.
+  """Drops what C++ code writes to stderr; Python's exceptions pass.
 
-  MediaPipe warns of its own model for every video, and no setting of it or of its
-  logging library (GLOG_minloglevel, TF_CPP_MIN_LOG_LEVEL) keeps it from that.
+  MediaPipe warns about its own model for every video, and no setting of its own or of
+  its logging library (GLOG_minloglevel, TF_CPP_MIN_LOG_LEVEL) prevents that.
   """
-  with _quiet_lock:  # file descriptor 2 belongs to all threads
+  with _quiet_lock:  # all threads share file descriptor 2
     kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:

@@ -1,11 +1,10 @@
-"""Which clip trains and which tests: the published evaluation protocols.
+"""The published evaluation protocols: which clips train and which test.
 
-A protocol needs a clip's attributes only (its class too, where the protocol keeps
-some of the classes), so splits and their sizes can be checked without any data.
+A protocol depends on the attributes of a clip only (and on its class, if the protocol
+keeps some classes only), so that splits and their sizes can be checked without data.
 """
 
 import dataclasses
-import random
 from collections.abc import Iterable, Sequence
 
 PARTS = ("train", "validation", "test")
@@ -13,7 +12,7 @@ PARTS = ("train", "validation", "test")
 # Shahroudy et al. 2016 (NTU RGB+D), section 4.1.
 _NTU60_SUBJECTS = (1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 34,
                    35, 38)  # fmt: skip
-# Liu et al. 2019 (NTU RGB+D 120), section 4.2: those 20 and these 33.
+# Liu et al. 2019 (NTU RGB+D 120), section 4.2: the same 20 and 33 more.
 _NTU120_SUBJECTS = _NTU60_SUBJECTS + (
   45, 46, 47, 49, 50, 52, 53, 54, 55, 56, 57, 58, 59, 70, 74, 78, 80, 81, 82, 83, 84,
   85, 86, 89, 91, 92, 93, 94, 95, 97, 98, 100, 103,
@@ -34,15 +33,14 @@ class Protocol:
   """A rule from a clip's attributes to its part.
 
   Attributes:
-    attribute: what the clips are split by, such as "subject".
+    attribute: splits the clips, such as "subject".
     train: its values that train.
     test: its values that test; None for all others.
-    validation: values that validate. Those of `attribute` when
-      `validation_attribute` is empty, else of that one, and then only among the clips
-      that would train.
-    validation_attribute: see above.
-    classes: names of the classes kept, in label order; None keeps all.
-    source: where the rule is from.
+    validation: values that validate, of `attribute` or, if it is set, of
+      `validation_attribute`; in that case only clips that would train validate.
+    validation_attribute: see `validation`.
+    classes: names of the classes to keep, in label order; None keeps all.
+    source: of the rule.
   """
 
   attribute: str
@@ -123,10 +121,10 @@ PROTOCOLS: dict[tuple[str, str], Protocol] = {
   ),
 }
 
-# (train, test) clips of the complete download. NTU without the official lists of
-# missing skeletons; Smarthome without the class Pour.Fromcup and, in CV1 and CV2,
-# with the 19 classes only; N-UCLA with the 1,484 sequences of its skeleton release
-# (516, 504 and 464 by camera).
+# (train, test) clips of the complete download: NTU without the official lists of
+# missing skeletons; Smarthome without the class Pour.Fromcup and, for CV1 and CV2, with
+# the 19 classes only; N-UCLA with the 1,484 sequences of its skeleton release (516, 504
+# and 464 by camera).
 EXPECTED_COUNTS: dict[tuple[str, str], tuple[int, int]] = {
   ("ntu60", "cs"): (40_091, 16_487),
   ("ntu60", "cv"): (37_646, 18_932),
@@ -142,12 +140,12 @@ EXPECTED_COUNTS: dict[tuple[str, str], tuple[int, int]] = {
 
 
 def names(dataset: str) -> list[str]:
-  """Names of a dataset's protocols; empty for one that has none, such as "custom"."""
+  """The names of a dataset's protocols; "custom" has none."""
   return [name for d, name in PROTOCOLS if d == dataset]
 
 
 def get(dataset: str, protocol: str) -> Protocol:
-  """A published protocol; ValueError lists the known ones."""
+  """Returns a published protocol; ValueError lists the known ones."""
   if (dataset, protocol) not in PROTOCOLS:
     known = [f"{d}:{p}" for d, p in PROTOCOLS]
     raise ValueError(
@@ -157,23 +155,8 @@ def get(dataset: str, protocol: str) -> Protocol:
   return PROTOCOLS[dataset, protocol]
 
 
-def parse_values(text: str) -> tuple[str, tuple[int | str, ...]]:
-  """Reads "subject:1,3,6" as ("subject", (1, 3, 6)); numbers become integers.
-
-  Raises: ValueError when it is not of that form.
-  """
-  attribute, colon, values = text.partition(":")
-  parsed = tuple(parse_value(v) for v in values.split(",") if v.strip())
-  if not attribute.strip() or not colon or not parsed:
-    raise ValueError(
-      f"got {text!r}, expected an attribute and its values, such as 'subject:1,3,6' or "
-      "'split:train'."
-    )
-  return attribute.strip(), parsed
-
-
 def parse_value(text: str) -> int | str:
-  """An attribute's value from text: an integer where it reads as one of 64 bits."""
+  """Reads the value of an attribute: an integer of up to 18 digits, or text."""
   text = text.strip()
   digits = text.removeprefix("-")
   is_number = digits.isascii() and digits.isdigit() and len(digits) <= 18
@@ -181,151 +164,24 @@ def parse_value(text: str) -> int | str:
 
 
 def class_names(protocol: Protocol, all_names: Sequence[str]) -> tuple[str, ...]:
-  """Those of a dataset's classes that a protocol keeps, in label order."""
+  """The classes of a dataset that a protocol keeps, in label order."""
   kept = all_names if protocol.classes is None else protocol.classes
   return tuple(name for name in all_names if name in kept)
-
-
-def custom(train: str, test: str = "", validation: str = "") -> Protocol:
-  """A protocol for a dataset of one's own.
-
-  Args:
-    train: such as "subject:1,3,6" or "split:train".
-    test: the same attribute with its other values; empty for all others.
-    validation: such as "subject:8" or "split:val"; values that are also in `train`
-      leave it, those of another attribute are carved from what would train; empty for
-      none.
-  Raises: ValueError when the attributes differ or values overlap.
-  """
-  attribute, train_values = parse_values(train)
-  test_values = None
-  if test:
-    test_attribute, test_values = parse_values(test)
-    if test_attribute != attribute:
-      raise ValueError(
-        f"train splits by {attribute!r} but test by {test_attribute!r}: name values of "
-        "one attribute in both."
-      )
-  other, held = parse_values(validation) if validation else (attribute, ())
-  if other == attribute:
-    train_values = tuple(v for v in train_values if v not in held)
-    other = ""
-  return Protocol(attribute, train_values, test_values, held, other, source="custom")
-
-
-def carve(protocol: Protocol, values: str) -> Protocol:
-  """Takes a validation split out of train, never out of test.
-
-  Args:
-    protocol: without a validation split of its own.
-    values: such as "subject:4,19,31"; the attribute may differ from the protocol's.
-  Raises: ValueError when a value does not train, nothing would be left to train, or
-    the protocol has a validation split.
-  """
-  if protocol.validation:
-    raise ValueError(
-      f"the protocol validates on {list(protocol.validation)} already: leave the "
-      "validation split empty."
-    )
-  attribute, held = parse_values(values)
-  if attribute != protocol.attribute:
-    return dataclasses.replace(
-      protocol, validation=held, validation_attribute=attribute
-    )
-  alien = [v for v in held if v not in protocol.train]
-  if alien:
-    raise ValueError(
-      f"{attribute} {alien} does not train, so it cannot be held out of train for "
-      f"validation: choose among {list(protocol.train)}."
-    )
-  left = tuple(v for v in protocol.train if v not in held)
-  return dataclasses.replace(protocol, train=left, validation=held)
-
-
-def from_config(data, clips: Iterable = ()) -> Protocol:
-  """The protocol that a config's data block names.
-
-  Args:
-    data: ConfigDict with `dataset`, `protocol` and `validation`: as in `carve`, or a
-      share to draw with the seed `validation_seed`, such as "10%" or "camera:50%" (see
-      `choose`); "" for none. A custom dataset has `train` and `test` (as in `custom`)
-      in place of `protocol`.
-    clips: of the dataset, to draw a share of another attribute than the protocol's.
-  Raises: ValueError as `get`, `carve`, `choose` and `custom` do.
-  """
-  validation = data.get("validation") or ""
-  drawn = validation.endswith("%")
-  if data.dataset == "custom":
-    protocol = custom(data.train, data.get("test") or "", "" if drawn else validation)
-  else:
-    protocol = get(data.dataset, data.protocol)
-    if validation and not drawn:
-      return carve(protocol, validation)
-  if not drawn:
-    return protocol
-  attribute, _, share = validation.removesuffix("%").rpartition(":")
-  try:
-    fraction = float(share) / 100
-  except ValueError:
-    raise ValueError(
-      f"config.data.validation is {validation!r}, expected a share such as '10%' or "
-      "'subject:10%'."
-    ) from None
-  seed = data.get("validation_seed") or 0
-  return choose(protocol, fraction, seed, attribute.strip(), clips)
-
-
-def choose(
-  protocol: Protocol,
-  fraction: float,
-  seed: int,
-  attribute: str = "",
-  clips: Iterable = (),
-) -> Protocol:
-  """`carve` with values drawn at random, whole subjects (or cameras) at a time.
-
-  Args:
-    protocol: without a validation split of its own.
-    fraction: share of the values that go to validation, in (0, 1); at least one goes
-      and at least one stays.
-    seed: equal seeds choose equal values.
-    attribute: what to draw; the protocol's when empty.
-    clips: whose training part holds the values, when `attribute` is not the
-      protocol's.
-  """
-  if not 0 < fraction < 1:
-    raise ValueError(f"validation fraction is {fraction}, expected within (0, 1).")
-  attribute = attribute or protocol.attribute
-  pool = set(protocol.train)
-  if attribute != protocol.attribute:
-    pool = {
-      attributes[attribute]
-      for attributes in map(_attributes, clips)
-      if _value(attributes, protocol.attribute) in protocol.train
-    }
-  if len(pool) < 2:
-    raise ValueError(
-      f"{len(pool)} {attribute} trains, expected 2 or more to hold one out: split "
-      "validation by another attribute."
-    )
-  count = min(max(1, round(fraction * len(pool))), len(pool) - 1)
-  held = random.Random(seed).sample(sorted(pool, key=str), count)
-  return carve(protocol, f"{attribute}:{','.join(map(str, sorted(held, key=str)))}")
 
 
 def part(
   protocol: Protocol, attributes: dict[str, int | str], class_name: str | None = None
 ) -> str | None:
-  """The part of one clip: "train", "validation", "test", or None when in none.
+  """The part of a clip: "train", "validation", "test", or None for none of them.
 
   Args:
     protocol: the rule.
-    attributes: the clip's.
-    class_name: its class, looked at where the protocol keeps some of the classes; None
-      when the caller has chosen by class already.
+    attributes: of the clip.
+    class_name: of the clip, for protocols that keep some classes only; None when the
+      caller has selected by class.
   Raises: ValueError when the clip lacks the attribute.
   """
-  value = _value(attributes, protocol.attribute)
+  value = value_of(attributes, protocol.attribute)
   if None not in (protocol.classes, class_name) and class_name not in protocol.classes:
     return None
   if protocol.test is not None and value in protocol.test:
@@ -334,12 +190,13 @@ def part(
     return "validation"
   if value in protocol.train:
     other = protocol.validation_attribute
-    held = other and _value(attributes, other) in protocol.validation
+    held = other and value_of(attributes, other) in protocol.validation
     return "validation" if held else "train"
   return "test" if protocol.test is None else None
 
 
-def _value(attributes: dict, attribute: str) -> int | str:
+def value_of(attributes: dict, attribute: str) -> int | str:
+  """The value of an attribute; ValueError when a clip lacks it."""
   if attribute not in attributes:
     raise ValueError(
       f"a clip has no {attribute!r}, it has {sorted(attributes)}: split by one of "
@@ -348,27 +205,27 @@ def _value(attributes: dict, attribute: str) -> int | str:
   return attributes[attribute]
 
 
-def _attributes(clip) -> dict:
-  """Attributes of a `raw.Clip`, a `store.Record` or an entry of `Index.clips()`."""
+def attributes_of(clip) -> dict:
+  """The attributes of a `base.Clip`, a record or an entry of `Index.clips()`."""
   return clip["attributes"] if isinstance(clip, dict) else clip.attributes
 
 
 def count(
   protocol: Protocol, clips: Iterable, class_names: Sequence[str] | None = None
 ) -> dict[str, int]:
-  """Clips per part: {"train": n, "validation": n, "test": n}.
+  """Counts the clips of each part: {"train": n, "validation": n, "test": n}.
 
   Args:
     protocol: the rule.
-    clips: `raw.Clip`, `store.Record` or entries of `Index.clips()`.
-    class_names: of the dataset, in label order; None counts every class, whatever the
+    clips: each a `base.Clip`, a record or an entry of `Index.clips()`.
+    class_names: of the dataset, in label order; None counts all classes, whichever the
       protocol keeps.
   """
   counts = dict.fromkeys(PARTS, 0)
   for clip in clips:
     label = clip["label"] if isinstance(clip, dict) else clip.label
     chosen = part(
-      protocol, _attributes(clip), class_names[label] if class_names else None
+      protocol, attributes_of(clip), class_names[label] if class_names else None
     )
     if chosen:
       counts[chosen] += 1
@@ -384,8 +241,8 @@ def check_counts(
   """Compares the sizes of a split with the published ones.
 
   Args: see `count`; `dataset` and `protocol` as in `get`.
-  Returns: one line per part that differs, such as "ntu60 cs: train has 1 of 40,091
-    clips"; empty when complete or when no count is published.
+  Returns: a line for each part that differs, such as "ntu60 cs: train has 1 of 40,091
+    clips"; none when the split is complete or no size is published.
   """
   expected = EXPECTED_COUNTS.get((dataset, protocol))
   if expected is None:
@@ -405,7 +262,7 @@ def describe(
   clips: Iterable,
   class_names: Sequence[str] | None = None,
 ) -> str:
-  """A line such as "ntu60 cs: train 3 of 40,091, test 16,487 of 16,487".
+  """Describes a split: "ntu60 cs: train 3 of 40,091, test 16,487 of 16,487".
 
   Args: see `count`; the published sizes are those of (dataset, name).
   """

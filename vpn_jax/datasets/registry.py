@@ -1,29 +1,29 @@
-"""The datasets by the name that a configuration gives them."""
+"""The datasets by their names in a configuration."""
 
 from collections.abc import Callable
 
-from vpn_jax.datasets import obtain
+from vpn_jax.datasets import instructions
 from vpn_jax.datasets.base import Dataset
 
 
 def open_dataset(data) -> Dataset:
-  """The raw dataset that a config's data block names.
+  """Opens the raw dataset of a config's data block.
 
   Args:
     data: ConfigDict with `dataset` and
-      ntu60, ntu120, smarthome, nucla: `raw`, the folder that holds the files at any
+      ntu60, ntu120, smarthome, nucla: `raw`, the folder that contains the files at any
         depth;
       custom: either `raw`, a folder of `<class>/<clip>.mp4` with `skeleton` and
         `pattern` (see `folders.Folders`), or `index`, `skeleton`, `world_joints`,
         `image_joints`, and, where they differ from the defaults of `custom.Custom`,
         `image_units`, `columns` and `allow_absolute`;
-      synthetic: `seed`, `num_clips`, and `clip_frames`, `frame_height`,
-        `frame_width` where they differ from `generator.Settings`;
-      any but synthetic: `pose`, "mediapipe" to estimate the poses from the video with
+      synthetic: `seed`, `num_clips`, and `clip_frames`, `frame_height`, `frame_width`
+        where they differ from `generator.Settings`;
+      all but synthetic: `pose`, "mediapipe" to estimate the poses from the video with
         the bundle `pose_model`, "" for the dataset's own; `boxes`, a file of detections
-        for the crop (see `detections.Detected`), "mediapipe", or "".
-  Raises: FileNotFoundError when raw data is missing, with how to get it; ValueError
-    for an unknown dataset or a setting that is not possible.
+        for the crop (see `detections.WithDetections`), "mediapipe", or "".
+  Raises: FileNotFoundError when raw data is missing, which says how to get it;
+    ValueError for an unknown dataset or a contradictory setting.
   """
   if data.dataset not in _OPEN:
     raise ValueError(
@@ -37,29 +37,31 @@ def open_dataset(data) -> Dataset:
     )
   if data.dataset == "synthetic" and (pose or boxes):
     raise ValueError(
-      "config.data.pose or config.data.boxes is set, but made-up clips have no video "
-      "file to look at: leave both out."
+      "config.data.pose or config.data.boxes is set, but synthetic clips have no video "
+      "file: leave both out."
     )
   dataset = _OPEN[data.dataset](data, poses=not pose)
   if pose == "mediapipe" or boxes == "mediapipe":
     from vpn_jax.datasets import pose_estimation
 
-    wrap = pose_estimation.Estimated if pose else pose_estimation.EstimatedBoxes
+    wrap = (
+      pose_estimation.WithEstimatedPoses if pose else pose_estimation.WithEstimatedBoxes
+    )
     dataset = wrap(dataset, data.get("pose_model") or "")
   if boxes and boxes != "mediapipe":
     from vpn_jax.datasets import detections
 
-    dataset = detections.Detected(dataset, boxes)
+    dataset = detections.WithDetections(dataset, boxes)
   return dataset
 
 
-# One function a dataset. A module is imported when its dataset is asked for.
+# One function per dataset, which imports its module.
 
 
 def _folder(data) -> str:
   if not data.get("raw"):
     raise FileNotFoundError(
-      f"config.data.raw is not set. {obtain.obtain(data.dataset)}"
+      f"config.data.raw is not set. {instructions.how_to_prepare(data.dataset)}"
     )
   return data.raw
 
@@ -118,7 +120,7 @@ def _open_synthetic(data, poses: bool) -> Dataset:
     "width": data.get("frame_width"),
   }
   settings = generator.Settings(**{k: v for k, v in fields.items() if v})
-  return synthetic_dataset.MadeUp(data.seed, data.num_clips, settings)
+  return synthetic_dataset.Synthetic(data.seed, data.num_clips, settings)
 
 
 _OPEN: dict[str, Callable[..., Dataset]] = {

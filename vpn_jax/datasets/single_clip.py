@@ -1,4 +1,4 @@
-"""One video and its poses, read as a clip of a dataset is: for `predict.py`."""
+"""A single video and its poses, read like a clip of a dataset."""
 
 import pathlib
 
@@ -7,19 +7,19 @@ import numpy as np
 from vpn_jax.datasets import joint_files, ntu, nucla, skeletons, smarthome, video
 from vpn_jax.datasets.base import BadClip, Clip, RawClip
 
-# A dataset's own skeleton file, by its ending -> who reads it.
+# Ending of a dataset's own skeleton file -> classes that read it.
 READERS = {
   ".skeleton": (ntu.NTU,),
   ".json": (smarthome.Smarthome, nucla.NUCLA),
 }
 
 
-class Single:
-  """As much of a `raw.Dataset` as `make_record.make_record` needs.
+class SingleClip:
+  """The part of a `base.Dataset` that `make_record.make_record` needs.
 
   The poses are a skeleton file of NTU (.skeleton), Smarthome or N-UCLA (.json), or an
-  npz with the arrays `world` [T, J, 3 or more], metres, and `image` [T, J, 2 or more],
-  which only a crop around the person needs; [T, persons, J, ...] for several people,
+  npz with the arrays `world` [F, J, 3 or more], metres, and `image` [F, J, 2 or more],
+  which only a crop around the person needs; [F, persons, J, ...] for several people,
   NaN where nobody was found.
   """
 
@@ -28,7 +28,7 @@ class Single:
   def __init__(
     self, skeleton: skeletons.Skeleton, image_units: str, *, needs_image: bool
   ):
-    """`image_units` is "fraction" (0 to 1) or "pixel"; of `image` in an npz."""
+    """`image_units` of the array `image` are "fraction" (0 to 1) or "pixel"."""
     self.body = skeleton
     self.skeleton = skeleton.name
     self.image_units = joint_files.check_units(
@@ -37,7 +37,7 @@ class Single:
     self.needs_image = needs_image
 
   def read(self, clip: Clip) -> RawClip:
-    """See `raw.Dataset`; a clip without `pose` stands at the origin."""
+    """See `base.Dataset`; without `pose`, the joints are all at the origin."""
     ending = pathlib.Path(clip.pose or "").suffix
     if ending in READERS:
       return self._reader(ending)(pathlib.Path(clip.pose).parent).read(clip)

@@ -1,6 +1,6 @@
 """Skeletons: joint names, bones and left/right pairs.
 
-Numpy only. A skeleton of your own joins with `register`.
+`register` adds a skeleton of your own.
 """
 
 import dataclasses
@@ -13,15 +13,15 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Skeleton:
-  """What the network must know of a body.
+  """What the network needs to know about a body.
 
   Attributes:
     name: key in `SKELETONS`.
-    joints: joint names; their order is that of the arrays, index 0 first.
-    bones: pairs of joint names, the edges of weight alpha.
+    joints: joint names in the order of the arrays.
+    bones: pairs of joint names: the edges with weight alpha of the graph.
     origin: joints whose mean in the first valid frame becomes (0, 0, 0).
-    roles: stand-ins where a role of the listed pairs, or a hand, has another name
-      here: the wrists of LCR-Net and of BlazePose.
+    roles: (role, joint) where a joint of another name plays a role: LCR-Net and
+      BlazePose have wrists instead of "left_hand" and "right_hand".
   """
 
   name: str
@@ -46,23 +46,20 @@ class Skeleton:
     return len(self.joints)
 
   def index(self, joint: str) -> int:
-    """Position of a joint in the arrays; ValueError when it is not there."""
+    """The position of a joint in the arrays; ValueError for an unknown one."""
     if joint not in self.joints:
       raise ValueError(f"skeleton {self.name} has no joint {joint!r}: {self.joints}.")
     return self.joints.index(joint)
 
   def bone_indices(self) -> np.ndarray:
-    """Bones as int [number of bones, 2]."""
+    """The positions of both ends of each bone, int [bones, 2]."""
     return np.array([[self.index(a), self.index(b)] for a, b in self.bones])
 
   def origin_indices(self) -> np.ndarray:
     return np.array([self.index(j) for j in self.origin])
 
   def hands(self) -> tuple[int, int]:
-    """Positions of the joints at the left and the right hand.
-
-    The joints of the Kinects, and the wrists of LCR-Net and of BlazePose.
-    """
+    """The positions of the joints of the left and the right hand."""
     roles = dict(self.roles)
     left, right = (roles.get(hand, hand) for hand in ("left_hand", "right_hand"))
     return self.index(left), self.index(right)
@@ -72,9 +69,9 @@ class Skeleton:
     return self.index("left_hip"), self.index("right_hip")
 
   def mirror(self) -> np.ndarray:
-    """Joint order after a horizontal flip: left and right swapped, int [J].
+    """The order of joints after a horizontal flip, int [J].
 
-    `pose[..., skeleton.mirror(), :]` holds at `left_x` what was at `right_x`.
+    `pose[..., skeleton.mirror(), :]` has at `left_x` what was at `right_x`.
     """
     swap = {"left": "right", "right": "left"}
     words = ["_".join(swap.get(w, w) for w in j.split("_")) for j in self.joints]
@@ -83,7 +80,7 @@ class Skeleton:
     )
 
   def digest(self) -> str:
-    """Eight hex digits that change when joints or bones do."""
+    """Eight hex digits over joints, bones and origin."""
     text = json.dumps([self.joints, self.bones, self.origin])
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
@@ -92,7 +89,7 @@ SKELETONS: dict[str, Skeleton] = {}
 
 
 def register(skeleton: Skeleton) -> Skeleton:
-  """Makes a skeleton known by its name; refuses a second, different one."""
+  """Registers a skeleton by its name; refuses another one of the same name."""
   known = SKELETONS.get(skeleton.name)
   if known is not None and known != skeleton:
     raise ValueError(f"skeleton {skeleton.name!r} is registered already: rename yours.")
@@ -101,7 +98,7 @@ def register(skeleton: Skeleton) -> Skeleton:
 
 
 def get(name: str) -> Skeleton:
-  """The skeleton registered under `name`; ValueError lists the known ones."""
+  """Returns a registered skeleton; ValueError lists the known ones."""
   if name not in SKELETONS:
     raise ValueError(
       f"unknown skeleton {name!r}, expected one of {sorted(SKELETONS)}; "
@@ -111,12 +108,12 @@ def get(name: str) -> Skeleton:
 
 
 def _chains(*chains: str) -> tuple[tuple[str, str], ...]:
-  """Bones from chains of joint names parted by blanks."""
+  """Bones from chains of joint names separated by spaces."""
   words = [chain.split() for chain in chains]
   return tuple((a, b) for w in words for a, b in itertools.pairwise(w))
 
 
-# Kinect v2, the order of the NTU files. 24 bones (NTU RGB+D, Shahroudy et al. 2016).
+# Kinect v2, in the order of the NTU files. 24 bones (NTU RGB+D, Shahroudy et al. 2016).
 KINECT_V2 = register(Skeleton(
   name="kinect_v2",
   joints=(
@@ -139,7 +136,7 @@ KINECT_V2 = register(Skeleton(
   origin=("spine_mid",),
 ))  # fmt: skip
 
-# Kinect v1, the order of the N-UCLA files. 19 bones.
+# Kinect v1, in the order of the N-UCLA files. 19 bones.
 KINECT_V1 = register(Skeleton(
   name="kinect_v1",
   joints=(
@@ -159,8 +156,8 @@ KINECT_V1 = register(Skeleton(
   origin=("spine",),
 ))  # fmt: skip
 
-# LCR-Net, the order of the Smarthome files. No published graph: limbs, hips,
-# shoulders, each shoulder to its hip, and the head to both shoulders. 14 bones.
+# LCR-Net, in the order of the Smarthome files. There is no published graph. Ours
+# has limbs, hips, shoulders, shoulders to hips, head to shoulders: 14 bones.
 LCRNET_13 = register(Skeleton(
   name="lcrnet_13",
   joints=(
@@ -179,8 +176,8 @@ LCRNET_13 = register(Skeleton(
   roles=(("right_hand", "right_wrist"), ("left_hand", "left_wrist")),
 ))  # fmt: skip
 
-# BlazePose, the order of MediaPipe's pose landmarks. 35 connections as documented
-# by MediaPipe; the face and the body are two components, as there.
+# BlazePose, in the order of MediaPipe's pose landmarks, with the 35 connections that it
+# documents. Face and body are not connected.
 MEDIAPIPE_33 = register(Skeleton(
   name="mediapipe_33",
   joints=(

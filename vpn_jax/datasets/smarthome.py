@@ -1,8 +1,8 @@
 """Toyota Smarthome (trimmed): clip names, LCR-Net skeletons in JSON, the main actor.
 
-Skeletons and videos may lie in any folders below the root; their names pair them:
-`Walk_p02_r00_v01_c03.mp4` with `Walk_p02_r00_v01_c03_pose3d.json`, or, in release 1.1
-of the skeletons, `Walk_p02_r00_v01_c03.json`; where both are, the former counts.
+Skeletons and videos may be in any folders below the root; their names pair them:
+`Walk_p02_r00_v01_c03.mp4` with `Walk_p02_r00_v01_c03_pose3d.json` or, in release 1.1 of
+the skeletons, `Walk_p02_r00_v01_c03.json`. The former takes precedence.
 """
 
 import dataclasses
@@ -18,8 +18,8 @@ from vpn_jax.datasets.base import BadClip, Clip, RawClip
 from vpn_jax.datasets.paired_files import brief, load_frames, numbers
 
 NUM_JOINTS = 13
-IMAGE_SIZE = (640, 480)  # of the video that pose2d is pixels of
-PERSONS = 1  # one resident lives in the flat; others found are false detections
+IMAGE_SIZE = (640, 480)  # of the video; pose2d are its pixels
+PERSONS = 1  # one resident lives in the flat; others are false detections
 CLASS_NAMES = (
   "Cook.Cleandishes", "Cook.Cleanup", "Cook.Cut", "Cook.Stir", "Cook.Usestove",
   "Cutbread", "Drink.Frombottle", "Drink.Fromcan", "Drink.Fromcup", "Drink.Fromglass",
@@ -30,22 +30,22 @@ CLASS_NAMES = (
   "WatchTV",
 )  # fmt: skip
 
-_REMOVED = "Pour.Fromcup"  # in the authors' lists of clips, not in the dataset any more
+_REMOVED = "Pour.Fromcup"  # in the authors' lists of clips, no longer in the dataset
 _NAME = re.compile(r"([A-Za-z0-9.]+)_p(\d{2,})_r(\d{2,})_v(\d{2,})_c(\d{2,})", re.ASCII)
 _FILE = re.compile(
   rf"(?P<name>{_NAME.pattern})(?P<kind>\.(?:mp4|avi|mkv)|(?:_pose3d)?\.json)", re.ASCII
 )
 
-# Our own thresholds; the release does not say who is who from frame to frame.
-_LINK_SIZES = 0.5  # a detection within this many body sizes of a track goes on with it
-_GHOST_SHARE = 0.1  # tracks with a smaller share of the longest one's frames are ghosts
+# Our own thresholds; the release does not identify people from frame to frame.
+_LINK_SIZES = 0.5  # a detection within this many body sizes of a track continues it
+_GHOST_SHARE = 0.1  # ghosts have fewer frames than this share of the longest track's
 
 
 def parse_name(name: str) -> tuple[int, dict[str, int]]:
-  """Label (0-based) and attributes of a name such as Walk_p02_r00_v01_c03.
+  """Parses a name such as Walk_p02_r00_v01_c03 into label (0-based) and attributes.
 
   Returns: (29, {"subject": 2, "repetition": 0, "variation": 1, "camera": 3}).
-  Raises: ValueError when the name is of another form or its class is not one of the 31.
+  Raises: ValueError when the name has another form or its class is not one of the 31.
   """
   match = _NAME.fullmatch(name)
   if not match:
@@ -61,12 +61,12 @@ def parse_name(name: str) -> tuple[int, dict[str, int]]:
 
 @dataclasses.dataclass(frozen=True)
 class Detection:
-  """One body found in one frame.
+  """A body found in a frame.
 
   Attributes:
     world: float32 [13, 3], x, y, z as released: LCR-Net's estimate, in metres.
-    image: float32 [13, 2], pixels of the 640x480 video; may lie outside of it.
-    score: LCR-Net's confidence, or None where the file does not say.
+    image: float32 [13, 2], pixels of the 640x480 video; may be outside the image.
+    score: LCR-Net's confidence; None where the file has none.
   """
 
   world: np.ndarray
@@ -85,12 +85,13 @@ class Detection:
 
 
 def read_skeleton(path: str | pathlib.Path) -> list[list[Detection]]:
-  """Reads a skeleton file: the bodies found in each frame, at least one in all.
+  """Reads a skeleton file.
 
-  Raises: BadClip with the place when the file is no JSON or truncated, lacks its
-    fields, has no frames, another number of joints than 13, a value that is no finite
+  Returns: the bodies found in each frame; somebody in at least one.
+  Raises: BadClip with the position when the file is truncated or not JSON, lacks its
+    fields, has no frames, a joint count other than 13, a value that is not a finite
     number, or nobody in any frame.
-  Source: the release: `njts` 13; `frames`, a list of detections each, with `pose2d` (13
+  Source: the release: `njts` 13; `frames`, each a list of detections with `pose2d` (13
     x, then 13 y), `pose3d` (13 x, 13 y, 13 z) and, in release 1.1, `cumscore`.
   """
   path = pathlib.Path(path)
@@ -119,19 +120,19 @@ def _detection(fields, where: str) -> Detection:
   score = None
   if "cumscore" in fields:
     score = float(numbers([fields["cumscore"]], 1, f"{where}, cumscore")[0])
-  # Planar: all x, then all y, so the joints are the columns.
+  # All x come first, then all y, so the joints are the columns.
   return Detection(world.reshape(3, -1).T, image.reshape(2, -1).T, score)
 
 
 def main_actor(frames: list[list[Detection]]) -> tuple[np.ndarray, np.ndarray]:
-  """The resident: the best of the tracks that the detections form.
+  """Finds the resident: the best of the tracks that the detections form.
 
-  Best is the largest sum of scores, or the most frames where a score is missing. Tracks
-  far shorter than the longest are left aside, so that no score lets a ghost win; the
-  frames in which only ghosts were found stay empty.
+  The best track has the largest sum of scores, or the most frames if a score is
+  missing. Tracks far shorter than the longest are ghosts and cannot win; frames with
+  nobody but ghosts stay empty.
 
   Args:
-    frames: as `read_skeleton` gives them; somebody in at least one.
+    frames: as `read_skeleton` returns them; somebody in at least one.
   Returns: world float32 [F, 13, 3] and image float32 [F, 13, 2]; NaN where the actor
     was not found.
   """
@@ -149,11 +150,11 @@ def main_actor(frames: list[list[Detection]]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _link(frames: list[list[Detection]]) -> list[dict[int, Detection]]:
-  """Tracks {frame: detection}: each detection goes on with the track near its place.
+  """Links detections to tracks {frame: detection} by their position.
 
-  A track may pause for any time: lost and found again at one place is one person. Among
-  several, the one seen last counts, so that nobody is taken over by an old ghost that
-  they pass by; then the nearest.
+  A track may pause for any time: who is lost and found again in one position is one
+  person. Of several tracks nearby, the one seen last continues, so that an old ghost
+  does not take over a person who passes by; among those, the nearest.
   """
   tracks: list[dict[int, Detection]] = []
   for frame, detections in enumerate(frames):
@@ -173,13 +174,13 @@ def _link(frames: list[list[Detection]]) -> list[dict[int, Detection]]:
   return tracks
 
 
-class Smarthome(paired_files.Paired):
-  """Toyota Smarthome below one folder; a `raw.Dataset`."""
+class Smarthome(paired_files.PairedFiles):
+  """Toyota Smarthome below one folder; a `base.Dataset`."""
 
   name = "smarthome"
   skeleton = "lcrnet_13"
   class_names = CLASS_NAMES
-  source = {"persons": PERSONS, "actor": 1}  # raise `actor` when the rules change
+  source = {"persons": PERSONS, "actor": 1}  # raise the 1 when `main_actor` changes
   example = "Walk_p02_r00_v01_c03.mp4"
   no_video = "no video {}.mp4 beside its skeleton"
   no_skeleton = "no skeleton {}_pose3d.json beside its video"
@@ -188,7 +189,7 @@ class Smarthome(paired_files.Paired):
     return parse_name(name)
 
   def _find(self) -> tuple[dict[str, str], dict[str, str]]:
-    """Paths of videos and of skeletons by clip name."""
+    """Returns the paths of videos and of skeletons by clip name."""
     videos, plain, refined = {}, {}, {}
     for folder, listed in paired_files.walk(self.root):
       for file in listed:
@@ -199,7 +200,7 @@ class Smarthome(paired_files.Paired):
     return videos, {**plain, **refined}
 
   def read(self, clip: Clip) -> RawClip:
-    """See `raw.Dataset`. Poses of the main actor."""
+    """See `base.Dataset`; the poses of the main actor."""
     world, image = main_actor(read_skeleton(clip.pose))
     header = video.probe(clip.video)
     scale = np.divide([header.width, header.height], IMAGE_SIZE)  # of another copy

@@ -1,4 +1,4 @@
-"""Video files and streams to RGB frames and back, one frame at a time (PyAV)."""
+"""Video files and streams -> RGB frames and back, one frame at a time (PyAV)."""
 
 import dataclasses
 import fractions
@@ -11,32 +11,32 @@ import numpy as np
 
 from vpn_jax.datasets.base import BadClip
 
-# libav prints every oddity of every file to stderr; what matters becomes a BadClip.
+# libav prints every oddity of a file to stderr; what matters becomes a BadClip.
 av.logging.set_level(av.logging.PANIC)
 
-# What a video may be. Playlists (hls, concat, dash, sdp) are not among them: those name
+# Formats of a video. Playlists (hls, concat, dash, sdp) are not among them: they name
 # other files, anywhere on the machine or the network.
 _CONTAINERS = (
   "mov,mp4,avi,matroska,webm,mpegts,mpeg,mpegvideo,m4v,h264,hevc,flv,asf,ogg,gif,mxf,"
   "nut,dv,ivf,yuv4mpegpipe"
 )
-# What a stream may be besides: still no playlist.
+# Further formats of a stream; still no playlists.
 _STREAMS = _CONTAINERS + ",rtsp,mpjpeg"
 _PROTOCOLS = "http,https,httpproxy,tcp,tls,udp,rtp,rtsp,rtsps"
-_PATIENCE = 10.0  # seconds that a stream may say nothing
-_MOST_PIXELS = 2**26  # of a frame, twice 8K: a damaged header may say any size
+_PATIENCE = 10.0  # seconds that a stream may be silent
+_MOST_PIXELS = 2**26  # of a frame, twice 8K; a damaged header may give any size
 _DAMAGE = (av.FFmpegError, OSError, ValueError, OverflowError)
 
 
 @dataclasses.dataclass(frozen=True)
 class Probe:
-  """What the header of a video says.
+  """The header of a video.
 
   Attributes:
     width: pixels.
     height: pixels.
-    fps: frames a second.
-    num_frames: as the header has it; 0 when it does not say. Only decoding counts.
+    fps: frames per second.
+    num_frames: according to the header, which may be wrong; 0 when it is not given.
   """
 
   width: int
@@ -46,10 +46,10 @@ class Probe:
 
 
 def _open(path: str | pathlib.Path):
-  """Opens a file and finds its first video stream: (container, stream)."""
+  """Opens a file: (container, first video stream)."""
   path = pathlib.Path(path)
   if not path.is_file():
-    raise BadClip(f"video {path.name} is not there or not a file")
+    raise BadClip(f"video {path.name} does not exist or is not a file")
   if path.stat().st_size == 0:
     raise BadClip(f"video {path.name} is an empty file (0 bytes)")
   try:
@@ -60,25 +60,25 @@ def _open(path: str | pathlib.Path):
 
 
 def _first_stream(container, what: str):
-  """The first video stream, ready to decode; closes the container if there is none."""
+  """The first video stream, ready to decode; closes the container if it has none."""
   stream = next(iter(container.streams.video), None)
   if stream is None or stream.codec_context is None:
     container.close()
-    lack = "no video stream" if stream is None else "a stream of unknown kind"
-    raise BadClip(f"{what} has {lack}")
+    found = "no video stream" if stream is None else "a stream of unknown kind"
+    raise BadClip(f"{what} has {found}")
   stream.codec_context.options = {"max_pixels": str(_MOST_PIXELS)}
   return stream
 
 
 def _reason(error: Exception) -> str:
-  """libav's words without the path of the file, which may differ by machine."""
+  """libav's message without the path of the file, which may differ by machine."""
   return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def probe(path: str | pathlib.Path) -> Probe:
   """Reads size and frame rate from the header, without decoding.
 
-  Raises: BadClip when the file is missing, is no video, or lacks size or rate.
+  Raises: BadClip when the file is missing, is not a video, or has no size or rate.
   """
   container, stream = _open(path)
   with container:
@@ -87,10 +87,11 @@ def probe(path: str | pathlib.Path) -> Probe:
     num_frames = stream.frames
   if not width or not height or width * height > _MOST_PIXELS:
     raise BadClip(
-      f"video {pathlib.Path(path).name} says frames of {width}x{height} pixels"
+      f"video {pathlib.Path(path).name} has a header with frames of "
+      f"{width}x{height} pixels"
     )
   if not rate or rate <= 0:
-    raise BadClip(f"video {pathlib.Path(path).name} says no frame rate")
+    raise BadClip(f"video {pathlib.Path(path).name} has no frame rate")
   return Probe(width, height, float(rate), num_frames)
 
 
@@ -98,11 +99,11 @@ def read_frames(path: str | pathlib.Path, *, threads: int = 1) -> Iterator[np.nd
   """Decodes a video frame by frame.
 
   Args:
-    path: a file of a container that libav reads; no playlist, which names others.
-    threads: decoder threads; 1 where other processes already fill the cores.
+    path: of a file in one of the known formats.
+    threads: of the decoder; 1 where other processes already use all cores.
   Yields: uint8 RGB [H, W, 3], in order of presentation, all of one size.
-  Raises: BadClip, on the first `next` or later, when the file is no video, is damaged
-    at some frame, changes its size or holds no frame.
+  Raises: BadClip, on the first `next` or later, when the file is not a video, a frame
+    is damaged or has another size, or there is no frame.
   """
   container, stream = _open(path)
   name, count, shape = pathlib.Path(path).name, 0, None
@@ -117,7 +118,7 @@ def read_frames(path: str | pathlib.Path, *, threads: int = 1) -> Iterator[np.nd
         raise BadClip(f"video {name} is damaged at frame {count}: {_reason(e)}") from e
       if image is None:
         break
-      if frame.is_corrupt:  # libav paints over what it cannot decode
+      if frame.is_corrupt:  # libav conceals what it cannot decode
         raise BadClip(f"video {name} is damaged at frame {count}: parts are missing")
       shape = shape or image.shape
       if image.shape != shape:
@@ -132,15 +133,15 @@ def read_frames(path: str | pathlib.Path, *, threads: int = 1) -> Iterator[np.nd
 
 
 def open_stream(address: str, name: str) -> tuple[Iterator[np.ndarray], float]:
-  """Opens a stream of the network.
+  """Opens a network stream.
 
   Args:
     address: such as rtsp://... or http://...
-    name: what messages call it; the address may hold a password.
-  Returns: its frames, uint8 RGB [H, W, 3], until it ends, breaks off or says nothing
-    for 10 seconds; what was damaged on the way is left out. And frames a second, 0
-    when it does not say. The frames raise BadClip when they change their size.
-  Raises: ValueError when there is no such stream.
+    name: of the stream in messages, since the address may contain a password.
+  Returns: an iterator over its frames, uint8 RGB [H, W, 3], until it ends, breaks off
+    or is silent for 10 seconds; damaged frames are dropped, and another size raises
+    BadClip. And frames per second, 0 when unknown.
+  Raises: ValueError when the stream cannot be opened.
   """
   options = {"format_whitelist": _STREAMS, "protocol_whitelist": _PROTOCOLS}
   if address.startswith("rtsp"):
@@ -160,7 +161,7 @@ def open_stream(address: str, name: str) -> tuple[Iterator[np.ndarray], float]:
   def frames():
     shape = None
     with container:
-      for frame in _what_arrives(container, stream):
+      for frame in _whole_frames(container, stream):
         shape = shape or frame.shape
         if frame.shape != shape:
           raise BadClip(f"{name} changes the size of its frames")
@@ -169,8 +170,8 @@ def open_stream(address: str, name: str) -> tuple[Iterator[np.ndarray], float]:
   return frames(), float(rate)
 
 
-def _what_arrives(container, stream) -> Iterator[np.ndarray]:
-  """The frames of a stream that come through whole."""
+def _whole_frames(container, stream) -> Iterator[np.ndarray]:
+  """Yields the undamaged frames of a stream."""
   packets = container.demux(stream)
   while True:
     try:
@@ -188,18 +189,18 @@ def _what_arrives(container, stream) -> Iterator[np.ndarray]:
 
 
 class Writer:
-  """Writes an H.264 file that browsers play, a frame at a time; for `with`.
+  """Writes an H.264 file that browsers play, frame by frame; a context manager.
 
   Attributes:
     count: frames written.
   """
 
   def __init__(self, path: str | pathlib.Path, fps: float):
-    """Opens nothing before the first frame.
+    """Opens the file with the first frame.
 
     Args:
-      path: ends in .mp4 (or .avi, .mkv: the ending picks the container).
-      fps: frames a second.
+      path: ends in .mp4, .avi or .mkv, which determines the container.
+      fps: frames per second.
     """
     self.path, self.count = path, 0
     self._rate = fractions.Fraction(round(float(fps) * 1000), 1000)
@@ -209,9 +210,9 @@ class Writer:
     return self
 
   def add(self, frame: np.ndarray) -> None:
-    """Writes a frame, uint8 RGB [H, W, 3], all of one size; an odd side loses a pixel.
+    """Writes a frame, uint8 RGB [H, W, 3]; an odd side loses a pixel.
 
-    Raises: ValueError for one of another size or type than the first.
+    Raises: ValueError for another size or type than the first frame's.
     """
     if self._container is None:
       self._open(frame.shape)
@@ -232,7 +233,7 @@ class Writer:
     self._stream = self._container.add_stream(
       "libx264", rate=self._rate, options={"preset": "fast", "crf": "18"}
     )
-    self._stream.pix_fmt = "yuv420p"  # which halves the colours: sides must be even
+    self._stream.pix_fmt = "yuv420p"  # 2x2 pixels share a colour: sides must be even
     self._stream.codec_context.thread_count = 1
     self._stream.height, self._stream.width = shape[0] // 2 * 2, shape[1] // 2 * 2
 
@@ -247,10 +248,10 @@ class Writer:
 def write_video(
   path: str | pathlib.Path, frames: Iterable[np.ndarray], fps: float
 ) -> int:
-  """Writes frames as a `Writer` does.
+  """Writes frames with a `Writer`.
 
   Returns: the number of frames written.
-  Raises: ValueError when there is no frame, or one of another size or type.
+  Raises: ValueError when there is no frame, or one has another size or type.
   """
   with Writer(path, fps) as film:
     for frame in frames:

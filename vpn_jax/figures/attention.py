@@ -10,7 +10,7 @@ from vpn_jax import drawing
 from vpn_jax.analysis import classes
 from vpn_jax.figures import pictures, style
 from vpn_jax.figures.runs import NotAvailableError, Runs
-from vpn_jax.inputs import pipeline
+from vpn_jax.inputs import sampling
 
 CLIPS, COLUMNS = 4, 8
 MARGIN, TITLE, BARS, GAP = 0.5, 0.3, 0.3, 0.05  # inches
@@ -51,7 +51,7 @@ def _draw_clip(figure: Figure, top: float, runs: Runs, name: str) -> list[list]:
   heat = jax.device_get(out["attention"])  # [T, M, N]
   span = drawing.heat_range(heat)
 
-  window = pipeline.frame_window(len(record.frames), network.settings.num_frames, None)
+  window = sampling.frame_window(len(record.frames), network.settings.num_frames, None)
   moments = pictures.moments(COLUMNS)
   indices = (pictures.steps_at(moments, length) for length in (len(window), len(heat)))
   for column, (frame, step) in enumerate(zip(*indices)):

@@ -9,7 +9,7 @@ from vpn_jax.analysis import classes
 from vpn_jax.analysis import dynamicity as dynamicity_lib
 from vpn_jax.figures import style
 from vpn_jax.figures.runs import NotAvailableError, Runs
-from vpn_jax.inputs import pipeline
+from vpn_jax.inputs import sampling
 
 MAX_BARS = 20  # of gains.png on each side
 MAX_LABELS = 20  # of dynamicity.png: the classes farthest from no gain
@@ -110,7 +110,7 @@ def class_dynamicity(runs: Runs) -> dict[str, tuple[int, float]]:
     values = []
     for name in runs.clips_of(label, runs.settings.clips_per_class):
       pose = runs.record(name).pose[:, 0]
-      steps = pipeline.pose_indices(
+      steps = sampling.pose_indices(
         0, len(pose) - 1, runs.data.example.pose_steps, None
       )
       values.append(dynamicity_lib.dynamicity(pose[steps]))

@@ -11,8 +11,8 @@ from vpn_jax import drawing
 from vpn_jax.analysis import activations
 from vpn_jax.figures import pictures, style
 from vpn_jax.figures.runs import NotAvailableError, Runs
-from vpn_jax.inputs import pipeline
-from vpn_jax.records import store
+from vpn_jax.inputs import sampling
+from vpn_jax.records import record_format
 
 CLIPS, CHANNELS = 2, 8
 MARGIN, LABEL, TITLE, GAP, AXIS = 0.1, 1.2, 0.5, 0.06, 0.45  # inches
@@ -45,7 +45,7 @@ class Map:
     return self.heat[step]
 
 
-def feature_maps(runs: Runs, record: store.Record) -> list[Map]:
+def feature_maps(runs: Runs, record: record_format.Record) -> list[Map]:
   """f of every run with a single map of the whole frames; f' of those with attention.
 
   Raises: NotAvailableError when no run has one.
@@ -59,7 +59,7 @@ def feature_maps(runs: Runs, record: store.Record) -> list[Map]:
     if out["features"].ndim != 4:
       continue  # one map for each part of the body (P-I3D)
     frames = network.settings.num_frames
-    window = pipeline.frame_window(len(record.frames), frames, None)
+    window = sampling.frame_window(len(record.frames), frames, None)
     kinds = {"f": "features"}
     if network.has_attention:
       kinds["f'"] = "modulated"
@@ -125,7 +125,7 @@ def _draw_clip(
   top: float,
   side: float,
   label: str,
-  record: store.Record,
+  record: record_format.Record,
   maps: list[Map],
   times: tuple[float, ...],
 ) -> None:

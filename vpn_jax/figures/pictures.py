@@ -6,13 +6,13 @@ from matplotlib.figure import Figure
 
 from vpn_jax import drawing
 from vpn_jax.figures import style
-from vpn_jax.records import store
+from vpn_jax.records import record_format
 
 PIXELS = 280  # side
 
 
 def frame_picture(
-  record: store.Record, frame: int, *, heat=None, span=None, skeleton=None
+  record: record_format.Record, frame: int, *, heat=None, span=None, skeleton=None
 ) -> np.ndarray:
   """A frame, with a map and the poses drawn on it where they are given.
 
@@ -22,7 +22,7 @@ def frame_picture(
     skeleton: of the poses. Joints that are not known in the image are left out.
   Returns: uint8 [PIXELS, PIXELS, 3].
   """
-  picture = store.decode_frame(record.frames[frame])
+  picture = record_format.decode_frame(record.frames[frame])
   joints = record.image_joints[frame] * PIXELS / len(picture)
   picture = cv2.resize(picture, (PIXELS, PIXELS), interpolation=cv2.INTER_CUBIC)
   if heat is not None:

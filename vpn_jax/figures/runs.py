@@ -14,8 +14,8 @@ from vpn_jax.analysis import classes
 from vpn_jax.evaluation import predictions as predictions_lib
 from vpn_jax.figures import style
 from vpn_jax.inference import trained_network
-from vpn_jax.inputs import pipeline
-from vpn_jax.records import store
+from vpn_jax.inputs import example, pipeline
+from vpn_jax.records import record_format, store
 from vpn_jax.training.provenance import Provenance
 
 # Steps of a network that figures show.
@@ -94,7 +94,7 @@ class Runs:
     """The test part of the records; NotAvailableError without them."""
     return self._opened[1]
 
-  def record(self, name: str) -> store.Record:
+  def record(self, name: str) -> record_format.Record:
     """A test clip; NotAvailableError when the records do not hold it."""
     _, part, positions = self._opened
     if name not in positions:
@@ -102,7 +102,7 @@ class Runs:
         f"the records in {self.data.records} have no test clip {name!r}: point "
         "config.data.records at those of the runs"
       )
-    return store.Source(self.data.records, part.clips)[positions[name]]
+    return store.RecordReader(self.data.records, part.clips)[positions[name]]
 
   def clips(self, number: int) -> list[str]:
     """Up to `number` of `config.figures.clips`, or a clip of each look-alike."""
@@ -155,7 +155,9 @@ class Runs:
       self._networks[run] = dataclasses.replace(network, forward=jax.jit(forward))
     return self._networks[run]
 
-  def forward(self, run: int, record: store.Record) -> tuple[jax.Array, dict, dict]:
+  def forward(
+    self, run: int, record: record_format.Record
+  ) -> tuple[jax.Array, dict, dict]:
     """Applies the network of a run to a clip, prepared as for evaluation.
 
     Returns: softmax [K], those of `KEPT` that the network has, and its inputs; all
@@ -165,7 +167,7 @@ class Runs:
     """
     network = self.network(run)
     try:
-      inputs = pipeline.example(record, network.settings, network.skeleton, None)
+      inputs = example.make(record, network.settings, network.skeleton, None)
     except ValueError as e:
       raise NotAvailableError(str(e)) from e
     inputs.pop("label")

@@ -38,7 +38,7 @@ _MEANING = {
 def centered(
   joints: jax.Array, origin: jax.Array, skeleton: skeletons.Skeleton
 ) -> jax.Array:
-  """`pipeline.center_pose` on the device.
+  """`example.center_pose` on the device.
 
   Args:
     joints: float32 [B, S, persons*J, 3], metres; NaN where nobody was seen.

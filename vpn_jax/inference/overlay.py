@@ -8,7 +8,7 @@ import numpy as np
 from vpn_jax import drawing
 from vpn_jax.datasets import video
 from vpn_jax.inference import windows
-from vpn_jax.records import crop, store
+from vpn_jax.records import crop, record_format
 
 FILM_SIDES = 480, 960  # pixels; the longer side is brought between them
 SHOWN = 3  # classes below a film
@@ -68,7 +68,7 @@ class Film:
       self._span = low, high
     joints = None
     if part.record is not None:
-      side = store.frame_side(part.record.frames[0])
+      side = record_format.frame_side(part.record.frames[0])
       joints = crop.from_crop(part.record.image_joints, part.record.boxes, side)
     self._last = part, joints, ranked, attention
     self._write(min(part.end, (part.first + part.end + self._stride) // 2))

@@ -18,7 +18,7 @@ from vpn_jax import timing
 from vpn_jax.datasets import detections, pose_estimation, single_clip
 from vpn_jax.datasets.base import BadClip, Clip, RawClip
 from vpn_jax.inference import stream, trained_network, windows
-from vpn_jax.inputs import pipeline
+from vpn_jax.inputs import example, sampling
 from vpn_jax.records import crop, make_record
 
 
@@ -56,15 +56,15 @@ class Viewer:
     pose = None if self._pose_found else settings.pose or None
     self._clip = Clip(pathlib.Path(settings.video).stem, 0, {}, settings.video, pose)
     needs_image = network.provenance.crop["kind"] == "joints"
-    files = single_clip.Single(
+    files = single_clip.SingleClip(
       network.skeleton, settings.image_units, needs_image=needs_image
     )
     self._model = ""  # MediaPipe's bundle, where it is needed
     if self._pose_found or self._boxes_found:
-      self._model = pose_estimation.Estimated(files, settings.pose_model).model
+      self._model = pose_estimation.WithEstimatedPoses(files, settings.pose_model).model
     self._opened: RawClip | None = None  # what files say about the whole video
     if _boxed(network) and not self._boxes_found:
-      files = detections.Detected(files, settings.boxes)
+      files = detections.WithDetections(files, settings.boxes)
       self._opened = files.read(self._clip)
     elif pose:
       self._opened = files.read(self._clip)
@@ -146,10 +146,10 @@ class Viewer:
     seen = np.isfinite(record.pose[:, 0]).all(axis=-1)
     if network.uses_pose and not seen.any():
       raise BadClip("the main actor is in no frame")
-    batch = pipeline.example(record, network.settings, network.skeleton, None)
+    batch = example.make(record, network.settings, network.skeleton, None)
     batch = {k: v[None] for k, v in batch.items() if k != "label"}
     count = len(record.frames)
-    frames = first + pipeline.frame_window(count, network.settings.num_frames, None)
+    frames = first + sampling.frame_window(count, network.settings.num_frames, None)
     shown = int(frames.min()), int(frames.max())
     return windows.Part(first, first + count, shown, batch, record=record)
 
@@ -170,11 +170,11 @@ def _with_pose(frames: Iterable[np.ndarray], poses: int) -> Iterator[np.ndarray]
   count, most = 0, int(poses / (1 - make_record.LENGTH_TOLERANCE))
   for count, frame in enumerate(frames, 1):
     if count > most:
-      raise BadClip(make_record.lengths(poses, f"more than {most}"))
+      raise BadClip(make_record.mismatch(poses, f"more than {most}"))
     if count <= poses:
       yield frame
   if count < (1 - make_record.LENGTH_TOLERANCE) * poses:
-    raise BadClip(make_record.lengths(poses, count))
+    raise BadClip(make_record.mismatch(poses, count))
 
 
 def _boxed(network: trained_network.Trained) -> bool:

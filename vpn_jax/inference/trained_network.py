@@ -8,7 +8,7 @@ import jax
 from flax import linen as nn
 
 from vpn_jax.datasets import skeletons
-from vpn_jax.inputs import pipeline
+from vpn_jax.inputs import example
 from vpn_jax.models import networks
 from vpn_jax.training import checkpoint
 from vpn_jax.training.provenance import Provenance
@@ -37,7 +37,7 @@ class Trained:
   config: dict
   model: nn.Module
   variables: dict
-  settings: pipeline.Settings
+  settings: example.Settings
   skeleton: skeletons.Skeleton
   provenance: Provenance
   uses_pose: bool
@@ -80,7 +80,7 @@ def load(workdir: str) -> Trained:
       "of the code that trained it."
     )
   model = networks.build(config["network"], config["model"])
-  settings = pipeline.Settings(**config["data"]["example"])
+  settings = example.Settings(**config["data"]["example"])
   shapes = settings.example_shapes(settings.persons * skeleton.num_joints)
   batch = {
     name: jax.ShapeDtypeStruct((1, *x.shape), x.dtype) for name, x in shapes.items()

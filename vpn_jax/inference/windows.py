@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vpn_jax.records import store
+from vpn_jax.records import record_format
 
 
 class Stretch(NamedTuple):
@@ -44,7 +44,7 @@ class Part:
   shown: tuple[int, int]
   batch: Any
   reason: str = ""
-  record: store.Record | None = None
+  record: record_format.Record | None = None
 
 
 def slide(items: Iterable, length: int, stride: int) -> Iterator[Stretch]:

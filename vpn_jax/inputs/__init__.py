@@ -1,1 +1,1 @@
-"""Records -> batches."""
+"""Records -> batches of the network's inputs."""

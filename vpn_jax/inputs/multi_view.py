@@ -1,22 +1,22 @@
-"""Inference of section 4.1: a clip in several views, and their scores made one."""
+"""Multi-view inference (section 4.1): views of a clip, and their pooled score."""
 
 import dataclasses
 
 import numpy as np
 
 POOLS = ("max", "mean")
-CROP = 224 / 256  # side of a crop of "three", of the record's frame
+CROP = 224 / 256  # side of a crop of "three" as a fraction of the record's frame
 
 
 @dataclasses.dataclass(frozen=True)
 class View:
-  """One look at a clip.
+  """One view of a clip.
 
   Attributes:
-    window: (k, K), the k-th of K windows over time, see `pipeline.frame_window`.
-    crop: side of the part that `frames` shows, as a fraction of the whole.
-    place: where it lies, 0 at the left and 1 at the right; its height is the middle.
-    size: pixels of `frames`; 0 for those of training.
+    window: (k, K), the k-th of K windows over time; see `sampling.frame_window`.
+    crop: side of the crop that `frames` shows, as a fraction of the region.
+    place: of the crop, 0 at the left, 1 at the right; vertically it is centred.
+    size: of `frames` in pixels; 0 for the size of training.
   """
 
   window: tuple[int, int] = (0, 1)
@@ -25,14 +25,14 @@ class View:
   size: int = 0
 
   def part(self, whole: int) -> tuple[int, int, int]:
-    """Left, top and side of the part within a square of side `whole`, pixels."""
+    """Left, top and side of the crop within a square of side `whole`, pixels."""
     side = round(whole * self.crop)
     return int((whole - side) * self.place), (whole - side) // 2, side
 
 
-MIDDLE = View()  # the whole frames in the middle of the clip
+MIDDLE = View()  # whole frames in the middle of the clip
 
-# How the frames of a window are shown.
+# Spatial views of each window.
 VIEWS = {
   "whole": (MIDDLE,),
   "three": tuple(View(crop=CROP, place=place) for place in (0.0, 0.5, 1.0)),
@@ -45,23 +45,20 @@ class Inference:
   """How a clip is scored; `Inference(**config.inference)`.
 
   Attributes:
-    windows: K, spread over the clip; 1 is its middle.
-    views: "whole": the record's frame at the size of training. "three": square crops of
-      it, left, centre and right. "full": the frame at its own size, fully
+    windows: K, spread evenly over the clip; 1 is its middle.
+    views: "whole": the record's frame at the size of training. "three": square crops
+      of it, left, centre and right. "full": the frame at its own size, fully
       convolutionally; A_S is resized to the larger grid.
-    pool: "max" over all views of the softmax scores, or their "mean".
-    size: pixels of "full"; 0 for those of the records.
-    shuffle_pose: whether each clip comes with the pose of another one, see
-      `pose_controls.donors`.
-    rest_pose: whether all joints rest where they are on average, see
-      `pose_controls.rest_pose`.
-  Raises: ValueError for an unknown or senseless setting.
+    pool: "max" or "mean" of the softmax scores over all views.
+    size: of the frames of "full" in pixels; 0 for that of the records.
+    shuffle_pose: give each clip the pose of another one; see `pose_controls.donors`.
+    rest_pose: give every clip the average pose; see `pose_controls.rest_pose`.
+  Raises: ValueError for an unknown or contradictory setting.
   Source: "fully convolutional inference in space as in [54]", "max-pooling the softmax
     scores" (section 4.1).
-  Reading: [54] shows frames whose shorter side is 256 pixels, as "full" does, and takes
-    the mean over 10 windows; the paper does not say how many. Three crops along the
-    longer side are the usual stand-in for it; records are square, so these overlap
-    more.
+  Reading: [54] takes frames whose shorter side is 256 pixels, as "full" does, and the
+    mean over 10 windows; the paper does not say how many. Three crops along the longer
+    side are the usual substitute; records are square, so these overlap more.
   """
 
   windows: int = 1
@@ -103,11 +100,11 @@ class Inference:
 
   @property
   def poses(self) -> str:
-    """Whose poses the clips come with: "own", "shuffled" or "rest"."""
+    """Which poses the clips come with: "own", "shuffled" or "rest"."""
     return "shuffled" if self.shuffle_pose else "rest" if self.rest_pose else "own"
 
   def spatial_views(self, record_side: int) -> tuple[View, ...]:
-    """How each window is shown, for records of this side in pixels."""
+    """The spatial views of each window, for records of this side in pixels."""
     views = VIEWS[self.views]
     if self.views == "full":
       size = self.size or record_side
@@ -117,11 +114,11 @@ class Inference:
   def pooled(
     self, scores: np.ndarray, clips: np.ndarray
   ) -> tuple[np.ndarray, np.ndarray]:
-    """The scores of all views of a clip as one.
+    """Pools the scores of all views of each clip.
 
     Args:
-      scores: softmax, float32 [n, K].
-      clips: whose they are, int [n], in any order.
+      scores: softmax of each view, float32 [n, K].
+      clips: the clip of each view, int [n], in any order.
     Returns: the clips, each once and in order, and their scores float32 [clips, K].
     """
     order = np.argsort(clips, kind="stable")

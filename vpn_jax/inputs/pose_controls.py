@@ -1,25 +1,25 @@
-"""Controls of an evaluation: poses that say nothing about the clip they come with.
+"""Controls of an evaluation: poses that carry no information about their clip.
 
-A network that does not look at the poses is as good with them as with its own.
+A network that ignores poses is as accurate with these as with the clips' own.
 """
 
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-SEED = 0  # of the donors, the same for every run
+SEED = 0  # of the donors; the same for every run
 CONTROLS = ("shuffled", "rest")
 
 
 def donors(names: Sequence[str], seed: int = SEED) -> np.ndarray:
-  """Whose pose each clip gets: a permutation without a clip that keeps its own.
+  """Chooses the clip whose pose each clip gets: a permutation without fixed points.
 
   Args:
-    names: of the clips, each once. Their order does not change who gives to whom, so
-      that all runs on the same clips share the permutation.
-    seed: of the draw, uniform over all such permutations.
-  Returns: places in `names`, int [n].
-  Raises: ValueError for a single clip, which has no other to take a pose from.
+    names: of the clips, each once. The pairs do not depend on their order, so that all
+      runs on the same clips share the permutation.
+    seed: draws uniformly from all such permutations.
+  Returns: positions in `names`, int [n].
+  Raises: ValueError for fewer than two clips.
   """
   count = len(names)
   if count < 2:
@@ -38,13 +38,13 @@ def donors(names: Sequence[str], seed: int = SEED) -> np.ndarray:
 
 
 def rest_pose(poses: Iterable[np.ndarray]) -> np.ndarray:
-  """Where each joint is on average over clips and steps: a body at rest.
+  """The average position of each joint over clips and steps: a body at rest.
 
   Args:
-    poses: of the clips, float [S, persons*J, 3], metres from the body.
+    poses: of the clips, float [S, persons*J, 3], metres, centred on the body.
   Returns: float32 [persons*J, 3].
-  Reading: the mean over a clip of its own would still show the posture, and many
-    actions can be recognized by that.
+  Reading: the mean over a single clip would still show its posture, by which many
+    actions can be recognized.
   """
   means = [np.mean(pose, axis=0, dtype=np.float64) for pose in poses]
   return np.mean(means, axis=0).astype(np.float32)

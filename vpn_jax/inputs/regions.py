@@ -1,4 +1,4 @@
-"""What an example shows of each frame: the body or a hand, as a square of pixels."""
+"""Regions of a frame: the body or a hand, as squares of pixels."""
 
 import dataclasses
 
@@ -6,14 +6,14 @@ import cv2
 import numpy as np
 
 from vpn_jax.datasets import skeletons
-from vpn_jax.records import store
+from vpn_jax.records import record_format
 
 HANDS = ("left_hand", "right_hand")
 REGIONS = ("body", *HANDS)
 
 
 class NoHandsError(ValueError):
-  """A hand is asked of a record without image joints."""
+  """A hand is requested from a record without image joints."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Cut:
 
   Attributes:
     squares: left, top and side in pixels of the record's frame, int [F, 3].
-    size: side in pixels to which they are resized.
+    size: side to which they are resized, pixels.
   """
 
   squares: np.ndarray
@@ -30,7 +30,7 @@ class Cut:
 
 
 def squares(
-  record: store.Record,
+  record: record_format.Record,
   region: str,
   window: np.ndarray,
   *,
@@ -38,22 +38,22 @@ def squares(
   hand_size: float,
   skeleton: skeletons.Skeleton,
 ) -> np.ndarray:
-  """Where a region lies in the frames of a window, int [F, 3]: left, top, side.
+  """Locates a region in the frames of a window, int [F, 3]: left, top, side.
 
-  The body is the record's whole frame. A hand is a square around its 2D joint, moved
-  where it would leave the frame.
+  The body is the record's whole frame. A hand is a square around its 2D joint, shifted
+  to stay inside the frame.
 
   Args:
-    record: its first person's `image_joints` say where the hands are.
+    record: the hands are those of its first person.
     region: one of `REGIONS`.
     window: indices of the frames, int [F].
     frame_side: of the record, pixels.
-    hand_size: side of a hand's square as a fraction of `frame_side`.
+    hand_size: side of a hand's square, as a fraction of `frame_side`.
     skeleton: names the joints of the hands.
   Raises: NoHandsError for a hand of a record without any image joints.
-  Source: the hand streams of Das et al., WACV 2019. Reading: the side is not given.
-    Where the joint was not seen it is drawn between the frames where it was; a hand
-    that was never seen gives the centre of the frame.
+  Source: the hand streams of Das et al., WACV 2019.
+  Reading: the side is not given. A joint is interpolated over the frames where it was
+    not seen; a hand that was never seen gives the centre of the frame.
   """
   if region == "body":
     return np.tile([0, 0, frame_side], (len(window), 1))
@@ -76,12 +76,18 @@ def squares(
 
 
 def mirrored(region: str) -> str:
-  """The region that a mirror shows in the place of this one."""
+  """The region that appears as this one in a mirror."""
   return {"left_hand": "right_hand", "right_hand": "left_hand"}.get(region, region)
 
 
 def inside(squares: np.ndarray, part: tuple[int, int, int]) -> np.ndarray:
-  """The same part (left, top, side) of all squares [F, 3], in pixels of the frame."""
+  """The same part of all squares.
+
+  Args:
+    squares: left, top and side, int [F, 3].
+    part: left, top and side relative to each square, pixels of the frame.
+  Returns: int [F, 3], as `squares`.
+  """
   left, top, side = part
   corners = squares[:, :2] + np.array([[left, top]])
   return np.concatenate([corners, np.full((len(squares), 1), side)], axis=1)
@@ -90,12 +96,13 @@ def inside(squares: np.ndarray, part: tuple[int, int, int]) -> np.ndarray:
 def decode(
   blobs: list[bytes], cuts: dict[str, Cut], flip: bool
 ) -> dict[str, np.ndarray]:
-  """JPEG blobs -> uint8 RGB [F, size, size, 3] for each of the cuts, by its name.
+  """Decodes frames and cuts out regions.
 
   Args:
-    blobs: one per frame; equal ones with equal squares are decoded once.
-    cuts: any number; a frame is decoded once for all of them.
+    blobs: JPEG of each frame; repeated frames are decoded once.
+    cuts: by name; a frame is decoded once for all of them.
     flip: mirror left and right.
+  Returns: uint8 RGB [F, size, size, 3] of each cut, by its name.
   """
   made = {
     name: np.empty((len(blobs), cut.size, cut.size, 3), np.uint8)
@@ -108,7 +115,7 @@ def decode(
       for frames in made.values():
         frames[i] = frames[j]
       continue
-    frame = store.decode_frame(blob)
+    frame = record_format.decode_frame(blob)
     for name, cut in cuts.items():
       left, top, side = cut.squares[i]
       _resize(frame[top : top + side, left : left + side], made[name][i])
@@ -118,12 +125,12 @@ def decode(
 
 
 def _resize(frame: np.ndarray, into: np.ndarray) -> None:
-  """Writes a square frame into another of its own size."""
+  """Resizes a square frame into another array."""
   if frame.shape == into.shape:
     into[:] = frame
     return
-  # Area averaging takes several times as long as decoding, and where less than two
-  # pixels become one, linear interpolation uses them all too.
+  # Area averaging takes several times as long as decoding, and where fewer than two
+  # pixels become one, linear interpolation uses all of them, too.
   halves = frame.shape[0] >= 2 * into.shape[0]
   how = cv2.INTER_AREA if halves else cv2.INTER_LINEAR
   cv2.resize(frame, into.shape[:2], dst=into, interpolation=how)

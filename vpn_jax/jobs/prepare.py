@@ -7,9 +7,11 @@ from vpn_jax.records import prepare
 
 def run(config: ml_collections.ConfigDict, workdir: str = "") -> None:
   """The job "prepare"; `workdir` is not used."""
-  if config.prepare.verify:
-    from vpn_jax.records import verify  # which draws: later in the list of modules
+  if not config.prepare.verify:
+    prepare.prepare(config, print)
+    return
+  from vpn_jax.records import verify  # slow to import
 
-    verify.verify(config)
-  else:
-    prepare.prepare(config)
+  report = verify.verify(config)
+  print("\n".join(report.lines()))
+  report.check()

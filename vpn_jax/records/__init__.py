@@ -1,1 +1,1 @@
-"""Clips -> records: cropped, compressed, checked."""
+"""Clips -> records: cropped, compressed and checked."""

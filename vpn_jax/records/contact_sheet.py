@@ -1,32 +1,33 @@
-"""A contact sheet: crops of many clips on one page, with the joints drawn (cv2)."""
+"""A contact sheet: crops of many clips on one page, with their joints drawn (cv2)."""
 
 import cv2
 import numpy as np
 
 from vpn_jax import drawing
-from vpn_jax.records import store
+from vpn_jax.records import record_format
 
-# Columns, then pixels, then RGB.
+# Pixels, but for the number of columns.
 COLUMNS, TILE, GAP, LINE, HEADER = 6, 220, 16, 18, 60
+# RGB.
 PAPER, INK, FAINT = (24, 26, 30), (240, 240, 240), (160, 166, 172)
 
 
 def draw_crop(record, skeleton, size: int, rng) -> tuple[np.ndarray, str]:
-  """A random frame among those with joints in the image, enlarged, with its bones.
+  """Draws a random frame, of those with joints in the image, with its bones.
 
-  Bones to joints of a visibility below 0.5 are faint.
+  Bones of a joint with a visibility below 0.5 are faint.
 
   Args:
-    record: a sound `store.Record`.
-    skeleton: of its joints.
-    size: side of its crops, pixels.
-    rng: numpy generator.
-  Returns: uint8 RGB [TILE, TILE, 3], and what to write below.
+    record: a sound `record_format.Record`.
+    skeleton: of the joints.
+    size: side of the crops, pixels.
+    rng: draws the frame.
+  Returns: uint8 RGB [TILE, TILE, 3], and a caption.
   """
   known = np.isfinite(record.image_joints).all(axis=-1).any(axis=(1, 2))
   t = int(rng.choice(np.flatnonzero(known) if known.any() else len(known)))
   how = cv2.INTER_AREA if size > TILE else cv2.INTER_CUBIC
-  frame = store.decode_frame(record.frames[t])
+  frame = record_format.decode_frame(record.frames[t])
   frame = cv2.resize(frame, (TILE, TILE), interpolation=how)
   joints = record.image_joints[t] * (TILE / size)
   faint = drawing.draw_skeleton(frame, joints, skeleton, 2)
@@ -40,7 +41,12 @@ def draw_crop(record, skeleton, size: int, rng) -> tuple[np.ndarray, str]:
 
 
 def tile(drawn, lines) -> np.ndarray:
-  """A picture with three lines below, uint8 RGB [TILE + 3 LINE, TILE, 3]."""
+  """A picture with three lines of text below, uint8 RGB [TILE + 3 LINE, TILE, 3].
+
+  Args:
+    drawn: as `draw_crop` returns it; None for a damaged record.
+    lines: the first two lines.
+  """
   picture, last = drawn or (np.full((TILE, TILE, 3), 50, np.uint8), "damaged")
   strip = np.full((3 * LINE, TILE, 3), PAPER, np.uint8)
   for row, text in enumerate((*lines, last)):
@@ -49,10 +55,10 @@ def tile(drawn, lines) -> np.ndarray:
 
 
 def arrange(tiles: list[np.ndarray], title: str) -> np.ndarray:
-  """Tiles, uint8 RGB [TILE + 3 LINE, TILE, 3], row by row below a heading.
+  """Arranges tiles, uint8 RGB [TILE + 3 LINE, TILE, 3], row by row below a heading.
 
   Returns: uint8 RGB [HEADER + rows (TILE + 3 LINE + GAP), GAP + columns (TILE + GAP),
-    3] with `COLUMNS` columns or fewer.
+    3] with at most `COLUMNS` columns.
   """
   columns, down, across = min(COLUMNS, len(tiles)), TILE + 3 * LINE + GAP, TILE + GAP
   rows = -(-len(tiles) // columns)
@@ -68,12 +74,12 @@ def arrange(tiles: list[np.ndarray], title: str) -> np.ndarray:
   return sheet
 
 
-def _text(image, text: str, place, color, scale: float = 0.43) -> None:
-  """Writes ASCII, shortened in the middle to fit into a tile."""
+def _text(image, text: str, corner, color, scale: float = 0.43) -> None:
+  """Writes ASCII text, shortened in the middle to the width of a tile."""
   font, text = cv2.FONT_HERSHEY_SIMPLEX, text.encode("ascii", "replace").decode()
   whole, drop = text, 1
   while cv2.getTextSize(text, font, scale, 1)[0][0] > TILE - 2:
     drop += 1
     half = (len(whole) - drop) // 2
     text = f"{whole[:half]}..{whole[half + drop :]}"
-  cv2.putText(image, text, place, font, scale, color, 1, cv2.LINE_AA)
+  cv2.putText(image, text, corner, font, scale, color, 1, cv2.LINE_AA)

@@ -1,7 +1,7 @@
-"""The person crop: a square around the person, from joints or detections in the image.
+"""The person crop: a square around the person, from joints or detections.
 
-One box for the whole clip by default: the crop does not move, so motion in it is the
-person's. It may follow the person instead. With two people it holds both.
+By default a clip has one box, so that all motion in the crop is the person's. The box
+may follow the person instead. Two people share a box.
 """
 
 import cv2
@@ -10,7 +10,7 @@ import scipy.ndimage
 
 from vpn_jax.datasets.base import BadClip
 
-VERSION = 2  # raised when the same recipe would give another crop
+VERSION = 2  # raised when the same recipe gives another crop
 KINDS = ("joints", "boxes", "full")
 Box = tuple[float, float, float, float]  # left, top, right, bottom, pixels of the video
 
@@ -23,21 +23,20 @@ def recipe(
   head_room: float = 0.1,
   moving: int = 0,
 ) -> dict:
-  """The settings of a crop as plain values; they go to the index and are compared.
+  """The settings of a crop as plain values, which the index stores.
 
   Args:
-    kind: "joints" for the box around the joints of the person; "boxes" for the one
-      around detections; "full" for the whole frame, made square as every box is (the
-      shorter side is padded).
+    kind: "joints" for the box around the joints of the person; "boxes" for the box
+      around detections; "full" for the whole frame, padded to a square.
     size: side of the crop in pixels.
-    slack: part of the person's extent added on each side.
-    head_room: part of it added above that, because skeletons end at the middle of the
-      head; detections hold all of it, so theirs is 0.
+    slack: margin on each side, as a fraction of the person's extent.
+    head_room: further margin at the top, because skeletons end at the middle of the
+      head. Detections include the head, so theirs is 0.
     moving: 0 for one box per clip; else the box follows the person, smoothed over this
       many frames.
-  Raises: ValueError for a kind or a number that makes no crop.
-  Source: a box with slack around the person: the paper's section 4.1 ("human crop");
-    how much slack is not given.
+  Raises: ValueError for an unknown kind or a number out of range.
+  Source: "human crop" in section 4.1 of the paper.
+  Reading: a square box with slack; the paper does not say how much.
   """
   if kind not in KINDS:
     raise ValueError(f"crop is {kind!r}, expected one of {KINDS}.")
@@ -62,13 +61,11 @@ def clip_boxes(recipe: dict, points: np.ndarray, width: int, height: int) -> np.
   """The crop of every frame of a clip.
 
   Args:
-    recipe: as `recipe` makes it.
+    recipe: as `recipe` returns it.
     points: float [F, people, K, 2], pixels of the video: joints, or the corners of
-      detected boxes; NaN where unknown. Only their number of frames is looked at when
-      the kind is "full".
-    width: of the video, pixels.
-    height: of the video, pixels.
-  Returns: float32 [F, 4], whole numbers; equal rows unless the crop moves.
+      detected boxes; NaN where unknown. With kind "full" only F matters.
+    width, height: of the video, pixels.
+  Returns: float32 [F, 4], integers; equal rows unless the crop moves.
   Raises: BadClip when nobody is inside the image.
   """
   if recipe["kind"] == "full":
@@ -81,7 +78,7 @@ def clip_boxes(recipe: dict, points: np.ndarray, width: int, height: int) -> np.
 
 
 def full_box(width: int, height: int) -> Box:
-  """The square around the whole frame, centred on it."""
+  """The square around the whole frame, with the same centre."""
   side = max(width, height)
   left, top = -((side - width) // 2), -((side - height) // 2)
   return float(left), float(top), float(left + side), float(top + side)
@@ -97,18 +94,16 @@ def joint_box(
 ) -> Box:
   """The square around everybody over the whole clip.
 
-  A joint beyond the border counts as on the border, since no pixel of it is there; the
+  A joint beyond the border counts as on the border, where its last pixels are; the
   square may still reach beyond the border, so that the person stays in its middle.
   NaN is ignored, and so is a joint that leaps by more than the person's size for one
-  frame and comes back: no limb does that, trackers do.
+  frame and returns, which trackers do and limbs do not.
 
   Args:
     image_joints: float [F, persons, J, 2], pixels of the video.
-    width: of the video, pixels.
-    height: of the video, pixels.
-    slack: see `recipe`.
-    head_room: see `recipe`.
-  Returns: left, top, right, bottom; whole numbers, right - left == bottom - top.
+    width, height: of the video, pixels.
+    slack, head_room: see `recipe`.
+  Returns: left, top, right, bottom; integers, right - left == bottom - top.
   Raises: BadClip when no joint lies inside the image.
   """
   low, high = _extents(image_joints, width, height)
@@ -125,15 +120,15 @@ def moving_boxes(
   slack: float = 0.1,
   head_room: float = 0.1,
 ) -> np.ndarray:
-  """A square for each frame that follows everybody, smoothly.
+  """A square for each frame that follows everybody smoothly.
 
-  Each holds the person in its own frame: the smallest and largest coordinates are taken
-  over `window` frames around each, and these are averaged over as many, so that the
-  average never lies inside the frame's own. Frames without anybody lie between their
-  neighbours.
+  Each square contains the people of its own frame: the smallest and largest coordinates
+  are taken over the `window` frames around it and then averaged over as many, so that
+  the average never cuts into the extent of the frame itself. Frames without anybody are
+  interpolated.
 
-  Args: as `joint_box`; `window` in frames, made odd.
-  Returns: float32 [F, 4], whole numbers.
+  Args: as `joint_box`; `window` in frames, rounded up to an odd number.
+  Returns: float32 [F, 4], integers.
   Raises: BadClip when no joint lies inside the image.
   """
   low, high = _extents(image_joints, width, height)
@@ -151,7 +146,7 @@ def moving_boxes(
 
 
 def _extents(image_joints: np.ndarray, width: int, height: int):
-  """Smallest and largest coordinates of everybody, float64 [F, 2]; NaN for nobody."""
+  """The smallest and largest coordinates in each frame, float64 [F, 2]; NaN if none."""
   joints = np.where(_leaps(image_joints)[..., None], np.nan, image_joints)
   joints = joints.reshape(len(joints), -1, 2).astype(np.float64)
   seen = np.isfinite(joints).all(axis=-1, keepdims=True)
@@ -172,17 +167,18 @@ def _add_slack(low, high, slack: float, head_room: float):
 
 
 def _square(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-  """Corners [..., 2] -> the square around them [..., 4], whole numbers."""
+  """Corners [..., 2] -> the square around them [..., 4], integers."""
   side = np.maximum(np.ceil((high - low).max(axis=-1, keepdims=True)), 16.0)
   corner = np.floor((low + high - side) / 2)
   return np.concatenate([corner, corner + side], axis=-1)
 
 
 def _leaps(image_joints: np.ndarray) -> np.ndarray:
-  """Joints out of place for one frame: bool [F, persons, J].
+  """Finds joints that leap away for a single frame, bool [F, persons, J].
 
-  Out of place: farther from both the frame before and the one after than the person
-  is large (median over the clip), while these two agree within a quarter of that.
+  Such a joint is farther from its positions in the frames before and after than the
+  size of the person (median over the clip), while these two differ by less than a
+  quarter of that size.
   """
   out = np.zeros(image_joints.shape[:-1], bool)
   if len(image_joints) < 3:
@@ -206,13 +202,14 @@ def _leaps(image_joints: np.ndarray) -> np.ndarray:
 
 
 def crop_and_resize(frame: np.ndarray, box: Box, size: int) -> np.ndarray:
-  """Cuts a square out of a frame and scales it.
+  """Cuts a square out of a frame and resizes it.
 
   Args:
     frame: uint8 [H, W, 3].
-    box: whole numbers; where it reaches beyond the frame, the frame's edge is repeated.
+    box: integers; where it reaches beyond the frame, the edge is repeated.
     size: side of the result, pixels.
-  Returns: uint8 [size, size, 3]; shrunk by area averaging, enlarged linearly.
+  Returns: uint8 [size, size, 3]; area averaging shrinks it, linear
+    interpolation enlarges it.
   """
   height, width = frame.shape[:2]
   left, top, right, bottom = (int(v) for v in box)
@@ -231,11 +228,11 @@ def crop_and_resize(frame: np.ndarray, box: Box, size: int) -> np.ndarray:
 
 
 def to_crop(image_joints: np.ndarray, boxes: np.ndarray, size: int) -> np.ndarray:
-  """Pixels of the video -> pixels of the crop.
+  """Maps joints from pixels of the video to pixels of the crop.
 
   Args:
     image_joints: float [F, persons, J, 2].
-    boxes: float [F, 4], or one for all frames.
+    boxes: float [F, 4], or [4] for all frames.
     size: side of the crop, pixels.
   Returns: float32 of the same shape.
   """
@@ -244,7 +241,7 @@ def to_crop(image_joints: np.ndarray, boxes: np.ndarray, size: int) -> np.ndarra
 
 
 def from_crop(image_joints: np.ndarray, boxes: np.ndarray, size: int) -> np.ndarray:
-  """Pixels of the crop -> pixels of the video: the inverse of `to_crop`."""
+  """Maps joints from pixels of the crop to pixels of the video."""
   corner, scale = _placement(boxes, size)
   return (np.asarray(image_joints, np.float64) / scale + corner).astype(np.float32)
 

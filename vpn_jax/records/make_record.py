@@ -1,4 +1,4 @@
-"""One clip of a dataset -> its record: cropped, compressed, short gaps filled."""
+"""One clip of a dataset -> its record: cropped, compressed, with short gaps filled."""
 
 import itertools
 import pathlib
@@ -7,13 +7,13 @@ import numpy as np
 
 from vpn_jax.datasets import base, skeletons
 from vpn_jax.datasets.base import BadClip, Clip, Dataset
-from vpn_jax.records import crop, store
+from vpn_jax.records import crop, record_format
 
-SHORT_GAP = 10  # frames; a person lost for no longer is interpolated
-# Metres that the longest bone of a person may have. Thighs and shins of adults measure
+SHORT_GAP = 10  # frames; a person lost for at most this long is interpolated
+# Range of the longest bone of a person in metres. Thighs and shins of adults measure
 # 0.3 to 0.7 m in Kinect and BlazePose poses, so a unit that is off by 10 falls outside.
 LONGEST_BONE = (0.1, 2.0)
-LENGTH_TOLERANCE = 0.1  # of the longer: how far poses and video may differ in length
+LENGTH_TOLERANCE = 0.1  # relative difference in length of poses and video
 
 
 def make_record(
@@ -21,68 +21,69 @@ def make_record(
   clip: Clip,
   recipe: dict,
   folder: str | pathlib.Path | None = None,
-) -> store.Record:
+) -> record_format.Record:
   """Reads, crops and compresses one clip.
 
   Args:
-    dataset: where the clip is from.
-    clip: which.
+    dataset: of the clip.
+    clip: to read.
     recipe: `crop.recipe` with "jpeg_quality".
-    folder: for the frames of a long clip until they are written; see `store.Spool`.
+    folder: holds the frames of a long clip until they are written; see
+      `record_format.Spool`.
   Raises: BadClip when it cannot be used.
   """
-  opened = dataset.read(clip)
-  pose = opened.pose
+  raw = dataset.read(clip)
+  pose = raw.pose
   if not np.isfinite(pose).all(axis=-1).any():
     raise BadClip("nobody in any frame")
   check_unit(pose, skeletons.get(dataset.skeleton))
-  points = _crop_points(opened, recipe["kind"])
+  points = _crop_points(raw, recipe["kind"])
   most = int(len(pose) / (1 - LENGTH_TOLERANCE))
-  boxes, blobs = None, store.Spool(folder)
-  for t, frame in enumerate(opened.frames()):
+  boxes, blobs = None, record_format.Spool(folder)
+  for t, frame in enumerate(raw.frames()):
     if t == most:
-      raise BadClip(lengths(len(pose), f"more than {most}"))
+      raise BadClip(mismatch(len(pose), f"more than {most}"))
     if boxes is None:
       height, width = frame.shape[:2]
       boxes = crop.clip_boxes(recipe, points, width, height)
     cut = crop.crop_and_resize(frame, boxes[min(t, len(boxes) - 1)], recipe["size"])
-    blobs.append(store.encode_frame(cut, recipe["jpeg_quality"]))
+    blobs.append(record_format.encode_frame(cut, recipe["jpeg_quality"]))
   if not blobs:
     raise BadClip("the video holds no frame")
   common = min(len(pose), len(blobs))
   if common < (1 - LENGTH_TOLERANCE) * max(len(pose), len(blobs)):
-    raise BadClip(lengths(len(pose), len(blobs)))
+    raise BadClip(mismatch(len(pose), len(blobs)))
   blobs.truncate(common)
   filled = fill_gaps(pose)[:common]
   seen = np.isfinite(pose[:common]).all(axis=-1)
   if not np.isfinite(filled).all(axis=-1).any():
     raise BadClip(f"nobody in the first {common} frames, where the video ends")
   visibility = np.full(pose.shape[:-1], np.nan, np.float32)
-  if opened.visibility is not None:
-    visibility = opened.visibility
-  drawn = np.isfinite(filled).all(axis=-1) & ~seen
-  image_joints = fill_gaps(opened.image_joints)[:common]
-  return store.Record(
+  if raw.visibility is not None:
+    visibility = raw.visibility
+  guessed = np.isfinite(filled).all(axis=-1) & ~seen
+  image_joints = fill_gaps(raw.image_joints)[:common]
+  return record_format.Record(
     name=clip.name,
     label=clip.label,
     attributes=clip.attributes,
-    fps=opened.fps,
+    fps=raw.fps,
     boxes=boxes[:common],
     frames=blobs,
     pose=filled,
     image_joints=crop.to_crop(image_joints, boxes[:common], recipe["size"]),
-    visibility=np.where(drawn, np.float32(0), visibility[:common]),
+    visibility=np.where(guessed, np.float32(0), visibility[:common]),
   )
 
 
 def check_unit(pose: np.ndarray, skeleton: skeletons.Skeleton) -> None:
-  """Refuses poses whose bones cannot be in metres.
+  """Refuses poses that cannot be in metres.
 
   Args:
     pose: float [F, persons, J, 3]; NaN where not seen.
     skeleton: of the joints.
-  Raises: BadClip when the longest bone of the first person, its median over the frames,
-    is not within LONGEST_BONE. Poses without any bone of positive length pass.
+  Raises: BadClip when the longest bone of the first person (median over the frames) is
+    outside `LONGEST_BONE`. Poses without any bone of positive length pass.
   """
   ends = skeleton.bone_indices()
   apart = pose[:, 0, ends[:, 0]] - pose[:, 0, ends[:, 1]]
@@ -101,22 +102,22 @@ def check_unit(pose: np.ndarray, skeleton: skeletons.Skeleton) -> None:
     )
 
 
-def _crop_points(opened: base.RawClip, kind: str) -> np.ndarray:
-  """What the crop goes around, float [F, people, K, 2] in pixels of the video."""
+def _crop_points(raw: base.RawClip, kind: str) -> np.ndarray:
+  """The points that the crop contains, float [F, people, K, 2], pixels of the video."""
   if kind == "boxes":
-    if opened.boxes is None or np.isnan(opened.boxes).all():
+    if raw.boxes is None or np.isnan(raw.boxes).all():
       raise BadClip("nobody was detected in any frame")
-    return opened.boxes.reshape(*opened.boxes.shape[:2], 2, 2)
-  if kind == "joints" and np.isnan(opened.image_joints).all():
+    return raw.boxes.reshape(*raw.boxes.shape[:2], 2, 2)
+  if kind == "joints" and np.isnan(raw.image_joints).all():
     raise BadClip(
       "no joints in the image to crop by: give detections (config.data.boxes), or take "
       "the whole frame (config.prepare.crop=full)"
     )
-  return opened.image_joints
+  return raw.image_joints
 
 
-def lengths(poses: int, frames: int | str) -> str:
-  """Why poses and video are no pair; see LENGTH_TOLERANCE."""
+def mismatch(poses: int, frames: int | str) -> str:
+  """Why poses and video do not belong together; see LENGTH_TOLERANCE."""
   return (
     f"{poses} poses but {frames} video frames, expected a difference of at most "
     f"{LENGTH_TOLERANCE:.0%}"
@@ -124,12 +125,12 @@ def lengths(poses: int, frames: int | str) -> str:
 
 
 def fill_gaps(joints: np.ndarray, longest: int = SHORT_GAP) -> np.ndarray:
-  """Draws straight lines across short gaps between two sightings.
+  """Interpolates linearly across short gaps.
 
   Args:
     joints: float [F, persons, J, C]; NaN where not seen.
-    longest: frames; longer gaps stay NaN, and so do those at the start and the end.
-  Returns: a copy without the short gaps; each joint is filled on its own.
+    longest: frames; longer gaps stay NaN, and so do gaps at the start and the end.
+  Returns: a copy without the short gaps; each joint is filled separately.
   """
   shape = joints.shape
   flat = np.array(joints, np.float32).reshape(shape[0], -1, shape[-1])

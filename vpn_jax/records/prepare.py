@@ -1,98 +1,90 @@
 """Raw dataset -> person crops -> JPEG -> records, in parallel and resumable.
 
-The records folder holds `plan.json` (what is being made), one ArrayRecord file and one
-json per finished shard (`shards`), `skipped.tsv`, and at the end `index.json`.
-Bytes depend on the plan only, never on the number of processes, machines or
+The folder of records holds `plan.json` (what is being made), one ArrayRecord file and
+one json for each finished shard (`shards`), `skipped.tsv`, and at the end `index.json`.
+The bytes depend on the plan alone, never on the number of processes, machines or
 interruptions.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import json
 import os
 import pathlib
 import time
+from collections.abc import Callable, Iterator
 
 import ml_collections
 
 from vpn_jax import files
 from vpn_jax.datasets import protocols, registry, skeletons
-from vpn_jax.datasets.base import Dataset
-from vpn_jax.records import crop, make_record, shards, store
+from vpn_jax.datasets.base import Clip, Dataset
+from vpn_jax.records import crop, make_record, record_format, shards, store, workers
 
 PLAN_FILE = "plan.json"
 SKIPPED_FILE = "skipped.tsv"
+Reasons = list[tuple[str, str]]  # (name of a clip, why it is left out)
 
 
-def prepare(config: ml_collections.ConfigDict) -> store.Index | None:
+def prepare(
+  config: ml_collections.ConfigDict, say: Callable[[str], None] = lambda line: None
+) -> store.Index | None:
   """Writes the records of `config.data` to the folder `config.data.records`.
 
   Args:
     config: `data` as `registry.open_dataset` reads it, with `records` and, to divide
       the work, `shard` "i/n": this run makes part i of n, counted from 0, and whichever
       run finishes the last part writes the index. `prepare` as in `jobs.settings`.
+    say: receives what is found and done, a line at a time.
   Returns: the index; None when `dry_run`, or while other parts are not finished.
-  Raises: FileNotFoundError without raw data; ValueError for a setting out of range, or
-    when the folder was begun with another plan; SystemExit when more clips than
-    `max_skipped` were lost, or all (then no index is written).
+  Raises: FileNotFoundError without raw data; ValueError for a setting out of range,
+    when the folder was begun with another plan, or when more clips than `max_skipped`,
+    or all of them, cannot be used (then no index is written).
   """
   start = time.monotonic()
   settings = config.prepare
-  for name, least in (("clips_per_shard", 1), ("workers", -1), ("clip_seconds", 0)):
-    if settings[name] < least:
-      raise ValueError(
-        f"config.prepare.{name} is {settings[name]}, expected {least} or more."
-      )
   recipe = _recipe(config)
   part, parts = parse_shard(config.data.get("shard") or "")
   dataset = registry.open_dataset(config.data)
   clips, left_out = dataset.clips()
-  jobs = shards.divide(clips, settings.clips_per_shard)
-  mine = range(part * len(jobs) // parts, (part + 1) * len(jobs) // parts)
-  print(f"{dataset.name}: {len(clips):,} clips, {len(left_out):,} left out by name")
-  for reason, number in _reasons(left_out):
-    print(f"  {number:,} x {reason}")
+  planned = shards.divide(clips, settings.clips_per_shard)
+  mine = range(part * len(planned) // parts, (part + 1) * len(planned) // parts)
+  own = [planned[i] for i in mine]
+  num_own = sum(len(shard.clips) for shard in own)
+  _say_clips(dataset, clips, left_out, say)
   if parts > 1:
-    number = sum(len(jobs[i].clips) for i in mine)
-    print(f"  part {part} of {parts}: {number:,} clips, shards {_span(mine)}")
+    span = f"{mine[0]} to {mine[-1]}" if mine else "none"
+    say(f"  part {part} of {parts}: {num_own:,} clips, shards {span}")
   if settings.dry_run:
-    _print_counts(dataset, clips)
+    _say_splits(dataset, clips, say)
     return None
   if not clips:
-    raise SystemExit(f"error: no clip of {dataset.name} can be used; see the reasons.")
+    raise ValueError(f"no clip of {dataset.name} can be used; see the reasons.")
+
   folder = pathlib.Path(config.data.records)
   folder.mkdir(parents=True, exist_ok=True)
   with _lock(folder, mine):
-    _check_plan(
-      folder, _plan(dataset, clips, left_out, recipe, settings.clips_per_shard)
-    )
-    workers = settings.workers
-    workers = len(os.sched_getaffinity(0)) if workers == -1 else workers
-    own = [jobs[i] for i in mine]
+    plan = _plan(dataset, clips, left_out, recipe, settings.clips_per_shard)
+    _check_plan(folder, plan)
     work = shards.Work(folder, dataset, recipe, settings.clip_seconds)
-    tried = shards.make(work, own, workers, settings.retry)
+    tried = workers.make(work, own, _num_workers(settings.workers), settings.retry)
     seconds = time.monotonic() - start
-    print(
-      f"{folder}: {tried:,} of {sum(len(job.clips) for job in own):,} clips made, "
-      f"{seconds:.1f} s, {tried / seconds:.1f} clips/s"
+    say(
+      f"{folder}: {tried:,} of {num_own:,} clips made, {seconds:.1f} s, "
+      f"{tried / seconds:.1f} clips/s"
     )
-    unfinished = [job for job in jobs if not shards.is_finished(folder, job)]
+    unfinished = sum(not shard.is_finished(folder) for shard in planned)
     if unfinished:
-      print(
-        f"  {len(unfinished):,} of {len(jobs):,} shards are left to other parts; the "
+      say(
+        f"  {unfinished:,} of {len(planned):,} shards are left to other parts; the "
         f"last one to finish writes {store.INDEX_FILE}."
       )
       return None
-    made = [json.loads(shards.sidecar(folder, job.name).read_text()) for job in jobs]
-    index = _finish(
-      folder, dataset, clips, left_out, recipe, jobs, made, settings.max_skipped
-    )
-  megabytes = sum(shard["bytes"] for shard in made) / 1e6
-  _print_counts(dataset, index.clips())
-  done = sum(len(clips) for clips in index.shards.values())
-  print(
-    f"  {done:,} clips, {index.skipped:,} skipped ({SKIPPED_FILE}), {megabytes:,.1f} MB"
-  )
+    index = _finish(work, planned, left_out, settings.max_skipped)
+
+  _say_splits(dataset, index.clips(), say)
+  _say_size(folder, index, say)
   return index
 
 
@@ -102,9 +94,7 @@ def parse_shard(text: str) -> tuple[int, int]:
   Raises: ValueError when it is not of that form with 0 <= i < n.
   """
   first, _, second = (text or "0/1").partition("/")
-  if not (
-    first.isascii() and second.isascii() and first.isdigit() and second.isdigit()
-  ):
+  if not all(word.isascii() and word.isdigit() for word in (first, second)):
     raise ValueError(f"config.data.shard is {text!r}, expected i/n such as 0/8.")
   part, parts = int(first), int(second)
   if part >= parts:
@@ -114,8 +104,14 @@ def parse_shard(text: str) -> tuple[int, int]:
   return part, parts
 
 
-def _recipe(config) -> dict:
+def _recipe(config: ml_collections.ConfigDict) -> dict:
+  """The settings of the crop, and checks of all settings."""
   settings, boxes = config.prepare, config.data.get("boxes") or ""
+  for name, least in (("clips_per_shard", 1), ("workers", -1), ("clip_seconds", 0)):
+    if settings[name] < least:
+      raise ValueError(
+        f"config.prepare.{name} is {settings[name]}, expected {least} or more."
+      )
   if settings.crop not in ("person", "full"):
     raise ValueError(
       f"config.prepare.crop is {settings.crop!r}, expected 'person' or 'full'."
@@ -126,28 +122,29 @@ def _recipe(config) -> dict:
       "of them out."
     )
   kind = "full" if settings.crop == "full" else "boxes" if boxes else "joints"
-  recipe = crop.recipe(
-    kind,
-    size=settings.size,
-    slack=settings.slack,
-    head_room=settings.head_room,
-    moving=settings.moving,
-  )
+  fields = ("size", "slack", "head_room", "moving")
+  recipe = crop.recipe(kind, **{name: settings[name] for name in fields})
   return {**recipe, "jpeg_quality": int(settings.jpeg_quality)}
 
 
-def _span(numbers: range) -> str:
-  return f"{numbers[0]} to {numbers[-1]}" if numbers else "none"
+def _num_workers(setting: int) -> int:
+  return len(os.sched_getaffinity(0)) if setting == -1 else setting
 
 
-# Plan: what the bytes depend on, and nothing else.
+# The plan: what the bytes depend on, and nothing else.
 
 
-def _plan(dataset: Dataset, clips, left_out, recipe, clips_per_shard) -> dict:
+def _plan(
+  dataset: Dataset,
+  clips: list[Clip],
+  left_out: Reasons,
+  recipe: dict,
+  clips_per_shard: int,
+) -> dict:
   listed = [[c.name, c.label, sorted(c.attributes.items())] for c in clips]
   text = json.dumps([listed, [list(pair) for pair in left_out]])
   return {
-    "format": store.FORMAT,
+    "format": record_format.FORMAT,
     "dataset": dataset.name,
     "num_clips": len(clips),
     "clip_list": hashlib.sha256(text.encode()).hexdigest()[:16],
@@ -162,7 +159,7 @@ def _plan(dataset: Dataset, clips, left_out, recipe, clips_per_shard) -> dict:
 
 
 def _check_plan(folder: pathlib.Path, plan: dict) -> None:
-  """Writes the plan into a new folder; refuses one begun with another plan."""
+  """Writes the plan into a new folder; refuses a folder begun with another plan."""
   path = folder / PLAN_FILE
   if not path.exists():
     strangers = [p.name for p in folder.glob("*.array_record")]
@@ -188,21 +185,26 @@ def _check_plan(folder: pathlib.Path, plan: dict) -> None:
     )
 
 
-# The end: index, list of the skipped, summary.
+# The end: the index, the list of skipped clips, the summary.
 
 
 def _finish(
-  folder, dataset, clips, left_out, recipe, jobs, made, max_skipped
+  work: shards.Work, planned: list[shards.Shard], left_out: Reasons, max_skipped: float
 ) -> store.Index:
-  damaged = [tuple(pair) for shard in made for pair in shard["skipped"]]
+  """Writes `SKIPPED_FILE` and, unless too many clips are damaged, the index."""
+  folder, dataset = work.folder, work.dataset
+  made = [shard.read_sidecar(folder) for shard in planned]
+  total = sum(len(shard.clips) for shard in planned)
+  damaged = [tuple(pair) for content in made for pair in content["skipped"]]
   skipped = sorted(left_out + damaged)
   lines = [f"{_one_line(name)}\t{_one_line(reason)}\n" for name, reason in skipped]
   files.write_text(folder / SKIPPED_FILE, "".join(lines))
-  if len(damaged) == len(clips) or len(damaged) > max_skipped * len(clips):
+  if len(damaged) == total or len(damaged) > max_skipped * total:
     (folder / store.INDEX_FILE).unlink(missing_ok=True)
-    reasons = "; ".join(f"{n:,} x {reason}" for reason, n in _reasons(damaged)[:3])
-    raise SystemExit(
-      f"error: {len(damaged):,} of {len(clips):,} clips cannot be used, accepted are "
+    frequent = _count_reasons(damaged)[:3]
+    reasons = "; ".join(f"{n:,} x {reason}" for reason, n in frequent)
+    raise ValueError(
+      f"{len(damaged):,} of {total:,} clips cannot be used, accepted are "
       f"{max_skipped:.1%}: {reasons}. {folder / SKIPPED_FILE} lists them; repair them "
       "and run again with --config.prepare.retry=True, or raise "
       "config.prepare.max_skipped."
@@ -212,8 +214,12 @@ def _finish(
     class_names=dataset.class_names,
     skeleton=dataset.skeleton,
     skeleton_digest=skeletons.get(dataset.skeleton).digest(),
-    crop=recipe,
-    shards={j.name: s["clips"] for j, s in zip(jobs, made) if s["clips"]},
+    crop=work.recipe,
+    shards={
+      shard.name: content["clips"]
+      for shard, content in zip(planned, made)
+      if content["clips"]
+    },
     source=dataset.source,
     skipped=len(skipped),
   )
@@ -221,8 +227,8 @@ def _finish(
   return index
 
 
-def _reasons(skipped) -> list[tuple[str, int]]:
-  """Reasons and how often, frequent first; without names and numbers in them."""
+def _count_reasons(skipped: Reasons) -> list[tuple[str, int]]:
+  """Reasons without names and numbers, and how often each occurs; frequent first."""
   counts: dict[str, int] = {}
   for name, reason in skipped:
     words = [w for w in reason.split() if not any(c.isdigit() for c in w)]
@@ -231,44 +237,51 @@ def _reasons(skipped) -> list[tuple[str, int]]:
   return sorted(counts.items(), key=lambda item: -item[1])
 
 
-def _print_counts(dataset: Dataset, clips) -> None:
-  """One line per known protocol: what is here, and what the published split has."""
+def _say_clips(
+  dataset: Dataset, clips: list[Clip], left_out: Reasons, say: Callable[[str], None]
+) -> None:
+  say(f"{dataset.name}: {len(clips):,} clips, {len(left_out):,} left out by name")
+  for reason, number in _count_reasons(left_out):
+    say(f"  {number:,} x {reason}")
+
+
+def _say_size(
+  folder: pathlib.Path, index: store.Index, say: Callable[[str], None]
+) -> None:
+  megabytes = sum((folder / name).stat().st_size for name in index.shards) / 1e6
+  say(
+    f"  {len(index.clips()):,} clips, {index.skipped:,} skipped ({SKIPPED_FILE}), "
+    f"{megabytes:,.1f} MB"
+  )
+
+
+def _say_splits(dataset: Dataset, clips: list, say: Callable[[str], None]) -> None:
+  """A line for each protocol: what is here, and what the published split has."""
   for name in protocols.names(dataset.name):
     rule = protocols.get(dataset.name, name)
-    print(
-      f"  {protocols.describe(dataset.name, name, rule, clips, dataset.class_names)}"
-    )
+    line = protocols.describe(dataset.name, name, rule, clips, dataset.class_names)
+    say(f"  {line}")
 
 
 def _one_line(text: str) -> str:
   return " ".join(text.split())
 
 
-class _lock:
-  """Holds a range of shards of a records folder, so that no two runs make the same one.
+@contextlib.contextmanager
+def _lock(folder: pathlib.Path, span: range) -> Iterator[None]:
+  """Holds a range of shards of a folder, so that no two runs make the same ones.
 
-  The system lets go of it when the process ends, however it ends.
+  The system releases it when the process ends, however it ends.
   """
-
-  def __init__(self, folder: pathlib.Path, shards: range):
-    self._path, self._shards = folder / ".lock", shards
-
-  def __enter__(self):
-    self._file = open(self._path, "a")
-    if not self._shards:  # a length of 0 would lock all
-      return
+  with open(folder / ".lock", "a") as file:
     try:
-      fcntl.lockf(
-        self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, len(self._shards), self._shards[0]
-      )
+      if span:  # a length of 0 would lock all
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, len(span), span[0])
     except (BlockingIOError, PermissionError) as e:
-      self._file.close()
       raise ValueError(
-        f"another run is preparing {self._path.parent}: wait for it, set "
-        "config.data.shard to another part, or config.data.records to another folder."
+        f"another run is preparing {folder}: wait for it, set config.data.shard to "
+        "another part, or config.data.records to another folder."
       ) from e
     except OSError:  # a file system without locks
       pass
-
-  def __exit__(self, *_):
-    self._file.close()
+    yield

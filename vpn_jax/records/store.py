@@ -1,225 +1,27 @@
-"""Records: a clip as bytes and back, shards of them, and the index over the shards.
+"""A folder of records: shards, and the index over them.
 
-A clip is a run of neighbouring records in one ArrayRecord file: first a header with
-everything but the frames, then the frames in chunks. Each is a msgpack map; frames are
-JPEG, one blob each. A reader fetches only the chunks, and decodes only the frames, that
-it needs, so a long clip costs no more than a short one. Shards have group size 1
-(random access) and no compression beyond JPEG. `index.json` beside them names the
-clips, the classes, the skeleton and the crop recipe, and carries a digest over it all.
+A shard is an ArrayRecord file of group size 1 (random access) without compression
+beyond JPEG. `index.json` names the clips, the classes, the skeleton and the crop
+recipe, and holds a digest of all that.
 """
 
 import dataclasses
 import hashlib
 import json
 import pathlib
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
-import msgpack
-import numpy as np
-import simplejpeg
 from array_record.python import array_record_module
 
 from vpn_jax import files
+from vpn_jax.records import record_format
+from vpn_jax.records.record_format import FORMAT, Record, RecordError
 
-FORMAT = 2  # raised when the layout of a record or of the index changes
-CHUNK = 32  # frames of a chunk
 INDEX_FILE = "index.json"
 
 
-class RecordError(ValueError):
-  """A record, shard or index that cannot be read; says which file and the remedy."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Record:
-  """One prepared clip.
-
-  Attributes:
-    name: unique in its dataset.
-    label: class, 0-based.
-    attributes: subject, camera, setup and the like.
-    fps: frames a second.
-    boxes: float32 [F, 4], the crop of each frame in the source video: left, top,
-      right, bottom in pixels; all rows are equal unless the crop moves.
-    frames: JPEG blobs of the square crop, one per frame.
-    pose: float32 [F, persons, J, 3], metres, camera axes, not yet centred; NaN where
-      nobody was seen.
-    image_joints: float32 [F, persons, J, 2] in pixels of the crop; NaN where unknown.
-    visibility: float32 [F, persons, J], 0 to 1; NaN where the source does not say, and
-      0 where the pose was drawn across a gap.
-  """
-
-  name: str
-  label: int
-  attributes: dict[str, int | str]
-  fps: float
-  boxes: np.ndarray
-  frames: Sequence[bytes]
-  pose: np.ndarray
-  image_joints: np.ndarray
-  visibility: np.ndarray
-
-
-_ARRAYS = ("boxes", "pose", "image_joints", "visibility")
-
-
-def cut(record: Record, first: int, end: int) -> Record:
-  """The frames from `first` to before `end` of a record."""
-  arrays = {name: getattr(record, name)[first:end] for name in _ARRAYS}
-  return dataclasses.replace(record, frames=record.frames[first:end], **arrays)
-
-
-def encode_frame(frame: np.ndarray, quality: int = 92) -> bytes:
-  """uint8 RGB [H, W, 3] -> JPEG, colours at half the resolution (4:2:0)."""
-  return simplejpeg.encode_jpeg(
-    np.ascontiguousarray(frame),
-    quality=quality,
-    colorspace="RGB",
-    colorsubsampling="420",
-  )
-
-
-def decode_frame(blob: bytes) -> np.ndarray:
-  """JPEG -> uint8 RGB [H, W, 3]; ValueError when it is not one."""
-  return simplejpeg.decode_jpeg(blob, colorspace="RGB")
-
-
-def frame_side(blob: bytes) -> int:
-  """Side of a square JPEG in pixels, from its header."""
-  return simplejpeg.decode_jpeg_header(blob)[0]
-
-
-class Spool(Sequence):
-  """Frames of a clip that is being made: in memory while few, else in a file.
-
-  The file has no name and is gone with the process, however it ends.
-  """
-
-  def __init__(self, folder: str | pathlib.Path | None = None, *, memory: int = 2**25):
-    """`folder` of the file, the system's when None; `memory` in bytes."""
-    self._file = tempfile.SpooledTemporaryFile(memory, dir=folder)
-    self._ends = [0]
-
-  def append(self, blob: bytes) -> None:
-    self._file.seek(self._ends[-1])
-    self._file.write(blob)
-    self._ends.append(self._ends[-1] + len(blob))
-
-  def truncate(self, length: int) -> None:
-    """Forgets the frames from `length` on."""
-    del self._ends[length + 1 :]
-
-  def __len__(self) -> int:
-    return len(self._ends) - 1
-
-  def __getitem__(self, i):
-    if isinstance(i, slice):
-      return tuple(self[j] for j in range(*i.indices(len(self))))
-    i = range(len(self))[i]
-    self._file.seek(self._ends[i])
-    return self._file.read(self._ends[i + 1] - self._ends[i])
-
-  def __del__(self):
-    self._file.close()
-
-
-# Bytes: a header, then chunks.
-
-
-def num_payloads(num_frames: int) -> int:
-  """How many ArrayRecord records a clip takes."""
-  return 1 + -(-num_frames // CHUNK)
-
-
-def encode(record: Record) -> Iterator[bytes]:
-  """A record as payloads, header first; equal records give equal bytes."""
-  fields = {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
-  for key in _ARRAYS:
-    array = np.ascontiguousarray(fields[key], dtype="<f4")
-    fields[key] = {"shape": array.shape, "data": array.tobytes()}
-  fields["attributes"] = sorted(record.attributes.items())
-  fields["frames"] = len(record.frames)
-  yield msgpack.packb({"format": FORMAT, **fields})
-  for first in range(0, len(record.frames), CHUNK):
-    blobs = list(record.frames[first : first + CHUNK])
-    yield msgpack.packb({"clip": record.name, "first": first, "frames": blobs})
-
-
-def decode(payloads: Sequence[bytes], where: str = "record") -> Record:
-  """Payloads as a record; RecordError names `where` when they are damaged.
-
-  Args:
-    payloads: as `encode` gives them; only the header is read at once, the chunks when
-      a frame of theirs is asked for.
-    where: for the message.
-  """
-  try:
-    fields = msgpack.unpackb(payloads[0])
-    if fields.pop("format") != FORMAT:
-      raise RecordError(
-        f"{where} has another format than {FORMAT}: run --job=prepare again."
-      )
-    for key in _ARRAYS:
-      array = np.frombuffer(fields[key]["data"], "<f4")
-      fields[key] = array.reshape(fields[key]["shape"])
-    fields["attributes"] = dict(fields["attributes"])
-    fields["frames"] = _Chunks(payloads, fields["frames"], fields["name"], where)
-    return Record(**fields)
-  except RecordError:
-    raise
-  except Exception as e:  # msgpack raises many kinds on damaged bytes
-    raise _damaged(where, e) from e
-
-
-def _damaged(where: str, error: Exception) -> RecordError:
-  return RecordError(
-    f"{where} is damaged ({type(error).__name__}: {error}): delete its shard and run "
-    "--job=prepare again."
-  )
-
-
-class _Chunks(Sequence):
-  """The frames of a stored clip; the chunks touched last stay in memory."""
-
-  def __init__(self, payloads: Sequence[bytes], length: int, name: str, where: str):
-    self._payloads, self._name, self._where = payloads, name, where
-    self._length = int(length)
-    self._chunks: dict[int, list[bytes]] = {}
-
-  def __len__(self) -> int:
-    return self._length
-
-  def __getitem__(self, i):
-    if isinstance(i, slice):
-      return tuple(self[j] for j in range(*i.indices(self._length)))
-    chunk, place = divmod(range(self._length)[i], CHUNK)
-    if chunk not in self._chunks:
-      while len(self._chunks) >= 8:
-        del self._chunks[next(iter(self._chunks))]
-      self._chunks[chunk] = self._read(chunk)
-    return self._chunks[chunk][place]
-
-  def _read(self, chunk: int) -> list[bytes]:
-    first = chunk * CHUNK
-    try:
-      content = msgpack.unpackb(self._payloads[1 + chunk])
-      expected = self._name, first, min(CHUNK, self._length - first)
-      found = content["clip"], content["first"], len(content["frames"])
-    except RecordError:
-      raise
-    except Exception as e:
-      raise _damaged(f"{self._where}, frames from {first}", e) from e
-    if found != expected:
-      raise RecordError(
-        f"{self._where} has frames of {found} (clip, first, number), expected "
-        f"{expected}: delete its shard and run --job=prepare again."
-      )
-    return content["frames"]
-
-
 def summary(record: Record) -> dict:
-  """What the index keeps of a record."""
+  """The entry of a record in the index."""
   return {
     "name": record.name,
     "label": record.label,
@@ -229,15 +31,15 @@ def summary(record: Record) -> dict:
 
 
 def write_shard(path: str | pathlib.Path, clips: Iterable[Record]) -> list[dict]:
-  """Writes one ArrayRecord file, a record at a time; the caller renames it into place.
+  """Writes an ArrayRecord file, a record at a time.
 
-  Returns: the summaries of the records, in order.
+  Returns: the `summary` of each record, in order.
   """
   summaries = []
   writer = array_record_module.ArrayRecordWriter(str(path), "group_size:1,uncompressed")
   try:
     for record in clips:
-      for payload in encode(record):
+      for payload in record_format.encode(record):
         writer.write(payload)
       summaries.append(summary(record))
   finally:
@@ -247,7 +49,7 @@ def write_shard(path: str | pathlib.Path, clips: Iterable[Record]) -> list[dict]
 
 @dataclasses.dataclass(frozen=True)
 class Index:
-  """What is in a folder of records.
+  """The content of a folder of records.
 
   Attributes:
     dataset: name of the raw dataset.
@@ -255,8 +57,8 @@ class Index:
     skeleton: its name.
     skeleton_digest: `Skeleton.digest()` at the time of writing.
     crop: the crop recipe, plain values.
-    source: what else the clips depend on, such as the estimator of their poses.
-    shards: file name -> clips in it, in order, as `summary` gives them.
+    source: what else the clips depend on; see `base.Dataset`.
+    shards: file name -> the `summary` of each clip in it, in order.
     skipped: number of clips left out.
   """
 
@@ -270,13 +72,13 @@ class Index:
   skipped: int = 0
 
   def clips(self) -> list[dict]:
-    """All clips in order, each with its shard and the place of its header in it."""
+    """All clips in order, each with its shard and the position of its header."""
     entries = []
     for shard, clips in sorted(self.shards.items()):
       position = 0
       for clip in clips:
         entries.append({**clip, "shard": shard, "position": position})
-        position += num_payloads(clip["num_frames"])
+        position += record_format.num_payloads(clip["num_frames"])
     return entries
 
   def digest(self) -> str:
@@ -285,7 +87,7 @@ class Index:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
   def save(self, folder: pathlib.Path) -> None:
-    """Writes index.json at once or not at all."""
+    """Writes index.json atomically."""
     content = {"format": FORMAT, "digest": self.digest(), **dataclasses.asdict(self)}
     files.write_text(pathlib.Path(folder) / INDEX_FILE, json.dumps(content, indent=1))
 
@@ -294,7 +96,7 @@ def read_index(folder: str | pathlib.Path) -> Index:
   """Reads index.json and checks its digest.
 
   Raises: FileNotFoundError when the folder holds no index, RecordError when the index
-    was changed, belongs to another format or names a shard in another folder.
+    was edited, has another format or names a shard in another folder.
   """
   path = pathlib.Path(folder) / INDEX_FILE
   if not path.exists():
@@ -302,7 +104,9 @@ def read_index(folder: str | pathlib.Path) -> Index:
   try:
     content = json.loads(path.read_text())
     if content.pop("format") != FORMAT:
-      raise RecordError(f"{path} is not of format {FORMAT}: run --job=prepare again.")
+      raise RecordError(
+        f"{path} does not have format {FORMAT}: run --job=prepare again."
+      )
     digest = content.pop("digest")
     content["class_names"] = tuple(content["class_names"])
     index = Index(**content)
@@ -326,18 +130,18 @@ def read_index(folder: str | pathlib.Path) -> Index:
   return index
 
 
-class Source:
-  """Random access to chosen clips, as grain expects it: `len` and `[i] -> Record`.
+class RecordReader:
+  """Random access to chosen records, as grain expects it: `len` and `[i] -> Record`.
 
-  Readers open on first use, so that a source travels to worker processes. The frames of
-  a record are read when they are asked for.
+  Files open on first use, so that a reader can be pickled for worker processes. The
+  frames of a record are read on demand.
   """
 
   def __init__(self, folder: str | pathlib.Path, clips: list[dict]):
-    """`clips` are entries of `Index.clips()`."""
+    """`clips` are entries of `Index.clips()`; nothing is read yet."""
     self.folder = pathlib.Path(folder)
     self.clips = clips
-    self._readers = {}
+    self._files = {}
 
   def __len__(self) -> int:
     return len(self.clips)
@@ -345,44 +149,44 @@ class Source:
   def __getitem__(self, i: int) -> Record:
     clip = self.clips[i]
     where = f"{self.folder / clip['shard']}, record {clip['position']}"
-    record = decode(_Payloads(self, clip, where), where)
+    record = record_format.decode(_Payloads(self, clip, where), where)
     found = record.name, len(record.frames)
     expected = clip["name"], clip["num_frames"]
     if found != expected:
       raise RecordError(
-        f"{where} holds {found[0]} with {found[1]} frames, the index says "
+        f"{where} holds {found[0]} with {found[1]} frames, the index has "
         f"{expected[0]} with {expected[1]}: delete the folder and run --job=prepare "
         "again."
       )
     return record
 
-  def _reader(self, shard: str):
-    if shard not in self._readers:
-      self._readers[shard] = array_record_module.ArrayRecordReader(
+  def _file(self, shard: str):
+    if shard not in self._files:
+      self._files[shard] = array_record_module.ArrayRecordReader(
         str(self.folder / shard), "readahead_buffer_size:0"
       )
-    return self._readers[shard]
+    return self._files[shard]
 
   def __getstate__(self):
-    return {**self.__dict__, "_readers": {}}
+    return {**self.__dict__, "_files": {}}
 
 
 class _Payloads(Sequence):
-  """The payloads of one clip, read one by one."""
+  """The payloads of one clip, read on demand."""
 
-  def __init__(self, source: Source, clip: dict, where: str):
-    self._source, self._clip, self._where = source, clip, where
+  def __init__(self, reader: RecordReader, clip: dict, where: str):
+    self._reader, self._clip, self._where = reader, clip, where
 
   def __len__(self) -> int:
-    return num_payloads(self._clip["num_frames"])
+    return record_format.num_payloads(self._clip["num_frames"])
 
   def __getitem__(self, i: int) -> bytes:
-    place = self._clip["position"] + range(len(self))[i]
+    position = self._clip["position"] + range(len(self))[i]
     try:
-      return self._source._reader(self._clip["shard"]).read([place])[0]
+      return self._reader._file(self._clip["shard"]).read([position])[0]
     except Exception as e:  # the reader raises many kinds on a damaged file
       raise RecordError(
-        f"{self._where} cannot be read ({' '.join(str(e).split())[:200]}): look for "
-        "more with --job=prepare --config.prepare.verify=True, delete the shard and "
+        f"{self._where} cannot be read ({' '.join(str(e).split())[:200]}): find "
+        "others with --job=prepare --config.prepare.verify=True, delete the shard and "
         "run --job=prepare again."
       ) from e

@@ -1,7 +1,7 @@
-"""Prepared records read back: every clip checked, counts compared, crops to look at.
+"""Verifies prepared records: checks every clip, compares counts, draws some crops.
 
 Writes `counts.tsv` and `contact_sheet.png` beside the records, and `problems.tsv` when
-one is damaged.
+a record is damaged.
 """
 
 import collections
@@ -16,32 +16,33 @@ import numpy as np
 import tqdm
 
 from vpn_jax import files
-from vpn_jax.datasets import ntu, protocols, skeletons
-from vpn_jax.records import contact_sheet, store
+from vpn_jax.datasets import protocol_settings, protocols, skeletons
+from vpn_jax.records import contact_sheet, counts, record_format, store
 
 COUNTS_FILE = "counts.tsv"
 SHEET_FILE = "contact_sheet.png"
 PROBLEMS_FILE = "problems.tsv"
-MOST_VALUES = 200  # of an attribute; one with more is not counted value by value
 MOST_LINES = 10  # of a list that is printed
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-  """What was found.
+  """What `verify` found.
 
   Attributes:
+    folder: of the records.
     num_clips: in the index.
-    problems: damage as (clip, shard, what in words); empty when all is sound.
-    splits: clips by part, a line for each protocol.
+    problems: (clip, shard, description) of what is damaged.
+    splits: a line for each protocol, with its clips by part.
     lacking: differences from the published dataset, and what the protocol names but no
-      clip has; in words, not errors.
+      clip has, in words; these are not errors.
     counts: rows of `counts.tsv`, keyed as its header: attribute, value, clips, expected
       (published), train, validation, test (of the configured protocol), nobody (share
-      of the frames without any pose), median_frames; "" where not known.
-    files: what was written.
+      of the frames without any pose), median_frames; "" where unknown.
+    files: paths that were written.
   """
 
+  folder: pathlib.Path
   num_clips: int
   problems: tuple[tuple[str, str, str], ...]
   splits: tuple[str, ...]
@@ -49,58 +50,57 @@ class Report:
   counts: tuple[dict, ...]
   files: tuple[pathlib.Path, ...]
 
+  def lines(self) -> list[str]:
+    """The report as text; of long lists the first `MOST_LINES`."""
+    lines = [f"{self.folder}: {self.num_clips:,} clips read"]
+    if self.counts[0]["nobody"] != "":
+      lines.append(
+        f"  median length {self.counts[0]['median_frames']:g} frames; "
+        f"{self.counts[0]['nobody']:.1%} of the frames show nobody"
+      )
+    lines += [f"  {line}" for line in self.splits]
+    problems = [f"{clip}: {what}" for clip, _, what in self.problems]
+    for title, found in (("problems", problems), ("lacking", self.lacking)):
+      lines.append(f"  {title}: {len(found) or 'none'}")
+      lines += [f"    {line}" for line in found[:MOST_LINES]]
+      if len(found) > MOST_LINES:
+        lines.append(f"    and {len(found) - MOST_LINES:,} more")
+    return lines + [f"  {path}" for path in self.files]
+
+  def check(self) -> None:
+    """Raises ValueError when a record is damaged."""
+    if not self.problems:
+      return
+    clips, shards = ({problem[i] for problem in self.problems} for i in (0, 1))
+    raise ValueError(
+      f"{len(clips):,} of {self.num_clips:,} clips in {self.folder} are damaged: "
+      f"delete {counts.some(sorted(shards), 3)} and run --job=prepare again."
+    )
+
 
 def verify(
   config: ml_collections.ConfigDict, *, sheet_clips: int = 24, seed: int = 0
 ) -> Report:
-  """`inspect`, printed; SystemExit at the end when a record is damaged."""
-  report, folder = inspect(config, sheet_clips, seed), config.data.records
-  print(f"{folder}: {report.num_clips:,} clips read")
-  if report.counts[0]["nobody"] != "":
-    print(
-      f"  median length {report.counts[0]['median_frames']:g} frames; "
-      f"{report.counts[0]['nobody']:.1%} of the frames show nobody"
-    )
-  for line in report.splits:
-    print(f"  {line}")
-  problems = [f"{clip}: {what}" for clip, _, what in report.problems]
-  for title, lines in (("problems", problems), ("lacking", report.lacking)):
-    print(f"  {title}: {len(lines) or 'none'}")
-    for line in lines[:MOST_LINES]:
-      print(f"    {line}")
-    if len(lines) > MOST_LINES:
-      print(f"    and {len(lines) - MOST_LINES:,} more")
-  for path in report.files:
-    print(f"  {path}")
-  if report.problems:
-    clips, shards = ({p[i] for p in report.problems} for i in (0, 1))
-    raise SystemExit(
-      f"error: {len(clips):,} of {report.num_clips:,} clips in {folder} are damaged: "
-      f"delete {_some(sorted(shards), 3)} and run --job=prepare again."
-    )
-  return report
-
-
-def inspect(config: ml_collections.ConfigDict, sheet_clips: int, seed: int) -> Report:
   """Reads all of `config.data.records`, one clip at a time, and writes the files.
 
   Args:
-    config: `data` with `dataset`, `records`, and what `protocols.from_config` reads.
+    config: `data` with `dataset`, `records`, and what
+      `protocol_settings.from_config` reads.
     sheet_clips: number of crops on the contact sheet, at least 1.
-    seed: of the choice of these crops and their frames.
+    seed: draws these crops and their frames.
   Raises: FileNotFoundError without an index; ValueError when it is damaged, empty, of
     another dataset or skeleton, or lacks the attribute that the protocol splits by.
   """
   data, folder = config.data, pathlib.Path(config.data.records)
   index = store.read_index(folder)
   clips, skeleton = index.clips(), skeletons.get(index.skeleton)
-  for what, holds, expected in (
+  for what, found, expected in (
     ("dataset", index.dataset, data.dataset),
     ("skeleton", index.skeleton_digest, skeleton.digest()),
   ):
-    if holds != expected:
+    if found != expected:
       raise ValueError(
-        f"{folder} has {what} {holds!r}, expected {expected!r}: point "
+        f"{folder} has {what} {found!r}, expected {expected!r}: point "
         "config.data.records at the right folder or run --job=prepare again."
       )
   if sheet_clips < 1 or not clips:
@@ -108,48 +108,41 @@ def inspect(config: ml_collections.ConfigDict, sheet_clips: int, seed: int) -> R
       f"got {len(clips)} clips in {folder} and sheet_clips {sheet_clips}, expected at "
       "least 1 each: run --job=prepare again, or ask for more."
     )
-  protocol = protocols.from_config(data, clips)
+  protocol = protocol_settings.from_config(data, clips)
+  name = "custom" if data.dataset == "custom" else data.protocol
   parts = [
-    protocols.part(protocol, c["attributes"], _class_name(index, c)) for c in clips
+    protocols.part(protocol, clip["attributes"], counts.class_name(index, clip))
+    for clip in clips
   ]
   problems, lengths, tiles = _read(folder, index, _choose(clips, sheet_clips, seed))
-  counts, lacking = _count(index, parts, lengths)
-  name = "custom" if data.dataset == "custom" else data.protocol
-  splits, differing = _splits(index, name, protocol)
-  lacking = differing + lacking + _absent(name, protocol, clips, counts)
-  tables = {COUNTS_FILE: [list(counts[0]), *(row.values() for row in counts)]}
+  rows, differing = counts.table(index, parts, lengths)
+  splits, incomplete = counts.splits(index, name, protocol)
+  lacking = [*incomplete, *differing, *counts.absent(name, protocol, clips, rows)]
+
+  tables = {COUNTS_FILE: [list(rows[0]), *(row.values() for row in rows)]}
   if problems:
     tables[PROBLEMS_FILE] = problems
   (folder / PROBLEMS_FILE).unlink(missing_ok=True)
-  for file, rows in tables.items():
-    cells = [[" ".join(str(cell).split()) for cell in row] for row in rows]
+  for file, lines in tables.items():
+    cells = [[" ".join(str(cell).split()) for cell in line] for line in lines]
     files.write_text(folder / file, "".join("\t".join(c) + "\n" for c in cells))
-  sheet = contact_sheet.arrange(
-    tiles, f"{data.dataset}: {len(tiles)} of {len(clips):,} clips"
-  )
+  title = f"{data.dataset}: {len(tiles)} of {len(clips):,} clips"
+  sheet = contact_sheet.arrange(tiles, title)
   cv2.imwrite(str(folder / SHEET_FILE), sheet[..., ::-1])
   written = tuple(folder / file for file in (*tables, SHEET_FILE))
   return Report(
-    len(clips), tuple(problems), tuple(splits), tuple(lacking), tuple(counts), written
-  )
+    folder, len(clips), tuple(problems), tuple(splits), tuple(lacking), tuple(rows),
+    written,
+  )  # fmt: skip
 
 
-def _class_name(index, clip) -> str:
-  names, label = index.class_names, clip["label"]
-  return names[label] if 0 <= label < len(names) else f"label {label}"
+def _choose(
+  clips: list[dict], number: int, seed: int
+) -> dict[int, np.random.Generator]:
+  """Chooses random clips of as many classes as possible.
 
-
-def _some(words: list[str], most: int) -> str:
-  """The first of many, and how many more there are."""
-  more = [f"and {len(words) - most:,} more"] if len(words) > most else []
-  return ", ".join([*words[:most], *more])
-
-
-# Every record.
-
-
-def _choose(clips: list[dict], number: int, seed: int) -> dict:
-  """Positions of random clips, of as many classes as can be -> generator of each."""
+  Returns: {position in `clips`: what draws its frame}.
+  """
   order = np.random.default_rng(seed).permutation(len(clips)).tolist()
   turns, turn = collections.Counter(), {}
   for i in order:
@@ -159,22 +152,27 @@ def _choose(clips: list[dict], number: int, seed: int) -> dict:
   return {i: np.random.default_rng([seed, i]) for i in chosen}
 
 
-def _read(folder, index, chosen):
+def _read(
+  folder: pathlib.Path, index: store.Index, chosen: dict[int, np.random.Generator]
+) -> tuple[list, dict[int, tuple[int, int]], list[np.ndarray]]:
   """Reads shard by shard, so that one file is open and one clip in memory at a time.
 
   Args:
-    chosen: positions in `index.clips()` for the sheet -> generator of the frame.
-  Returns: problems as in `Report`; {position: (frames, those without a pose)} of the
-    sound clips; tiles, by class.
+    folder: of the records.
+    index: of the records.
+    chosen: as `_choose` gives them.
+  Returns: problems as in `Report`; {position: (frames, frames without a pose)} of the
+    sound clips; tiles of the sheet, by class.
   """
   clips, skeleton = index.clips(), skeletons.get(index.skeleton)
   problems, lengths, tiles = [], {}, {}
   times = collections.Counter(clip["name"] for clip in clips)
-  slow = 0.5 if sys.stderr.isatty() else 15.0
-  with tqdm.tqdm(total=len(clips), unit="clip", desc="verify", mininterval=slow) as bar:
+  seconds = 0.5 if sys.stderr.isatty() else 15.0
+  bar = tqdm.tqdm(total=len(clips), unit="clip", desc="verify", mininterval=seconds)
+  with bar:
     for shard, group in itertools.groupby(enumerate(clips), lambda c: c[1]["shard"]):
       group = list(group)
-      source = store.Source(folder, [clip for _, clip in group])
+      reader = store.RecordReader(folder, [clip for _, clip in group])
       for row, (i, clip) in enumerate(group):
         found = []
         if times[clip["name"]] > 1:
@@ -183,28 +181,27 @@ def _read(folder, index, chosen):
           found.append(f"{folder / shard} is missing")
         else:
           try:
-            record = source[row]
+            record = reader[row]
             found += check(record, clip, index)
-          except ValueError as e:  # RecordError; frames are read when asked for
+          except ValueError as e:  # RecordError; frames are read on demand
             found.append(str(e))
         problems += [(clip["name"], shard, what) for what in found]
+        drawn = None
         if not found:
           seen = np.isfinite(record.pose).all(axis=-1).any(axis=(1, 2))
           lengths[i] = len(seen), int((~seen).sum())
+          if i in chosen:
+            size = index.crop["size"]
+            drawn = contact_sheet.draw_crop(record, skeleton, size, chosen[i])
         if i in chosen:
-          size, lines = index.crop["size"], (_class_name(index, clip), clip["name"])
-          drawn = (
-            None
-            if found
-            else contact_sheet.draw_crop(record, skeleton, size, chosen[i])
-          )
+          lines = counts.class_name(index, clip), clip["name"]
           tiles[clip["label"], i] = contact_sheet.tile(drawn, lines)
         bar.update(1)
   return problems, lengths, [tiles[key] for key in sorted(tiles)]
 
 
-def check(record: store.Record, clip: dict, index: store.Index) -> list[str]:
-  """What is wrong with a record, in words.
+def check(record: record_format.Record, clip: dict, index: store.Index) -> list[str]:
+  """Lists what is wrong with a record.
 
   Args:
     record: as read from its shard.
@@ -221,7 +218,7 @@ def check(record: store.Record, clip: dict, index: store.Index) -> list[str]:
     ("num_frames", length),
   ):
     if got != clip[what]:
-      found.append(f"{what} is {got}, the index says {clip[what]}")
+      found.append(f"{what} is {got}, the index has {clip[what]}")
   if not 0 <= record.label < classes:
     found.append(f"label is {record.label}, expected 0 to {classes - 1}")
   if length == 0:
@@ -237,152 +234,18 @@ def check(record: store.Record, clip: dict, index: store.Index) -> list[str]:
     if array.shape != shape:
       found.append(f"{what} is {list(array.shape)}, expected {list(shape)}")
     elif np.isinf(array).any():
-      found.append(f"{what} is infinite somewhere, expected numbers or NaN")
+      found.append(f"{what} is infinite somewhere, expected finite numbers or NaN")
   for t, blob in enumerate(record.frames):
     if blob[:2] != b"\xff\xd8" or blob[-2:] != b"\xff\xd9":
       found.append(
-        f"frame {t} is no JPEG, it has {blob[:2].hex()}..{blob[-2:].hex()}, expected "
-        "ffd8..ffd9"
+        f"frame {t} is not a JPEG, it has {blob[:2].hex()}..{blob[-2:].hex()}, "
+        "expected ffd8..ffd9"
       )
     elif t in (0, length // 2, length - 1):
       try:
-        shape = store.decode_frame(blob).shape
+        shape = record_format.decode_frame(blob).shape
         if shape != (size, size, 3):
           found.append(f"frame {t} is {list(shape)}, expected {[size, size, 3]}")
       except ValueError as e:
         found.append(f"frame {t} cannot be decoded: {e}")
   return found
-
-
-# Counts.
-
-
-def published_counts(dataset: str, class_names) -> dict[tuple[str, int | str], int]:
-  """Clips by (attribute, value) of the complete download; {} where none are known.
-
-  All clips, ("all", ""): train and test of a protocol that keeps every class.
-  NTU RGB+D: A1 to A60 were each performed 316 times before three cameras, A61 to A120
-  320 times, which is 948 and 960 clips a class, and 18,960 a camera in NTU-60. From
-  these go the clips on the official lists of missing skeletons.
-  N-UCLA: each camera is the test part of one protocol.
-
-  Args:
-    dataset: such as "ntu60".
-    class_names: in label order; a class counts under ("class", name).
-  Source: Shahroudy et al. 2016, Liu et al. 2019 and the lists beside `raw/ntu.py`;
-    the sums are those of `protocols.EXPECTED_COUNTS`.
-  """
-  expected = {}
-  for name in protocols.names(dataset):
-    protocol = protocols.get(dataset, name)
-    sizes = protocols.EXPECTED_COUNTS.get((dataset, name))
-    if sizes and protocol.classes is None:
-      expected["all", ""] = sum(sizes)
-      if dataset == "nucla":
-        expected["camera", protocol.test[0]] = sizes[1]
-  which = {"ntu60": 60, "ntu120": 120}.get(dataset)
-  if which == len(class_names):
-    for label, name in enumerate(class_names):
-      expected["class", name] = 948 if label < 60 else 960
-    if which == 60:
-      expected.update({("camera", camera): 18_960 for camera in (1, 2, 3)})
-    for missing in ntu.missing_skeletons(which):
-      label, attributes = ntu.parse_name(missing)
-      for key in (("class", class_names[label]), ("camera", attributes["camera"])):
-        if key in expected:
-          expected[key] -= 1
-  return expected
-
-
-def _count(index, parts, lengths) -> tuple[list[dict], list[str]]:
-  """Rows of counts.tsv; in words, where they differ from the published counts.
-
-  Args:
-    parts: of each clip.
-    lengths: of the sound clips; see `_read`.
-  """
-  clips = index.clips()
-  expected = published_counts(index.dataset, index.class_names)
-  groups = {("all", ""): list(range(len(clips)))}
-  groups |= {("class", name): [] for name in index.class_names}
-  groups |= {key: [] for key in expected.keys() - groups.keys()}
-  for i, clip in enumerate(clips):
-    groups.setdefault(("class", _class_name(index, clip)), []).append(i)
-    for key in clip["attributes"].items():
-      if key[0] not in ("all", "class"):  # a column of a custom dataset
-        groups.setdefault(key, []).append(i)
-  values = collections.Counter(attribute for attribute, _ in groups)
-  order, rows, lines = ["all", "class", *sorted(values)], [], []
-
-  def place(key):  # numbers first; classes stay in label order
-    attribute, value = key
-    return order.index(attribute), attribute != "class" and (str(value) == value, value)
-
-  for attribute, value in sorted(groups, key=place):
-    if values[attribute] > MOST_VALUES and attribute != "class":
-      continue
-    mine = groups[attribute, value]
-    found = np.array([lengths[i] for i in mine if i in lengths]).reshape(-1, 2)
-    split = collections.Counter(parts[i] for i in mine)
-    row = {"attribute": attribute, "value": value, "clips": len(mine)}
-    row["expected"] = expected.get((attribute, value), "")
-    row |= {part: split[part] for part in protocols.PARTS}
-    row["nobody"] = row["median_frames"] = ""
-    if len(found):
-      row["nobody"] = round(found[:, 1].sum() / found[:, 0].sum(), 4)
-      row["median_frames"] = float(np.median(found[:, 0]))
-    rows.append(row)
-  for attribute, group in itertools.groupby(rows, lambda row: row["attribute"]):
-    group = [row for row in group if row["expected"] != "" and attribute != "all"]
-    some = [
-      f"{row['value']} has {row['clips']:,} of {row['expected']:,}"
-      for row in group
-      if row["clips"] != row["expected"]
-    ]
-    if some:
-      lines.append(
-        f"{attribute}: {len(some)} of {len(group)} differ from the published counts: "
-        + _some(some, 3)
-      )
-  lines += [
-    f"{attribute}: has {n:,} values, too many to count each (over {MOST_VALUES})"
-    for attribute, n in values.items()
-    if n > MOST_VALUES and attribute != "class"
-  ]
-  return rows, lines
-
-
-def _splits(index, name, protocol) -> tuple[list[str], list[str]]:
-  """Clips by part of all known protocols, and where published sizes differ; lines."""
-  clips = [c for c in index.clips() if 0 <= c["label"] < len(index.class_names)]
-  rules = {n: protocols.get(index.dataset, n) for n in protocols.names(index.dataset)}
-  if rules.get(name) != protocol:
-    rules["as configured"] = protocol
-  lines, differing = [], []
-  for title, rule in rules.items():
-    differing += protocols.check_counts(index.dataset, title, clips, index.class_names)
-    lines.append(
-      protocols.describe(index.dataset, title, rule, clips, index.class_names)
-    )
-  return lines, differing
-
-
-def _absent(name, protocol, clips, counts) -> list[str]:
-  """What the configured protocol names and no clip has, in words."""
-  lines = []
-  for part in protocols.PARTS:
-    other = part == "validation" and protocol.validation_attribute
-    attribute = other or protocol.attribute
-    there = {clip["attributes"].get(attribute) for clip in clips}
-    values = [str(v) for v in getattr(protocol, part) or () if v not in there]
-    if values:
-      some = _some(values, MOST_LINES)
-      lines.append(f"{name}: no clip has {attribute} {some}, named for {part}")
-  classes = [row for row in counts if row["attribute"] == "class"]
-  kept = [r for r in classes if r["value"] in (protocol.classes or [r["value"]])]
-  for part in ("train", "test"):
-    values = [row["value"] for row in kept if not row[part]]
-    if values:
-      some = _some(values, MOST_LINES)
-      lines.append(f"{name}: {len(values)} of {len(kept)} classes lack {part}: {some}")
-  return lines

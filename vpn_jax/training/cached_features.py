@@ -25,17 +25,17 @@ import tqdm
 from jax.experimental import multihost_utils
 
 from vpn_jax import device_mesh, files, ops
-from vpn_jax.inputs import multi_view, pipeline, regions
+from vpn_jax.inputs import example, multi_view, pipeline, regions, sampling
 from vpn_jax.models import backbones, trunk
 
 ABOUT_FILE = "about.json"
 _FILE_BYTES = 64 * 2**20  # about; a file is made at once or not at all
 # What turns a record into pixels, beside `regions`.
 _PIXELS = (
-  pipeline.window_starts,
-  pipeline.frame_window,
-  pipeline.cuts,
-  pipeline.example,
+  sampling.window_starts,
+  sampling.frame_window,
+  example.cuts,
+  example.make,
   multi_view.View.part,
 )
 

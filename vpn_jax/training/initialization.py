@@ -7,14 +7,14 @@ import jax
 import jax.numpy as jnp
 
 from vpn_jax import ops
-from vpn_jax.inputs import pipeline
+from vpn_jax.inputs import example
 from vpn_jax.models import networks
 from vpn_jax.training import checkpoint
 from vpn_jax.training.provenance import Provenance
 from vpn_jax.weights import pretrained
 
 
-def fresh(model, settings: pipeline.Settings, key, joints: int) -> dict:
+def fresh(model, settings: example.Settings, key, joints: int) -> dict:
   """Random {"params", "batch_stats"} of a network for examples of these settings."""
   batch = jax.tree.map(
     lambda x: jnp.zeros((1, *x.shape), x.dtype), settings.example_shapes(joints)

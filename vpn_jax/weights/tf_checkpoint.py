@@ -1,8 +1,8 @@
 """TensorFlow's checkpoint files -> arrays by name, without TensorFlow.
 
 Source: the "tensor bundle" of tensorflow/core/util/tensor_bundle and the messages of
-tensor_bundle.proto. `<prefix>.index` is a table (`sstable`) from names to type, shape
-and place; `<prefix>.data-00000-of-00001` is the tensors, one after another.
+tensor_bundle.proto. `<prefix>.index` is a table (`sstable`) from names to dtype, shape
+and position; `<prefix>.data-00000-of-00001` has the tensors one after another.
 """
 
 import itertools
@@ -16,7 +16,7 @@ from jax import dtypes
 
 from vpn_jax.weights import sstable
 
-# Numbers of types.proto. Texts, resources and quantized types are not read.
+# Numbers in types.proto. Strings, resources and quantized types are not supported.
 _DTYPES = {
   1: np.float32,
   2: np.float64,
@@ -32,14 +32,14 @@ _DTYPES = {
   22: np.uint32,
   23: np.uint64,
 }
-_REMEDY = "fetch the file again, or give another."
+_REMEDY = "fetch the file again, or give another one."
 
 
 class Entry(NamedTuple):
-  """One tensor of the index: dtype, shape, and where its bytes are.
+  """A tensor of the index: dtype, shape, and position of its bytes.
 
-  `shard` is the data file, `offset` and `size` are in bytes, `checksum` is the masked
-  CRC32C of those bytes.
+  `shard` is the number of the data file, `offset` and `size` are in bytes, `checksum`
+  is the masked CRC32C of the bytes.
   """
 
   dtype: np.dtype
@@ -54,12 +54,12 @@ def read(path) -> dict[str, np.ndarray]:
   """Reads every tensor of a checkpoint.
 
   Args:
-    path: the folder (with one checkpoint), the prefix such as ".../model.ckpt", or the
-      .index or .data file itself.
-  Returns: arrays by their names in the file, in its order; bfloat16 as float32.
+    path: of a folder with one checkpoint, a prefix such as ".../model.ckpt", or an
+      .index or .data file.
+  Returns: arrays by name, in the order of the file; bfloat16 as float32.
   Raises: FileNotFoundError without an index or a data file; ValueError in one line when
-    one of them is cut off, damaged (every block and tensor has a checksum), compressed,
-    big-endian, or holds texts or the slices of a partitioned variable.
+    one of them is truncated, damaged (every block and tensor has a checksum),
+    compressed or big-endian, or has strings or slices of a partitioned variable.
   """
   path = index_path(path)
   entries, num_shards = _read_index(path)
@@ -72,14 +72,14 @@ def read(path) -> dict[str, np.ndarray]:
 
 
 def read_index(path) -> dict[str, Entry]:
-  """What a checkpoint holds, without its data file; path and errors as in `read`."""
+  """Reads the entries of a checkpoint alone; path and errors as in `read`."""
   return _read_index(index_path(path))[0]
 
 
 def index_path(path) -> pathlib.Path:
-  """The .index file of a checkpoint given in any of the ways of `read`.
+  """The .index file of a checkpoint, for any path that `read` takes.
 
-  Raises: FileNotFoundError when there is none, ValueError when a folder holds several.
+  Raises: FileNotFoundError when there is none, ValueError when a folder has several.
   """
   path = pathlib.Path(path)
   if path.is_dir():
@@ -102,7 +102,7 @@ def index_path(path) -> pathlib.Path:
 
 
 def _read_index(path: pathlib.Path) -> tuple[dict[str, Entry], int]:
-  """The entries and the number of data files, checked."""
+  """Reads and checks the entries and the number of data files."""
   try:
     pairs = sstable.pairs(path.read_bytes())
     key, value = next(pairs, (None, b""))
@@ -115,16 +115,16 @@ def _read_index(path: pathlib.Path) -> tuple[dict[str, Entry], int]:
       if not name.isprintable():
         raise ValueError(f"a tensor has the name {name!r}")
       entries[name] = _entry(name, value, num_shards)
-    _check_places(entries)
+    _check_overlaps(entries)
   except ValueError as e:
     raise ValueError(
-      f"{path} is no readable checkpoint index: {e}: {_REMEDY}"
+      f"{path} is not a readable checkpoint index: {e}: {_REMEDY}"
     ) from None
   return entries, num_shards
 
 
 def _read_data(path, entries: dict[str, Entry], index) -> dict[str, np.ndarray]:
-  """The tensors of one data file, checked."""
+  """Reads and checks the tensors of one data file."""
   if not path.is_file():
     raise FileNotFoundError(
       f"{path} does not exist, but {index.name} names {len(entries)} tensors in it: "
@@ -137,15 +137,15 @@ def _read_data(path, entries: dict[str, Entry], index) -> dict[str, np.ndarray]:
       end = entry.offset + entry.size
       if end > length:
         raise ValueError(
-          f"{path} has {length} bytes, but {name} ends at byte {end}: it is cut off or "
-          f"of another checkpoint: {_REMEDY}"
+          f"{path} has {length} bytes, but {name} ends at byte {end}: it is truncated "
+          f"or from another checkpoint: {_REMEDY}"
         )
       file.seek(entry.offset)
       data = file.read(entry.size)
       if sstable.masked_crc32c(data) != entry.checksum:
         raise ValueError(
           f"{path}: {name} has checksum {sstable.masked_crc32c(data):#010x}, "
-          f"{index.name} says {entry.checksum:#010x}: it is damaged or of another "
+          f"{index.name} has {entry.checksum:#010x}: it is damaged or from another "
           f"checkpoint: {_REMEDY}"
         )
       array = np.frombuffer(data, entry.dtype).reshape(entry.shape)
@@ -154,7 +154,7 @@ def _read_data(path, entries: dict[str, Entry], index) -> dict[str, np.ndarray]:
   return arrays
 
 
-# The messages
+# Protobuf messages.
 
 
 def _header(data: bytes) -> int:
@@ -178,8 +178,8 @@ def _entry(name: str, data: bytes, num_shards: int) -> Entry:
     )
   code = _last(fields, 1, 0)
   if code not in _DTYPES:
-    kind = "text" if code == 7 else f"type {code}"
-    raise ValueError(f"{name} is of {kind}, expected numbers")
+    kind = "strings" if code == 7 else f"type {code}"
+    raise ValueError(f"{name} has {kind}, expected numbers")
   shape = []
   for dim in _fields(_last(fields, 2, b"")).get(2, []):
     size = _last(_fields(_message(dim)), 1, 0)
@@ -193,12 +193,12 @@ def _entry(name: str, data: bytes, num_shards: int) -> Entry:
     raise ValueError(f"{name} has {size} bytes, expected {list(shape)} of {dtype.name}")
   if _last(fields, 3, 0) >= num_shards:
     raise ValueError(f"{name} is in data file {fields[3][-1]} of {num_shards}")
-  place = _last(fields, 3, 0), _last(fields, 4, 0)
-  return Entry(dtype, shape, *place, size, _last(fields, 6, 0))
+  shard, offset, checksum = (_last(fields, number, 0) for number in (3, 4, 6))
+  return Entry(dtype, shape, shard, offset, size, checksum)
 
 
-def _check_places(entries: dict[str, Entry]) -> None:
-  """Raises ValueError when two tensors share bytes: no file needs that."""
+def _check_overlaps(entries: dict[str, Entry]) -> None:
+  """Raises ValueError when two tensors share bytes, which no sound file needs."""
   order = sorted(entries.items(), key=lambda item: item[1][2:5])
   for (first, a), (second, b) in itertools.pairwise(order):
     if a.shard == b.shard and a.offset + a.size > b.offset:
@@ -206,7 +206,7 @@ def _check_places(entries: dict[str, Entry]) -> None:
 
 
 def _fields(data: bytes) -> dict[int, list]:
-  """A protobuf message's fields by number: ints, or bytes for the nested ones."""
+  """Reads the fields of a protobuf message by number: ints, or bytes if nested."""
   fields, at = {}, 0
   data = _message(data)
   while at < len(data):
@@ -225,13 +225,13 @@ def _fields(data: bytes) -> dict[int, list]:
         )
       value = value if wire == 2 else int.from_bytes(value, "little")
     else:
-      raise ValueError(f"field {number} of a message is of unknown kind {wire}")
+      raise ValueError(f"field {number} of a message has the unknown kind {wire}")
     fields.setdefault(number, []).append(value)
   return fields
 
 
 def _last(fields: dict[int, list], number: int, default):
-  """A field's value, the last one given, of the default's kind."""
+  """The last value of a field, of the type of the default."""
   value = fields.get(number, [default])[-1]
   if type(value) is not type(default):
     raise ValueError(f"field {number} of a message is {value!r}")

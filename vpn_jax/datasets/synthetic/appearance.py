@@ -1,7 +1,7 @@
-"""How made-up people look: limbs as tapered capsules, clothes, hair, a face.
+"""The appearance of synthetic people: limbs as tapered capsules, clothes, hair, a face.
 
-All outlines are computed for every frame at once; `Figure.draw` then paints one frame,
-far parts first.
+The outlines of all frames are computed at once; `Figure.draw` paints one frame, the far
+parts first.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ import numpy as np
 
 from vpn_jax.datasets.synthetic import rendering as draw
 
-# (name, from joint, to joint, radius there in metres); colours follow in `_colours`.
+# (name, first joint, last joint, radius at each in metres); for colours see `_colour`.
 LIMBS = (
   ("pelvis", 12, 16, 0.095, 0.095),
   ("thigh", 12, 13, 0.085, 0.06),
@@ -38,7 +38,7 @@ _CAP = np.linspace(0, 1, 6)
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-  """Skin, hair and clothes; RGB colours."""
+  """Skin, hair and clothes; colours are RGB."""
 
   skin: tuple
   hair: tuple
@@ -53,7 +53,7 @@ class Look:
 
 
 def make_look(tendency: np.random.Generator, rng: np.random.Generator) -> Look:
-  """Skin and hair mostly by subject (`tendency`), clothes by clip (`rng`)."""
+  """Draws skin and hair mostly by subject (`tendency`), clothes by clip (`rng`)."""
   tone = np.clip(tendency.random() + rng.normal(0, 0.05), 0, 1)
   skin = (1 - tone) * np.array([238, 196, 168]) + tone * np.array([112, 72, 50])
   hair = np.array(((35, 28, 25), (80, 52, 34), (165, 120, 70), (150, 150, 150)))
@@ -76,14 +76,14 @@ def make_look(tendency: np.random.Generator, rng: np.random.Generator) -> Look:
 
 
 class Figure:
-  """A person and what the hands hold, ready to be drawn frame by frame.
+  """A person with the object in hand, ready to be drawn frame by frame.
 
   Args:
-    camera: where it is seen from.
+    camera: of the image.
     look: colours.
-    girth: multiplies every radius.
-    motion: joints and objects in the world, F frames.
-    held: parts of the object in hand, empty when there is none.
+    girth: scales every radius.
+    motion: joints and object in the world, F frames.
+    held: parts of the object in hand; empty without one.
     floor: colour of the floor, for the shadow.
   """
 
@@ -125,7 +125,7 @@ class Figure:
     self.order = np.argsort(-np.concatenate(things, axis=1), axis=1).tolist()
 
   def _torso(self, joints, scale, girth):
-    """Outline of the trunk: a hull over balls at the shoulders and the hips."""
+    """Outlines the trunk: the hull of balls at the shoulders and the hips."""
     a = np.linspace(0, 2 * np.pi, 10, endpoint=False)
     circle = np.stack([np.cos(a), np.sin(a)], -1)
     radius = np.array([0.065, 0.065, 0.1, 0.1]) * girth
@@ -141,7 +141,7 @@ class Figure:
     self.stripes = _fixed(np.stack([left, right], axis=2))  # [F, 3, 2, 2]
 
   def draw(self, image: np.ndarray, frame: int) -> None:
-    """Paints one frame onto uint8 [H, W, 3], in place."""
+    """Paints one frame onto uint8 [H, W, 3] in place."""
     draw.paint(image, self.shadow, frame)
     for item in self.order[frame]:
       if item < len(LIMBS):
@@ -175,7 +175,7 @@ class Figure:
 
 
 def capsule(a, b, radius_a, radius_b) -> np.ndarray:
-  """Outlines of tapered capsules.
+  """Outlines tapered capsules.
 
   Args:
     a, b: ends in pixels, [..., 2].
@@ -185,7 +185,7 @@ def capsule(a, b, radius_a, radius_b) -> np.ndarray:
   d = b - a
   length = np.maximum(np.hypot(d[..., 0], d[..., 1]), 1e-6)
   along = np.arctan2(d[..., 1], d[..., 0])[..., None]
-  # Angle between the axis and the normals of the two common tangents.
+  # The angle between the axis and the normals of the two common tangents.
   beta = np.arccos(np.clip((radius_a - radius_b) / length, -1, 1))[..., None]
   at_a = along + beta + (2 * np.pi - 2 * beta) * _CAP
   at_b = along - beta + 2 * beta * _CAP
@@ -195,7 +195,7 @@ def capsule(a, b, radius_a, radius_b) -> np.ndarray:
 
 
 def _fixed(pixels):
-  """Pixels to OpenCV's fixed point numbers."""
+  """Pixels -> OpenCV's fixed-point numbers."""
   return np.round(pixels * (1 << draw.SHIFT)).astype(np.int32)
 
 
@@ -218,7 +218,7 @@ def _colour(look, limb):
 
 
 def _head(look):
-  """Patches of the head in its own axes, drawn in this order; front is +z."""
+  """The patches of a head in its own axes, in drawing order; +z is its front."""
 
   def ball(x, y, z, colour, radius):
     return draw.Patch(np.array([[x, y, z]]), colour, "blob", radius)

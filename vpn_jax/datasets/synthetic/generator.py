@@ -1,8 +1,8 @@
-"""Made-up clips of daily living: RGB, 3D poses, labels, and the truth behind them.
+"""Synthetic clips of daily living: RGB, 3D poses, labels and the ground truth.
 
-The embedded data set: nothing to download, no licence. Its classes come in groups
-that look alike in the three ways of the paper's introduction, so that frames alone or
-poses alone settle only some of them:
+A dataset without download or licence. Its classes form groups that look alike in the
+three ways of the paper's introduction, so that frames alone or poses alone distinguish
+only some of them:
 
 * "same look, other motion": clap / rub hands, hop / jump up;
 * "same motion, other object": drink from cup / can, read a book / use a tablet. The
@@ -10,8 +10,8 @@ poses alone settle only some of them:
 * "small and local": put on headphones / flick hair, one hand / two hands, thumb up /
   thumb down.
 
-Cups, cans, books, tablets and headphones also lie about in every room, whatever the
-action. A clip is a function of (seed, index) and the settings alone.
+Cups, cans, books, tablets and headphones also lie unused in the rooms, whatever the
+action. A clip is a function of (seed, index) and the settings.
 """
 
 import dataclasses
@@ -36,7 +36,7 @@ LOOK_ALIKES: dict[str, tuple[tuple[str, ...], ...]] = {
     ("thumb up", "thumb down"),
   ),
 }
-# Standard deviation of the measured joints in metres, as a Kinect v2 in a quiet room.
+# Standard deviation of the measured joints in metres, as of a Kinect v2.
 _JITTER = np.full(NUM_JOINTS, 0.008)
 _JITTER[[5, 9, 13, 17]] = 0.012
 _JITTER[[6, 10, 14, 18]] = 0.016
@@ -46,15 +46,15 @@ _JITTER[21:] = 0.025
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-  """What every clip of a data set shares.
+  """What all clips of a dataset share.
 
   Attributes:
     num_frames: F, at least 1.
     height, width: of the frames in pixels; at least 48, and width >= height.
     fps: frames per second.
     num_subjects: people, at least 1.
-    num_cameras: 1 to 3; yaw -45, 0 and 45 degrees.
-    joint_noise: multiplies the error of `pose`; 0 gives the true pose.
+    num_cameras: 1 to 3, at a yaw of -45, 0 and 45 degrees.
+    joint_noise: scales the error of `pose`; 0 gives the true pose.
   Raises: ValueError for a number out of range.
   """
 
@@ -90,8 +90,8 @@ class Settings:
 
 
 @dataclasses.dataclass(frozen=True)
-class MadeUpClip:
-  """One clip and its truth; F frames of H x W pixels.
+class SyntheticClip:
+  """One clip and its ground truth.
 
   Attributes:
     name: such as "M000123_S03_C2_A05": index, then subject, camera, action from 1.
@@ -102,12 +102,11 @@ class MadeUpClip:
       forward), float32 [F, 25, 3].
     true_pose: the same without error, float32 [F, 25, 3].
     image_joints: pixels (x, y) of true_pose, float32 [F, 25, 2].
-    object_position: pixel of the centre of the object in hand, float32 [F, 2]; NaN
-      without one.
-    acting: which joints do the action at each frame: the ends of arms or legs, bool [F,
-      25].
-    object_name: what is in hand, or None.
-    unused_objects: names of the things that lie about.
+    object_position: pixel at the centre of the object in hand, float32 [F, 2]; NaN
+      without an object.
+    acting: whether a joint performs the action, bool [F, 25]: the ends of arms or legs.
+    object_name: of the object in hand, or None.
+    unused_objects: names of the things in the room.
   """
 
   name: str
@@ -127,12 +126,12 @@ class MadeUpClip:
 def attributes(index: int, settings: Settings = Settings()) -> tuple[int, int, int]:
   """Label, subject and camera of a clip, without rendering it.
 
-  Any run of K indices that starts at a multiple of K = len(CLASSES) has every class
-  once; K * num_subjects * num_cameras indices have every combination once.
+  K = len(CLASSES) indices from a multiple of K have every class once;
+  K * num_subjects * num_cameras indices have every combination once.
 
   Args:
     index: of the clip, from 0.
-    settings: gives the number of subjects and cameras.
+    settings: the numbers of subjects and cameras.
   Returns: label from 0, subject from 1, camera from 1.
   Raises: ValueError for a negative index.
   """
@@ -146,25 +145,25 @@ def attributes(index: int, settings: Settings = Settings()) -> tuple[int, int, i
 
 
 def clip_name(index: int, settings: Settings = Settings()) -> str:
-  """Name of a clip: index, subject, camera, action; the last three from 1."""
+  """The name of a clip: index, subject, camera, action; the last three from 1."""
   label, subject, camera = attributes(index, settings)
   return f"M{index:06d}_S{subject:02d}_C{camera}_A{label + 1:02d}"
 
 
 def project(points: np.ndarray, settings: Settings = Settings()) -> np.ndarray:
-  """Camera axes [..., 3] in metres to pixels (x, y) [..., 2]; the same for all cameras.
+  """Projects camera axes [..., 3] in metres to pixels (x, y) [..., 2], for any camera.
 
-  Pixel (0, 0) is the centre of the first pixel, y goes down.
+  (0, 0) is the centre of the first pixel; y points down.
   """
   intrinsics = rendering.intrinsics(settings.height, settings.width)
   return rendering.project(points, *intrinsics)
 
 
-def make_clip(seed: int, index: int, settings: Settings = Settings()) -> MadeUpClip:
-  """Makes one clip; the same for the same arguments, whatever was made before.
+def make_clip(seed: int, index: int, settings: Settings = Settings()) -> SyntheticClip:
+  """Makes one clip, a function of the arguments alone.
 
   Args:
-    seed: of the data set, 0 or more.
+    seed: of the dataset, 0 or more.
     index: of the clip, 0 or more.
     settings: shared by all clips.
   Returns: the clip.
@@ -173,8 +172,8 @@ def make_clip(seed: int, index: int, settings: Settings = Settings()) -> MadeUpC
   if seed < 0:
     raise ValueError(f"got seed={seed}, expected 0 or more: pick another seed.")
   label, subject, camera_number = attributes(index, settings)
-  # One stream per concern, so that what is in hand changes no pose, and the action
-  # changes no room.
+  # One stream per concern, so that the object does not change the pose, nor the action
+  # the room.
   moving, viewing, dressing, building, measuring, finishing = np.random.default_rng(
     [seed, index]
   ).spawn(6)
@@ -195,7 +194,7 @@ def make_clip(seed: int, index: int, settings: Settings = Settings()) -> MadeUpC
   _sensor(finishing, frames)
   true_pose = camera.view(motion.joints)
   error = _joint_error(measuring, true_pose, body.girth)
-  return MadeUpClip(
+  return SyntheticClip(
     name=clip_name(index, settings),
     label=label,
     subject=subject,
@@ -212,7 +211,7 @@ def make_clip(seed: int, index: int, settings: Settings = Settings()) -> MadeUpC
 
 
 def _sensor(rng, frames):
-  """Exposure, tint and grain of the camera, in place on uint8 [F, H, W, 3]."""
+  """Applies exposure, tint and grain to uint8 [F, H, W, 3] in place."""
   height, width = frames.shape[1:3]
   gain = rng.uniform(0.75, 1.05) * rng.uniform(0.95, 1.05, 3)
   table = np.clip(np.arange(256)[:, None] * gain, 0, 255).astype(np.uint8)[None]
@@ -226,7 +225,7 @@ def _sensor(rng, frames):
 
 
 def _hidden(pose, girth):
-  """Which joints a limb or the trunk hides from the camera, bool [F, 25]."""
+  """Whether a limb or the trunk hides a joint from the camera, bool [F, 25]."""
   limbs = [(*limb[1:3], max(limb[3:])) for limb in appearance.LIMBS]
   first, last, radius = np.array([*limbs, (20, 0, 0.13), (2, 3, 0.11)]).T
   first, last = first.astype(int), last.astype(int)
@@ -235,7 +234,7 @@ def _hidden(pose, girth):
   a, d = flat[:, None, first], (flat[:, last] - flat[:, first])[:, None]
   p = flat[:, :, None]
   s = np.sum((p - a) * d, -1) / np.maximum(np.sum(d * d, -1), 1e-9)
-  s = np.clip(s, 0, 1)  # place of the nearest point along the limb, [F, 25, P]
+  s = np.clip(s, 0, 1)  # position of the nearest point along the limb, [F, 25, P]
   gap = np.linalg.norm(p - a - s[..., None] * d, axis=-1)
   z = pose[..., 2]
   depth = z[:, None, first] * (1 - s) + z[:, None, last] * s
@@ -246,17 +245,17 @@ def _hidden(pose, girth):
 
 
 def _joint_error(rng, pose, girth):
-  """What a Kinect adds to the truth: jitter, and joints held or displaced when hidden.
+  """The error of a Kinect: jitter, and joints that freeze or drift when hidden.
 
   Args:
-    rng: draws all of it.
-    pose: truth in camera axes, [F, 25, 3].
-    girth: thickness of the person.
+    rng: of all draws.
+    pose: true joints in camera axes, [F, 25, 3].
+    girth: of the person.
   Returns: error in metres, [F, 25, 3].
   """
   frames = len(pose)
   white, slow = rng.normal(size=(2, frames, NUM_JOINTS, 3))
-  for i in range(1, frames):  # half of the variance lives for some frames
+  for i in range(1, frames):  # half of the variance persists for some frames
     slow[i] = 0.85 * slow[i - 1] + 0.527 * slow[i]
   error = (white + slow) * (_JITTER[:, None] * (0.6, 0.6, 0.9))
   hidden = _hidden(pose, girth)
@@ -269,7 +268,7 @@ def _joint_error(rng, pose, girth):
   weight = np.zeros(NUM_JOINTS)
   seen = np.zeros(NUM_JOINTS, int)
   for i in range(frames):
-    weight += 0.35 * (hidden[i] - weight)  # drifts off and comes back, never jumps
+    weight += 0.35 * (hidden[i] - weight)  # drifts away and back, without jumps
     seen = np.where(hidden[i], seen, i)
     stuck = pose[seen, np.arange(NUM_JOINTS)] - pose[i]
     away = np.where(held[:, None], np.clip(stuck, -0.25, 0.25), offset)

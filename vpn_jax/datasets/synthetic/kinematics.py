@@ -1,8 +1,8 @@
-"""The bodies of made-up people, and forward kinematics from a plan to 25 joints.
+"""The bodies of synthetic people, and forward kinematics from a plan to 25 joints.
 
-World axes: y up, floor at y = 0, a person at yaw 0 faces +z and has the left side at
-+x. Metres, radians, seconds. Axes of the trunk: x left, y up, z forward, origin at
-joint 20, the spine at the shoulders.
+World axes: y up, the floor at y = 0; a person at yaw 0 faces +z, with the left side at
++x. Axes of the trunk: x left, y up, z forward, with the origin at joint 20, the spine
+at the shoulders. Units are metres, radians and seconds.
 """
 
 import dataclasses
@@ -10,19 +10,19 @@ import dataclasses
 import numpy as np
 
 NUM_JOINTS = 25  # Kinect v2, 0-based; see `skeletons.py` for the names
-LEFT, RIGHT = 0, 1  # first axis of everything that comes in pairs
-SIGN = np.array([1.0, -1.0])  # x grows to the person's left
+LEFT, RIGHT = 0, 1  # first axis of paired arrays
+SIGN = np.array([1.0, -1.0])  # +x is the person's left
 
 
 @dataclasses.dataclass(frozen=True)
 class Body:
-  """Lengths of one subject in metres, and the subject's way of moving.
+  """The lengths of a subject in metres, and its style of moving.
 
   Attributes:
-    scale: stature / 1.75; multiplies every target of a script.
-    girth: multiplies the radius of every limb when drawn.
-    tempo: multiplies the speed of every movement.
-    vigour: multiplies the size of every repeated movement.
+    scale: stature / 1.75 m; scales every target of a script.
+    girth: scales the radius of every limb.
+    tempo: scales the speed of every movement.
+    vigour: scales the size of every repeated movement.
   """
 
   scale: float
@@ -40,17 +40,17 @@ class Body:
 
 @dataclasses.dataclass
 class Plan:
-  """What a script decides for each of F frames; `skeleton` turns it into joints.
+  """The targets of a script for each of F frames; `skeleton` turns them into joints.
 
   Attributes:
     root: pelvis in the world, [F, 3].
     yaw, lean, tilt: of the trunk, [F]; lean is forward, tilt to the side.
     nod, turn: of the head relative to the trunk, [F].
-    palm: where the hands want to be, trunk axes, [2, F, 3].
+    palm: targets of the palms, trunk axes, [2, F, 3].
     hand, thumb: directions of fingers and thumbs, trunk axes, [2, F, 3].
-    pole: where the elbows point, trunk axes, [2, 1, 3].
-    ankle: where the ankles want to be, relative to the point on the floor below the
-      pelvis, [2, F, 3].
+    pole: directions of the elbows, trunk axes, [2, 1, 3].
+    ankle: targets of the ankles, relative to the point on the floor below the pelvis,
+      [2, F, 3].
     toes: pitch of the feet, positive is toes down, [2, F].
   """
 
@@ -69,7 +69,7 @@ class Plan:
 
 
 def make_body(rng: np.random.Generator) -> Body:
-  """Draws one subject: stature 1.55 to 1.85 m, and proportions a few per cent off."""
+  """Draws a subject: stature 1.55 to 1.85 m, proportions varied by a few per cent."""
   scale = rng.uniform(1.55, 1.85) / 1.75
   near_one = rng.normal(1, 0.03, 7).clip(0.93, 1.07)
   lengths = scale * near_one * (0.47, 0.18, 0.09, 0.29, 0.25, 0.42, 0.42)
@@ -101,13 +101,13 @@ def rotation(yaw=0.0, pitch=0.0, roll=0.0) -> np.ndarray:
 
 
 def skeleton(body: Body, plan: Plan) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Forward kinematics; every bone keeps its length whatever the plan asks.
+  """Forward kinematics; bones keep their lengths whatever the plan is.
 
   Args:
     body: lengths.
-    plan: targets; those out of reach are approached as far as the limb goes.
+    plan: targets; limbs stretch towards those out of reach.
   Returns:
-    joints [F, 25, 3], axes of the trunk [F, 3, 3] and of the head [F, 3, 3], world.
+    joints [F, 25, 3], axes of the trunk and of the head [F, 3, 3], in the world.
   """
   k = body.scale
   heading = rotation(plan.yaw)
@@ -149,7 +149,7 @@ def skeleton(body: Body, plan: Plan) -> tuple[np.ndarray, np.ndarray, np.ndarray
 
 
 def apply(axes, vectors):
-  """[F, 3, 3] times [F, 3] or [3]."""
+  """Multiplies matrices [F, 3, 3] by vectors [F, 3] or [3]."""
   return np.einsum("fij,fj->fi", axes, np.broadcast_to(vectors, axes.shape[:2]))
 
 
@@ -162,7 +162,7 @@ def unit(v):
 
 
 def _two_bones(start, end, pole, first, second):
-  """Joint between two bones of fixed length, and the end as far as they reach."""
+  """The joint between two bones of fixed length, and the end within their reach."""
   reach = end - start
   distance = np.linalg.norm(reach, axis=-1, keepdims=True)
   u = reach / np.maximum(distance, 1e-9)

@@ -1,8 +1,8 @@
-"""What made-up people do: one script per action, or per pair of actions.
+"""The motion of synthetic people: a script for each action or pair of actions.
 
-Two actions that look alike share one script, and its keyword arguments are all that
-differs between them. Scripts work in the axes of the trunk (`kinematics.py`), so
-that body size, place and heading stay out of them.
+Two actions that look alike share a script and differ by its keyword arguments alone.
+Scripts use the axes of the trunk (`kinematics.py`), independent of the size, position
+and heading of the body.
 """
 
 import dataclasses
@@ -30,16 +30,16 @@ LEG_ENDS = ((14, 15), (18, 19))
 
 @dataclasses.dataclass(frozen=True)
 class Motion:
-  """A movement in the world, before any camera.
+  """A movement in the world.
 
   Attributes:
     joints: [F, 25, 3].
     head_axes: columns left, up, forward of the head, [F, 3, 3].
-    object_name: what the hands hold, or None.
+    object_name: of the object in hand, or None.
     object_centre: [F, 3], NaN when nothing is held.
     object_axes: columns are the object's own x, y, z in the world, [F, 3, 3].
     seat: (x, y, z, yaw) of the chair, or None when standing.
-    acting: which joints do the action: the ends of limbs, bool [F, 25].
+    acting: whether a joint performs the action, bool [F, 25]: the ends of limbs.
   """
 
   joints: np.ndarray
@@ -54,13 +54,13 @@ class Motion:
 def make_motion(
   rng: np.random.Generator, action: str, body: Body, num_frames: int, fps: float
 ) -> Motion:
-  """Draws one performance of an action; label and body decide nothing else.
+  """Draws one performance of an action.
 
   Args:
-    rng: draws every choice. Two actions of an object pair that start from equal
-      generators give equal joints.
+    rng: of all choices. Two actions of an object pair give equal joints from equal
+      generators.
     action: a key of ACTIONS.
-    body: who performs it.
+    body: of the performer.
     num_frames: F.
     fps: frames per second.
   Returns: the motion, [F, ...] arrays.
@@ -86,11 +86,11 @@ def make_motion(
 
 
 def _acting(idle: np.ndarray, palm: np.ndarray, legs: bool) -> np.ndarray:
-  """Joints that a script acts with, told by what it changed.
+  """Finds the joints that perform the action by what its script has changed.
 
   Args:
     idle, palm: `Plan.palm` before and after the script, [2, F, 3].
-    legs: whether both legs act, all the time, whatever the arms do meanwhile.
+    legs: whether both legs act all the time, whatever the arms do.
   Returns: bool [F, 25], the ends of these legs, or of the arms that are not idle.
   """
   acting = np.zeros((palm.shape[1], NUM_JOINTS), bool)
@@ -105,18 +105,18 @@ def _acting(idle: np.ndarray, palm: np.ndarray, legs: bool) -> np.ndarray:
 
 
 def _ramp(x):
-  """0 below 0, 1 above 1, smooth between."""
+  """0 below 0, 1 above 1, smooth in between."""
   x = np.clip(x, 0, 1)
   return x * x * (3 - 2 * x)
 
 
 def _pulse(phase):
-  """Once per unit of phase: 0, up, a while at 1, down."""
+  """Once per unit of phase: from 0 up to 1, a while there, and down."""
   return _ramp(0.5 + 1.1 * np.sin(2 * np.pi * phase - np.pi / 2))
 
 
 def _drift(rng, t, size, channels):
-  """Slow aimless movement of about `size`, [channels, F]."""
+  """A slow aimless movement of about `size`, [channels, F]."""
   rate, start = (
     rng.uniform(0.1, 0.9, (3, channels, 1)),
     rng.uniform(0, 7, (3, channels, 1)),
@@ -134,19 +134,19 @@ def _blend(plan, side, amount, palm=None, hand=None, thumb=None):
 
 
 def _elbow_out(plan, side, amount=1.0):
-  """Points an elbow sideways, for hands that come up to the head."""
+  """Points an elbow sideways, for hands near the head."""
   plan.pole[side] += amount * np.array([0.6 * SIGN[side], 0.5, 0.3])
 
 
 def _near_head(body, plan, offset):
-  """A point fixed to the head, in trunk axes, [F, 3]."""
+  """A point fixed to the head, in axes of the trunk, [F, 3]."""
   axes = rotation(plan.turn, plan.nod)
   centre = np.array([0, 0.13, 0.02]) + offset
   return body.scale * ((0, 0.08, 0) + apply(axes, centre))
 
 
 def _at_rest(rng, body, t, may_sit):
-  """Stands or sits with idle arms, looks about a little, sways; no action yet."""
+  """Stands or sits with idle arms, sways and looks around a little."""
   k, f = body.scale, len(t)
   sits = rng.random() < 0.4 and may_sit
   place = rng.uniform(-0.12, 0.12, 2)
@@ -204,11 +204,11 @@ def _at_rest(rng, body, t, may_sit):
   return plan, seat
 
 
-# ---- the scripts: they change the plan and return (name, centre, axes) of what is held
+# ---- scripts, which change the plan and return (name, centre, axes) of a held object
 
 
 def _hands_together(plan, rng, body, t, *, rub):
-  """Clap or rub hands: one place and rhythm; hands part, or slide while touching."""
+  """Clap or rub hands: at one position and rhythm, hands separate or slide."""
   k = body.scale
   centre = k * np.array([rng.normal(0, 0.03), rng.uniform(-0.3, -0.1), 0.3])
   amount = _ramp((t - rng.uniform(-0.6, 0.3)) / 0.35)
@@ -230,7 +230,7 @@ def _hands_together(plan, rng, body, t, *, rub):
 
 
 def _spring(plan, rng, body, t, *, one_foot):
-  """Hop or jump: one rhythm and height (what gravity allows); one foot or both."""
+  """Hop or jump: at one rhythm and height (by gravity), on one foot or both."""
   k = body.scale
   rate, start = rng.uniform(1.35, 1.9) * body.tempo**0.5, rng.uniform(0, 1)
   phase = (rate * t + start) % 1
@@ -257,7 +257,7 @@ def _spring(plan, rng, body, t, *, one_foot):
 
 
 def _drink(plan, rng, body, t, *, vessel):
-  """Lifts a vessel to the mouth, tilts it, lowers it; nothing depends on which one."""
+  """Lifts a vessel to the mouth, tilts and lowers it, whichever it is."""
   k, side = body.scale, rng.integers(2)
   sign = SIGN[side]
   sip = _pulse(rng.uniform(0.38, 0.6) * body.tempo * t + rng.uniform(-0.1, 0.45))
@@ -278,7 +278,7 @@ def _drink(plan, rng, body, t, *, vessel):
 
 
 def _look_at(plan, rng, body, t, *, thing):
-  """Holds a thing and looks at it; now and then a hand passes over it."""
+  """Holds a thing and looks at it; now and then, a hand passes over it."""
   k, free, both = body.scale, rng.integers(2), rng.random() < 0.6
   tilt = rng.uniform(0.15, 0.85)
   centre = k * np.array([rng.normal(0, 0.03), rng.uniform(-0.3, -0.16), 0.34])
@@ -304,7 +304,7 @@ def _look_at(plan, rng, body, t, *, thing):
 
 
 def _to_head(plan, rng, body, t, *, hands):
-  """Raises hands to the sides of the head: both with headphones, or one to the hair."""
+  """Raises both hands with headphones to the head, or one hand to the hair."""
   k, leading = body.scale, rng.integers(2)
   sides = (LEFT, RIGHT) if hands == 2 else (leading,)
   begin, speed = rng.uniform(-0.1, 0.4), body.tempo * rng.uniform(0.85, 1.2)
@@ -375,7 +375,7 @@ def _thumb(plan, rng, body, t, *, up):
   _blend(plan, side, turned, thumb=(rng.normal(0, 0.15), 1 if up else -1, 0.1))
 
 
-# Takes an object's x, y, z (width, top, towards the reader) to a thing that lies flat.
+# Turns an object's x, y, z (width, top, towards the reader) to one that lies flat.
 _FACE_UP = np.array([[-1.0, 0, 0], [0, 0, 1], [0, 1, 0]])
 
 ACTIONS = {

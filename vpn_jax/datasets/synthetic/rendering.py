@@ -1,7 +1,7 @@
-"""Drawing made-up scenes with OpenCV: cameras, patches, and the things people hold.
+"""Drawing synthetic scenes with OpenCV: cameras, patches, and things to hold.
 
-Everything is a list of `Patch`es in the thing's own axes. `place` puts them in the
-world and projects all frames at once, `paint` draws one frame. Colours are RGB.
+A thing is a list of `Patch`es in its own axes. `place` moves them into the world and
+projects all frames at once; `paint` draws one frame. Colours are RGB.
 """
 
 import dataclasses
@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 
 SHIFT = 4  # OpenCV draws at 1/16 pixel
-OBJECTS = ("cup", "can", "book", "tablet", "headphones", "ball")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +39,7 @@ class Camera:
 
 
 class Patch(NamedTuple):
-  """One shape: `points` [N, 3] metres, RGB colour, how to draw it.
+  """A shape: `points` [N, 3] in metres, RGB colour, and the way to draw it.
 
   kind: "hull" fills the outline of the points, "front" fills the polygon when its
   anticlockwise side faces the camera, "line" joins the points with a stroke `size`
@@ -54,10 +53,10 @@ class Patch(NamedTuple):
 
 
 class Placed(NamedTuple):
-  """A patch in every frame, ready for OpenCV.
+  """A patch in all frames, ready for OpenCV.
 
   Attributes:
-    patch: what is drawn.
+    patch: to draw.
     corners: pixels times 2^SHIFT, int32 [F, N, 2].
     size: radius or width in pixels, F numbers.
     shown: whether it faces the camera, F booleans.
@@ -78,7 +77,7 @@ def project(points: np.ndarray, focal: float, centre: tuple[float, float]):
 
 
 def look_from(rng, number: int, height: int, width: int) -> Camera:
-  """Camera `number` (1, 2, 3): yaw -45, 0, 45 degrees; jittered by `rng` per clip."""
+  """Camera 1, 2 or 3, at a yaw of -45, 0 or 45 degrees; `rng` varies it per clip."""
   yaw, distance, eye = ((-0.785, 3.55, 1.5), (0, 3.4, 1.8), (0.785, 3.65, 2.1))[
     number - 1
   ]
@@ -100,7 +99,7 @@ def intrinsics(height: int, width: int) -> tuple[float, tuple[float, float]]:
 
 
 def any_colour(rng, dull: float = 0.0) -> tuple:
-  """A random RGB colour, 0 to 255; `dull` in 0 to 1 takes saturation away."""
+  """A random RGB colour, 0 to 255; `dull`, 0 to 1, reduces saturation."""
   hue, saturation, value = rng.random(), rng.uniform(0.2, 0.9), rng.uniform(0.3, 0.95)
   wheel = np.clip(np.abs((hue * 6 + np.array([0, 4, 2])) % 6 - 3) - 1, 0, 1)
   mixed = 1 - saturation * (1 - dull) * (1 - wheel)
@@ -108,7 +107,7 @@ def any_colour(rng, dull: float = 0.0) -> tuple:
 
 
 def shade(colour, factor: float) -> tuple:
-  """The colour, darker below 1 and lighter above."""
+  """The colour, darker for factors below 1, lighter above."""
   return tuple(min(255.0, max(0.0, c * factor)) for c in colour)
 
 
@@ -124,7 +123,7 @@ def place(patches, camera: Camera, centre, axes) -> list[Placed]:
   for patch in patches:
     begin, end = end, end + len(patch.points)
     shown = np.ones(len(pixels), bool)
-    if patch.kind == "front":  # three corners of a convex outline tell which way round
+    if patch.kind == "front":  # three corners of a convex outline give its sense
       first, second = np.diff(pixels[:, begin : begin + 3], axis=1).transpose(1, 2, 0)
       shown = first[0] * second[1] < first[1] * second[0]
     size = (patch.size * scale).tolist()
@@ -133,7 +132,7 @@ def place(patches, camera: Camera, centre, axes) -> list[Placed]:
 
 
 def paint(image: np.ndarray, placed: list[Placed], frame: int = 0) -> None:
-  """Draws placed patches of one frame in order onto uint8 [H, W, 3], in place."""
+  """Draws placed patches of one frame, in order, onto uint8 [H, W, 3] in place."""
   for patch, corners, size, shown in placed:
     here = corners[frame]
     if patch.kind == "hull":
@@ -151,7 +150,7 @@ def paint(image: np.ndarray, placed: list[Placed], frame: int = 0) -> None:
 
 
 def box(size, colour) -> list[Patch]:
-  """A box around the origin, its five sides but the bottom, each shaded its own way."""
+  """A box around the origin without its bottom, each side in its own shade."""
   x, y, z = np.array(size) / 2
   sides = (
     ([[-x, y, z], [x, y, z], [x, y, -z], [-x, y, -z]], 1.1),
@@ -163,14 +162,14 @@ def box(size, colour) -> list[Patch]:
   return [Patch(np.array(p), shade(colour, f), "front") for p, f in sides]
 
 
-# ---- things that people hold, or that lie about
+# ---- things to hold, or to lie about
 
 
 def make_object(rng, name: str) -> list[list[Patch]]:
-  """A thing in its own axes; colours of a pair come from the same distribution.
+  """Makes a thing in its own axes; both of a pair have the same colours on average.
 
-  Vessels stand on y, faces to read look along z with their top along y.
-  Returns: parts that can hide one another, each a list of patches in drawing order.
+  Vessels stand along y; pages and screens face +z with their top along y.
+  Returns: parts that can hide each other, each a list of patches in drawing order.
   """
   colour = any_colour(rng)
   light = tuple((200 + 45 * rng.random(3)).tolist())
@@ -179,13 +178,13 @@ def make_object(rng, name: str) -> list[list[Patch]]:
 
 
 def ring(radius, height, turns=1.0, count=12):
-  """Points of a level circle, anticlockwise seen from above."""
+  """Points of a horizontal circle, anticlockwise seen from above."""
   a = 2 * np.pi * turns * np.arange(count) / count
   return np.stack([radius * np.sin(a), 0 * a + height, radius * np.cos(a)], -1)
 
 
 def sheet(x0, x1, y0, y1, z0=0.0, z1=0.0):
-  """A rectangle that faces +z; z goes from z0 at x0 to z1 at x1."""
+  """A rectangle that faces +z; z changes from z0 at x0 to z1 at x1."""
   return np.array([[x0, y0, z0], [x1, y0, z1], [x1, y1, z1], [x0, y1, z0]])
 
 
@@ -217,7 +216,7 @@ def _can(colour, light, dark):
 def _book(colour, light, dark):
   patches = []
   for s in (-1, 1):
-    far, rise = 0.2 * s, 0.1  # both pages rise from the spine: a V
+    far, rise = 0.2 * s, 0.1  # both pages rise from the spine in a V
     x0, z0, x1, z1 = (far, rise, 0, 0) if s < 0 else (0, 0, far, rise)
     cover = sheet(x0 * 1.06, x1 * 1.06, -0.15, 0.15, z0 - 0.03, z1 - 0.03)
     page = sheet(x0, x1, -0.14, 0.14, z0, z1)

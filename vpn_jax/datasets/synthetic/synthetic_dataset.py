@@ -1,4 +1,4 @@
-"""The synthetic clips of `generator.py` as a raw dataset: no file is read."""
+"""The synthetic clips of `generator.py` as a raw dataset, without files."""
 
 import dataclasses
 
@@ -6,14 +6,14 @@ from vpn_jax.datasets.base import Clip, RawClip
 from vpn_jax.datasets.synthetic import generator
 
 
-class MadeUp:
-  """`num_clips` synthetic clips; a `raw.Dataset`."""
+class Synthetic:
+  """`num_clips` synthetic clips; a `base.Dataset`."""
 
   name = "synthetic"
   skeleton = "kinect_v2"
 
   def __init__(self, seed: int, num_clips: int, settings: generator.Settings):
-    """Clip i is the same for any `num_clips`, given seed and settings."""
+    """Clip i depends on `seed` and `settings`, not on `num_clips`."""
     if num_clips < 1:
       raise ValueError(f"data.num_clips is {num_clips}, expected 1 or more.")
     self.seed = seed
@@ -23,7 +23,7 @@ class MadeUp:
     self.source = {"seed": seed, **dataclasses.asdict(settings)}
 
   def clips(self) -> tuple[list[Clip], list[tuple[str, str]]]:
-    """See `raw.Dataset`; in the order of their index."""
+    """See `base.Dataset`; in the order of their index."""
     clips = []
     for i in range(self.num_clips):
       label, subject, camera = generator.attributes(i, self.settings)
@@ -32,12 +32,12 @@ class MadeUp:
       clips.append(Clip(name, int(label), attributes, pose=str(i)))
     return clips, []
 
-  def make(self, clip: Clip) -> generator.MadeUpClip:
-    """The clip with its truth."""
+  def make(self, clip: Clip) -> generator.SyntheticClip:
+    """The clip with its ground truth."""
     return generator.make_clip(self.seed, int(clip.pose), self.settings)
 
   def read(self, clip: Clip) -> RawClip:
-    """See `raw.Dataset`; one person."""
+    """See `base.Dataset`; one person."""
     made = self.make(clip)
     return RawClip(
       made.pose[:, None],

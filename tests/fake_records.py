@@ -1,23 +1,23 @@
-"""Records of noise, for the tests."""
+"""Records of noise."""
 
 import numpy as np
 
 from vpn_jax.datasets import skeletons
-from vpn_jax.records import store
+from vpn_jax.records import record_format, store
 
 
 def noise_record(i: int, *, frames=12, size=40, joints=25, classes=4, persons=2):
-  """A record of noise: every frame and joint differs, so that mix-ups show."""
+  """A record of noise, in which all frames and joints differ."""
   rng = np.random.default_rng(i)
   pixels = rng.integers(0, 255, (frames, 8, 8, 3), dtype=np.uint8)
   blobs = []
   for t, frame in enumerate(pixels):
     frame = frame.repeat(size // 8, 0).repeat(size // 8, 1)
-    frame[: size // 4] = t * 10  # the top tells which frame this is
-    blobs.append(store.encode_frame(frame, quality=95))
+    frame[: size // 4] = t * 10  # the top encodes the number of the frame
+    blobs.append(record_format.encode_frame(frame, quality=95))
   pose = rng.normal(size=(frames, persons, joints, 3)).astype(np.float32)
   pose[:, 1:] = np.nan
-  return store.Record(
+  return record_format.Record(
     name=f"clip{i:03d}",
     label=i % classes,
     attributes={"subject": i // classes % 4 + 1, "camera": i % 3 + 1},
@@ -31,7 +31,7 @@ def noise_record(i: int, *, frames=12, size=40, joints=25, classes=4, persons=2)
 
 
 def save_index(folder, shards):
-  """Writes the index of shards of `noise_record`s: four classes, whole frames."""
+  """Writes the index of shards of `noise_record`s with four classes."""
   store.Index(
     dataset="custom",
     class_names=("a", "b", "c", "d"),

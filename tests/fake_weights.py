@@ -1,4 +1,4 @@
-"""Writes small files of weights, for the tests of their readers."""
+"""Writes small files of weights."""
 
 import collections
 import io
@@ -13,9 +13,9 @@ from jax import dtypes
 
 from vpn_jax.weights import sstable
 
-# torch.save, as far as state dicts need it
+# The part of torch.save for state dicts
 
-# Written out again, not taken from the reader, which they test.
+# Independent of the reader under test.
 _STORAGES = {
   "FloatStorage": np.float32,
   "DoubleStorage": np.float64,
@@ -36,7 +36,7 @@ class _Storage:
 
 
 def _fake_torch():
-  """Modules with classes and functions of the right names, to pickle references to."""
+  """Modules with classes and functions named as in PyTorch, for pickled references."""
   torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
   for name in _STORAGES:
     setattr(torch, name, type(name, (), {"__module__": "torch"}))
@@ -112,7 +112,7 @@ def _torch_bytes(tree, legacy):
 
 
 def save_torch(path, tree, legacy=False):
-  """Writes as `torch.save` does; arrays in tree become tensors. Returns the path."""
+  """Writes like `torch.save`; arrays in `tree` become tensors. Returns the path."""
   path.write_bytes(_torch_bytes(tree, legacy))
   return path
 
@@ -142,7 +142,7 @@ def message(*fields):
 
 
 def block(pairs, interval=3, kind=0):
-  """A block with its trailer; every `interval` keys one is written whole."""
+  """A block with its trailer; one of `interval` keys is stored whole."""
   data, restarts, last = b"", [], b""
   for i, (key, value) in enumerate(pairs):
     shared = 0
@@ -161,7 +161,7 @@ def block(pairs, interval=3, kind=0):
 
 
 def table(pairs, per_block=4, kind=0):
-  """A whole table file of sorted (key, value)."""
+  """A table file of sorted (key, value)."""
   data, index = b"", []
   for i in range(0, len(pairs), per_block):
     part = block(pairs[i : i + per_block], kind=kind)
@@ -203,7 +203,7 @@ HEADER = message((1, 1), (3, message((1, 1))))
 
 
 def save_tf(folder, tensors, header=HEADER, **changes):
-  """Writes model.ckpt; `changes` are to the entry of the last tensor."""
+  """Writes model.ckpt; `changes` apply to the entry of the last tensor."""
   pairs, data = [(b"", header)], b""
   for name in sorted(tensors):
     array = np.asarray(tensors[name])
@@ -216,11 +216,11 @@ def save_tf(folder, tensors, header=HEADER, **changes):
   return folder
 
 
-# Zips of torch.save, changed
+# Changed zips of torch.save
 
 
 def _rezip(data, change):
-  """A zip with every (name, content) put through `change`."""
+  """A zip whose members (name, content) pass through `change`."""
   made = io.BytesIO()
   with (
     zipfile.ZipFile(io.BytesIO(data)) as old,

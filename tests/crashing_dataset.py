@@ -1,4 +1,4 @@
-"""A dataset of made-up clips, some of which end or hold the process that reads them."""
+"""A dataset of synthetic clips, some of which end or block their process."""
 
 import dataclasses
 import os
@@ -12,13 +12,13 @@ from vpn_jax.datasets.base import Clip, RawClip
 
 @dataclasses.dataclass(frozen=True)
 class Crashing:
-  """A `raw.Dataset`; the class is where other processes find it.
+  """A `base.Dataset`, in a module that other processes can import.
 
   Attributes:
     num_clips: named clip0, clip1, ...
     deadly: names of the clips that kill their process.
-    endless: names of the clips that are never done.
-    once: a file; the first process that reads clip1 makes it and dies.
+    endless: names of the clips that never end.
+    once: path of a file; the first process that reads clip1 writes it and dies.
   """
 
   num_clips: int

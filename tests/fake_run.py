@@ -1,13 +1,13 @@
-"""Writes a run without training one, for the tests."""
+"""Writes a run without training."""
 
 import jax
 import numpy as np
 
-from vpn_jax.inputs import pipeline
+from vpn_jax.inputs import example
 from vpn_jax.models import networks
 from vpn_jax.training import checkpoint, initialization
 
-# What the summary of a run says of its test, as a table reads it.
+# The entries of a summary that a table reads.
 RESULT = {
   "top1": 50.0,
   "mean_class": 40.0,
@@ -19,13 +19,13 @@ RESULT = {
 
 
 def save_network(config, folder, provenance):
-  """Writes a checkpoint of random weights, all of them, to `folder`."""
+  """Writes a checkpoint of random weights to `folder`."""
   model = networks.build(config.network, config.model.to_dict())
-  settings = pipeline.Settings(**config.data.example)
+  settings = example.Settings(**config.data.example)
   variables = initialization.fresh(
     model, settings, jax.random.key(0), 25 * settings.persons
   )
-  rng = np.random.default_rng(0)  # attention starts at zero, which would say nothing
+  rng = np.random.default_rng(0)  # initial attention is zero
   noise = jax.tree.map(
     lambda x: np.float32(0.3) * rng.normal(size=x.shape).astype(np.float32),
     variables["params"],

@@ -1,12 +1,12 @@
-"""Two videos with joints, and networks for them, for the tests of predict."""
+"""Two videos with joints, and networks for them."""
 
 import dataclasses
 
-import made_run
+import fake_run
 import numpy as np
 
 from configs import custom
-from vpn_jax.datasets import protocols, video
+from vpn_jax.datasets import protocol_settings, video
 from vpn_jax.records import prepare
 from vpn_jax.training.provenance import Provenance
 
@@ -57,8 +57,11 @@ def write(root, name, count, seed=0):
 
 
 def make(root):
-  """Videos and joints as files and as records; the networks "run", "visual" (frames
-  alone, whole) and "visual_crop" (frames alone, cropped). Returns root."""
+  """Writes videos and joints as files and as records, and three networks.
+
+  The networks are "run", "visual" (whole frames alone) and "visual_crop" (cropped
+  frames alone). Returns root.
+  """
   lines, world, image = ["clip,video,label,subject"], {}, {}
   for seed, (name, count) in enumerate(LENGTHS.items()):
     joints = write(root, name, count, seed)
@@ -70,17 +73,17 @@ def make(root):
   np.savez(root / "image.npz", **image)
   config = small(root)
   index = prepare.prepare(config)
-  provenance = Provenance.of(index, protocols.from_config(config.data))
-  made_run.save_network(config, root / "run", provenance)
+  provenance = Provenance.of(index, protocol_settings.from_config(config.data))
+  fake_run.save_network(config, root / "run", provenance)
   full = dataclasses.replace(provenance, crop={**provenance.crop, "kind": "full"})
   visual = small(root, attention="none", embedding=False)
-  made_run.save_network(visual, root / "visual", full)
-  made_run.save_network(visual, root / "visual_crop", provenance)
+  fake_run.save_network(visual, root / "visual", full)
+  fake_run.save_network(visual, root / "visual_crop", provenance)
   return root
 
 
 def asked(root, name="nod", **fields):
-  """A config that asks about one of the videos, with its joints."""
+  """A config of the job predict for one of the videos with its joints."""
   c = small(root)
   c.predict.update(
     video=str(root / f"{name}.avi"),

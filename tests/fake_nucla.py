@@ -1,4 +1,4 @@
-"""Writes small files in the formats of N-UCLA, for the tests."""
+"""Writes small files in the formats of N-UCLA."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from vpn_jax.datasets import video
 
 
 def skeleton(num_frames, *, motion=0.1):
-  """A standing body that waves: T x 20 x 3 metres, camera axes, as nested lists."""
+  """A standing body that waves: nested lists [F, 20, 3], metres, camera axes."""
   rng = np.random.default_rng(1)
   rest = np.stack(
     [rng.uniform(-0.3, 0.3, 20), np.linspace(0.8, -0.8, 20), rng.uniform(2.9, 3.1, 20)],
@@ -22,7 +22,7 @@ def skeleton(num_frames, *, motion=0.1):
 
 
 def pixels(num_frames, size=(96, 72)):
-  """Frames of noise whose left half is red in proportion to the frame: uint8 RGB."""
+  """Frames of noise whose left half is red in proportion to the frame, uint8 RGB."""
   width, height = size
   rng = np.random.default_rng(num_frames)
   frames = rng.integers(0, 255, (num_frames, height, width, 3), np.uint8)
@@ -32,12 +32,12 @@ def pixels(num_frames, size=(96, 72)):
 
 
 def write_images(root, name, num_frames=8, *, size=(96, 72), ending="jpg"):
-  """Images as in the download with depth, and strangers; returns their folder."""
+  """Writes images and other files as in the download with depth; returns the folder."""
   sequence, view = re.fullmatch(r"(a\d\d_s\d\d_e\d\d)_[vc](\d\d)", name).groups()
   folder = root / "multiview_action" / f"view_{int(view)}" / sequence
   folder.mkdir(parents=True, exist_ok=True)
   for t, frame in enumerate(pixels(num_frames, size)):
-    stem = f"{folder}/frame_{7 + t}_tc_{90467319 + 33 * t}"  # 7 to 14: text order fails
+    stem = f"{folder}/frame_{7 + t}_tc_{90467319 + 33 * t}"  # 7 to 14 are not sorted
     cv2.imwrite(f"{stem}_rgb.{ending}", frame[..., ::-1])
     with open(f"{stem}_skeletons.txt", "w") as file:
       file.write("1\n")
@@ -46,7 +46,7 @@ def write_images(root, name, num_frames=8, *, size=(96, 72), ending="jpg"):
 
 
 def write_skeleton(root, name, frames):
-  """A skeleton file below root; returns its path."""
+  """Writes a skeleton file below root; returns its path."""
   path = root / "all_sqe" / f"{name}.json"
   path.parent.mkdir(parents=True, exist_ok=True)
   path.write_text(json.dumps({"file_name": name, "skeletons": frames, "label": 1}))
@@ -54,7 +54,7 @@ def write_skeleton(root, name, frames):
 
 
 def write_pair(root, name, num_frames=8, frames=None, *, size=(96, 72)):
-  """Skeleton and video in folders of their own below root; returns their paths.
+  """Writes a skeleton and a video into two folders below root; returns their paths.
 
   Args:
     root: the folder.

@@ -1,4 +1,4 @@
-"""Damage to files, for the tests of bad input: the same bytes from the same numbers."""
+"""Reproducible damage to files, for tests with bad input."""
 
 import contextlib
 import os
@@ -10,19 +10,19 @@ from hypothesis import strategies as st
 
 # More examples of every property: VPN_JAX_FUZZ=1000 pytest tests/fuzz
 EXAMPLES = int(os.environ.get("VPN_JAX_FUZZ", "30"))
-ONE_LINE_ERRORS = (ValueError, OSError, FloatingPointError)  # those of launch.py
-LONGEST = 700  # letters of a message
-SECONDS = 180  # for all examples of a test together; busy machines are slow
+ONE_LINE_ERRORS = (ValueError, OSError, FloatingPointError)  # of launch.py
+LONGEST = 700  # characters of a message
+SECONDS = 180  # for all examples of a test; busy machines are slow
 
 
 def damaged(data: bytes, kind: str, place: int, size: int) -> bytes:
-  """Damages bytes at a place.
+  """Damages bytes at a position.
 
   Args:
     data: not changed.
-    kind: "cut" (the rest is gone), "flip" (one bit), "set" (one byte), "insert",
+    kind: "cut" (drops the rest), "flip" (one bit), "set" (one byte), "insert",
       "delete", "repeat" or "zero" (a slice).
-    place: any number; the byte is `place` modulo the length.
+    place: of the byte, any number modulo the length.
     size: of the slice, 1 or more; the bit of "flip", the byte of "set" and "insert".
   """
   place %= len(data)
@@ -47,7 +47,7 @@ def damaged(data: bytes, kind: str, place: int, size: int) -> bytes:
 
 KINDS = ("cut", "flip", "set", "insert", "delete", "repeat", "zero")
 
-# One to three times damage: (kind, place, size).
+# One to three kinds of damage: (kind, place, size).
 damages = st.lists(
   st.tuples(st.sampled_from(KINDS), st.integers(0, 2**20), st.integers(1, 255)),
   min_size=1,
@@ -56,14 +56,14 @@ damages = st.lists(
 
 
 def apply(data: bytes, steps) -> bytes:
-  """Bytes after all steps of `damages`; stops when none are left."""
+  """The bytes after all steps of damage, or until none are left."""
   for step in steps:
     data = damaged(data, *step) if data else data
   return data
 
 
 def fuzz(share: float = 1.0, **strategies) -> Callable:
-  """Decorator: a test with many examples of its arguments, always the same ones.
+  """Decorator that runs a test with many examples, the same in every run.
 
   Args:
     share: of `EXAMPLES`; below 1 where one example takes long.
@@ -84,12 +84,12 @@ def fuzz(share: float = 1.0, **strategies) -> Callable:
 
 
 class TooLong(BaseException):
-  """No `Exception`, so that no reader takes it for damage."""
+  """Not an `Exception`, so that no reader takes it for damage."""
 
 
 @contextlib.contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-  """Raises TooLong in the main thread after so many seconds."""
+  """Raises TooLong in the main thread after this many seconds."""
 
   def stop(*_):
     raise TooLong(f"hangs: not done after {seconds:g} seconds")
@@ -104,7 +104,7 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 
 def value_or_none(read: Callable, *words: str, errors=ONE_LINE_ERRORS):
-  """What `read()` gives; None when it raises one of `errors` in one line.
+  """The result of `read()`; None when it raises one of `errors` with one line.
 
   The line holds one of the words, such as the name of the file, and no traceback of
   its own. Anything else that is raised passes, and fails the test.

@@ -1,14 +1,14 @@
-"""Where each dataset comes from, and the command that prepares it."""
+"""Where to get each dataset, and the command that prepares it."""
 
-_OBTAIN = {
-  "synthetic": "The clips are made up on this machine",
+_SOURCES = {
+  "synthetic": "The clips are rendered on this machine",
   "custom": "Put your videos in a folder, <class>/<clip>.mp4, or write an index",
   "ntu60": "Request NTU RGB+D at https://rose1.ntu.edu.sg/dataset/actionRecognition/",
   "ntu120": "Request NTU RGB+D at https://rose1.ntu.edu.sg/dataset/actionRecognition/",
   "smarthome": "Request Toyota Smarthome at https://project.inria.fr/toyotasmarthome/",
   "nucla": "Download N-UCLA from https://wangjiangb.github.io/my_data.html",
 }
-_ARGUMENT = {
+_PROTOCOLS = {
   "synthetic": "cs",
   "custom": "split",
   "ntu60": "cs",
@@ -18,16 +18,16 @@ _ARGUMENT = {
 }
 
 
-def obtain(dataset: str) -> str:
-  """One sentence: where a dataset comes from and which command prepares it."""
-  command = f"python launch.py --config=configs/{dataset}.py:{_ARGUMENT[dataset]}"
+def how_to_prepare(dataset: str) -> str:
+  """Returns a sentence: where to get a dataset, and the command that prepares it."""
+  command = f"python launch.py --config=configs/{dataset}.py:{_PROTOCOLS[dataset]}"
   if dataset == "synthetic":
-    return f"{_OBTAIN[dataset]}: run `{command} --job=prepare`."
+    return f"{_SOURCES[dataset]}: run `{command} --job=prepare`."
   if dataset == "custom":
-    return f"{_OBTAIN[dataset]} as configs/custom.py says, and run `{command} ...`."
+    return f"{_SOURCES[dataset]} as configs/custom.py says, and run `{command} ...`."
   # N-UCLA's skeletons have no joints in the image to crop by.
   boxes = " --config.data.boxes=<file, or mediapipe>" if dataset == "nucla" else ""
   return (
-    f"{_OBTAIN[dataset]}, unpack it, and run `{command} --job=prepare "
+    f"{_SOURCES[dataset]}, unpack it, and run `{command} --job=prepare "
     f"--config.data.raw=<folder>{boxes}`."
   )

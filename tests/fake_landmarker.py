@@ -1,10 +1,10 @@
-"""In place of MediaPipe, which most machines that run the tests do not have."""
+"""A stand-in for MediaPipe, which most machines do not have."""
 
 import numpy as np
 
 
 class Landmarker:
-  """Finds a person in every frame but dark ones: for `estimate.open_landmarker`."""
+  """Finds a person in every frame that is not dark; for `open_landmarker`."""
 
   version = "0.made_up"
 
@@ -18,7 +18,7 @@ class Landmarker:
     pass
 
   def detect(self, frame, milliseconds):
-    """Joints [people, 33, 6]: of each call others, which also tell the time."""
+    """Joints [people, 33, 6], which differ by call and encode the time."""
     if frame.max() <= 40:
       return np.zeros((0, 33, 6), np.float32)
     found = self.rng.uniform(0.3, 0.7, (1, 33, 6)).astype(np.float32)

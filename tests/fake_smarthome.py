@@ -1,4 +1,4 @@
-"""Writes small files in the formats of Toyota Smarthome, for the tests."""
+"""Writes small files in the formats of Toyota Smarthome."""
 
 import json
 
@@ -6,13 +6,13 @@ import numpy as np
 
 from vpn_jax.datasets import video
 
-SIZE = (640, 480)  # that pose2d is pixels of
+SIZE = (640, 480)  # of the video; pose2d are its pixels
 
 
 def detection(x=320.0, y=240.0, *, height=200.0, motion=0.0, score=None):
-  """A standing body around pixel (x, y), as the release writes it: planar lists.
+  """A standing body around pixel (x, y), in the planar lists of the release.
 
-  It is 1.7 metres tall; its right wrist is `motion` pixels above where it rests.
+  It is 1.7 metres tall; its right wrist is raised by `motion` pixels.
   """
   up = np.array([0, 0, 0.25, 0.25, 0.5, 0.5, 0.5, 0.5, 0.65, 0.65, 0.8, 0.8, 1.0])
   side = np.array([-1, 1, -1, 1, -1, 1, -2, 2, -2, 2, -1.5, 1.5, 0]) * 0.06
@@ -25,21 +25,21 @@ def detection(x=320.0, y=240.0, *, height=200.0, motion=0.0, score=None):
 
 
 def person(num_frames, **fields):
-  """One body in each frame, waving."""
+  """A waving body in each frame."""
   return [
     [detection(motion=30 * (1 + np.sin(0.5 * f)), **fields)] for f in range(num_frames)
   ]
 
 
 def content(frames):
-  """The object of a skeleton file; `frames` is a list of detections each."""
+  """The object in a skeleton file; each of `frames` is a list of detections."""
   return {"K": 10, "njts": 13, "frames": frames}
 
 
 def write_pair(
   root, name, num_frames=8, frames=None, *, size=(96, 72), suffix="_pose3d.json"
 ):
-  """Skeleton and video in folders of their own below root; returns their paths.
+  """Writes a skeleton and a video into two folders below root; returns their paths.
 
   Args:
     root: the folder.
@@ -47,7 +47,7 @@ def write_pair(
     num_frames: of the video.
     frames: detections of each frame; a waving person when None.
     size: width and height of the video, both even.
-    suffix: what follows the name of the skeleton file.
+    suffix: of the skeleton file.
   """
   skeleton = root / "skeletons" / f"{name}{suffix}"
   film = root / "mp4" / "part" / f"{name}.mp4"

@@ -1,4 +1,4 @@
-"""Writes small files in the formats of NTU RGB+D, for the tests."""
+"""Writes small files in the formats of NTU RGB+D."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from vpn_jax.datasets import video
 
 
 def body(num_frames, *, center=(0.0, 0.0, 3.0), motion=0.1, first=0, last=None, seed=0):
-  """A standing body: {frame: [25, 5] of x, y, z, colorX, colorY}, first..last-1."""
+  """A body that stands, {frame: [25, 5] of x, y, z, colorX, colorY}."""
   rng = np.random.default_rng(seed)
   rest = np.stack([rng.uniform(-0.3, 0.3, 25), np.linspace(-0.8, 0.8, 25),
                    rng.uniform(-0.1, 0.1, 25)], axis=-1)  # fmt: skip
@@ -20,7 +20,7 @@ def body(num_frames, *, center=(0.0, 0.0, 3.0), motion=0.1, first=0, last=None, 
 
 
 def lines(num_frames, bodies):
-  """The lines of a .skeleton file with bodies {identifier: rows as `body` gives}."""
+  """The lines of a .skeleton file with bodies {identifier: as `body` returns}."""
   out = [str(num_frames)]
   for f in range(num_frames):
     there = [(key, rows[f]) for key, rows in bodies.items() if f in rows]
@@ -33,7 +33,7 @@ def lines(num_frames, bodies):
 
 
 def write_pair(root, name, num_frames=8, bodies=None, size=(96, 54)):
-  """Skeleton and video in folders of their own below root; returns their paths."""
+  """Writes a skeleton and a video into two folders below root; returns their paths."""
   skeleton = root / "skeletons" / f"{name}.skeleton"
   film = root / "rgb" / "part" / f"{name}_rgb.avi"
   for path in (skeleton, film):

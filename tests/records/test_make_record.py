@@ -1,0 +1,101 @@
+"""One clip -> its record: lengths, gaps, units and refusals."""
+
+import numpy as np
+import pytest
+
+from vpn_jax.datasets import skeletons
+from vpn_jax.datasets.base import BadClip, Clip, RawClip
+from vpn_jax.datasets.synthetic import generator
+from vpn_jax.records import crop, make_record
+
+
+class Fake:
+  """A dataset of one clip in memory."""
+
+  name, class_names, skeleton, source = "fake", ("a",), "kinect_v2", {}
+
+  def __init__(self, pose, frames, at):
+    joints = np.full((*pose.shape[:-1], 2), at, np.float32)
+    joints[:, :, 0] *= 2
+    self.opened = RawClip(pose, joints, lambda: iter(frames), 30.0)
+
+  def read(self, clip):
+    return self.opened
+
+
+def make(pose, num_frames, kind="joints", at=20.0):
+  frames = [np.full((48, 64, 3), i, np.uint8) for i in range(num_frames)]
+  recipe = {**crop.recipe(kind, size=32), "jpeg_quality": 90}
+  return make_record.make_record(Fake(pose, frames, at), Clip("a", 0, {}), recipe)
+
+
+def test_lengths_that_differ_a_little_are_trimmed():
+  pose = np.ones((20, 1, 25, 3), np.float32)
+  for num_frames in (18, 20, 22):
+    record = make(pose, num_frames)
+    common = min(20, num_frames)
+    assert len(record.frames) == len(record.pose) == len(record.image_joints) == common
+  for num_frames in (17, 23, 200):
+    with pytest.raises(BadClip, match=r"20 poses but .* video frames, expected a diff"):
+      make(pose, num_frames)
+  with pytest.raises(BadClip, match="holds no frame"):
+    make(pose, 0)
+
+
+def test_full_frame():
+  record = make(np.ones((4, 1, 25, 3), np.float32), 4, kind="full")
+  np.testing.assert_array_equal(record.boxes, [[0, -8, 64, 56]] * 4)
+  np.testing.assert_allclose(record.image_joints[0, 0, 1], [10.0, 14.0])
+
+
+def test_nobody():
+  pose = np.full((20, 1, 25, 3), np.nan, np.float32)
+  with pytest.raises(BadClip, match="nobody in any frame"):
+    make(pose, 20)
+  pose[19] = 1.0
+  with pytest.raises(BadClip, match="nobody in the first 19 frames"):
+    make(pose, 19)
+
+
+def test_no_image_joints():
+  pose = np.ones((4, 1, 25, 3), np.float32)
+  with pytest.raises(BadClip, match=r"no joints in the image to crop by: .*crop=full"):
+    make(pose, 4, at=np.nan)
+  assert np.isnan(make(pose, 4, kind="full", at=np.nan).image_joints).all()
+
+
+def test_gaps():
+  """Values are frame numbers, so that linear interpolation restores them."""
+  joints = np.arange(40, dtype=np.float32)[:, None, None, None] * np.ones((1, 2, 3, 3))
+  holed = joints.copy()
+  holed[:2] = holed[38:] = np.nan  # start and end stay
+  holed[5:15, 0] = np.nan  # ten frames are filled
+  holed[20:31, 1] = np.nan  # eleven are not
+  holed[33, :, 2] = np.nan  # a single joint
+  filled = make_record.fill_gaps(holed)
+  want = joints.copy()
+  want[:2] = want[38:] = np.nan
+  want[20:31, 1] = np.nan
+  np.testing.assert_allclose(filled, want, rtol=1e-6)
+  assert filled.dtype == np.float32
+  assert np.isnan(holed[5, 0]).all()  # the argument is unchanged
+  assert np.isnan(make_record.fill_gaps(np.full((3, 1, 2, 3), np.nan))).all()
+
+
+@pytest.mark.parametrize(
+  ("factor", "message"),
+  [(0.1, "multiply the joints by 10$"), (1000.0, "multiply the joints by 0.001$")],
+)
+def test_poses_in_another_unit_are_refused(factor, message):
+  skeleton = skeletons.get("kinect_v2")
+  pose = generator.make_clip(0, 0, generator.Settings(num_frames=2)).pose[:, None]
+  make_record.check_unit(pose, skeleton)
+  make_record.check_unit(2.0 * pose, skeleton)  # a giant, not another unit
+  with pytest.raises(BadClip, match=r"longest bone measures .* m, expected 0.1 to"):
+    make_record.check_unit(factor * pose, skeleton)
+  with pytest.raises(BadClip, match=message):
+    make_record.check_unit(factor * pose, skeleton)
+  seen_at_one_place = np.zeros_like(pose)
+  make_record.check_unit(seen_at_one_place, skeleton)
+  pose[1] = np.nan  # not seen in half of the frames
+  make_record.check_unit(pose, skeleton)

@@ -1,0 +1,192 @@
+"""An example: a record as the network sees it, frames and poses of one window."""
+
+import dataclasses
+
+import jax
+import numpy as np
+
+from vpn_jax.datasets import skeletons
+from vpn_jax.inputs import multi_view, regions, sampling
+from vpn_jax.records import record_format
+
+INPUTS = ("frames", *regions.HANDS, "pose")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """How a record becomes an example; `Settings(**config.data.example)`.
+
+  Attributes:
+    num_frames: F, frames of a window.
+    frame_size: H = W, pixels; the frames of the record are resized to it.
+    pose_steps: S, t_p of the paper.
+    pose_window: "clip" samples the poses from the window of the frames, "video" from
+      the whole clip. Reading: the paper says "from each clip"; the released code takes
+      the video.
+    persons: 1 for the main actor; 2 appends the joints of a second person.
+    flip: mirror half of the training clips: frames, hands and poses alike.
+    crop: smallest side of a random training crop of `frames`, as a fraction of the
+      region; 1 takes the whole region, as the paper does.
+    views: K, the number of fixed views of a training clip, of which each epoch shows
+      one. Their windows are spread evenly over the clip; flip and crop of each are
+      drawn once. 0 draws a new window, flip and crop each time.
+    inputs: those of `INPUTS` that the network takes; the others are not decoded.
+    region: what `frames` shows: "body", "left_hand" or "right_hand".
+    hand_size: side of the square around a hand, as a fraction of the record's frame.
+  """
+
+  num_frames: int = 64
+  frame_size: int = 224
+  pose_steps: int = 20
+  pose_window: str = "clip"
+  persons: int = 1
+  flip: bool = False
+  crop: float = 1.0
+  views: int = 0
+  inputs: tuple[str, ...] = ("frames", "pose")
+  region: str = "body"
+  hand_size: float = 0.4
+
+  def __post_init__(self):
+    unknown = set(self.inputs) - set(INPUTS)
+    if unknown or not self.inputs:
+      raise ValueError(f"inputs are {tuple(self.inputs)}, expected some of {INPUTS}.")
+    if self.region not in regions.REGIONS:
+      raise ValueError(f"region is {self.region!r}, expected one of {regions.REGIONS}.")
+    if not 0.0 < self.hand_size <= 1.0:
+      raise ValueError(
+        f"hand_size is {self.hand_size}, expected a fraction of the frame, 0 to 1."
+      )
+    if self.pose_window not in ("clip", "video"):
+      raise ValueError(
+        f"pose_window is {self.pose_window!r}, expected 'clip' or 'video'."
+      )
+    if not 0.2 <= self.crop <= 1.0:
+      raise ValueError(f"crop is {self.crop}, expected a fraction from 0.2 to 1.")
+    if self.views < 0:
+      raise ValueError(f"views is {self.views}, expected 0 or more.")
+    for name in ("num_frames", "frame_size", "pose_steps", "persons"):
+      if getattr(self, name) < 1:
+        raise ValueError(f"{name} is {getattr(self, name)}, expected 1 or more.")
+
+  def example_shapes(self, joints: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes and types of the inputs, for poses of `joints` = persons * J joints."""
+    size = self.frame_size
+    pixels = jax.ShapeDtypeStruct((self.num_frames, size, size, 3), np.uint8)
+    pose = jax.ShapeDtypeStruct((self.pose_steps, joints, 3), np.float32)
+    return {name: pose if name == "pose" else pixels for name in self.inputs}
+
+
+def make(
+  record: record_format.Record,
+  settings: Settings,
+  skeleton: skeletons.Skeleton,
+  rng: np.random.Generator | None,
+  view: multi_view.View = multi_view.MIDDLE,
+  fixed: np.random.Generator | None = None,
+) -> dict[str, np.ndarray]:
+  """Makes an example of a record.
+
+  Args:
+    record: the clip.
+    settings: how.
+    skeleton: of the record's joints.
+    rng: draws in training; None for evaluation, which is deterministic.
+    view: in evaluation: the window, and the part of its frames.
+    fixed: for a fixed view of training (`Settings.views`): draws its flip and crop,
+      the window is that of `view`, and `rng` draws the pose steps alone.
+  Returns: label int32 [], and the inputs in `settings.inputs`: frames, left_hand and
+    right_hand uint8 [F, H, W, 3] and pose float32 [S, persons*J, 3]. All draws are
+    the same whichever inputs there are.
+  Raises: ValueError for a hand of a record without image joints.
+  """
+  s = settings
+  drawn = rng if fixed is None else fixed
+  start = rng if fixed is None else None
+  window = sampling.frame_window(len(record.frames), s.num_frames, start, view.window)
+  if s.pose_window == "video":
+    first, last = 0, len(record.frames) - 1
+  else:
+    first, last = int(window.min()), int(window.max())
+  steps = sampling.pose_indices(first, last, s.pose_steps, rng)
+  pose = center_pose(record.pose[:, : s.persons], skeleton)[steps]
+
+  flip = drawn is not None and s.flip and drawn.random() < 0.5
+  made = {"label": np.int32(record.label)}
+  if shown := cuts(record, s, skeleton, window, view, drawn, flip):
+    made.update(regions.decode([record.frames[i] for i in window], shown, flip))
+  if "pose" not in s.inputs:
+    return made
+  if flip:
+    pose = mirror_pose(pose, skeleton)
+  missing = s.persons - pose.shape[1]
+  if missing > 0:  # an absent person is zeros
+    pose = np.pad(pose, ((0, 0), (0, missing), (0, 0), (0, 0)))
+  made["pose"] = pose.reshape(s.pose_steps, -1, 3)
+  return made
+
+
+def center_pose(pose: np.ndarray, skeleton: skeletons.Skeleton) -> np.ndarray:
+  """Moves the origin to the main actor's body in the first frame where it was seen.
+
+  Args:
+    pose: float [F, persons, J, 3], metres; NaN where nobody was seen.
+  Returns: float32 of the same shape; NaN becomes zero.
+  Source: the released loaders; nothing else is normalized.
+  """
+  origins = pose[:, 0, skeleton.origin_indices()].mean(axis=1)  # [F, 3]
+  valid = np.isfinite(origins).all(axis=-1)
+  origin = origins[np.argmax(valid)] if valid.any() else np.zeros(3, pose.dtype)
+  return np.nan_to_num(pose - origin, nan=0.0).astype(np.float32)
+
+
+def mirror_pose(pose: np.ndarray, skeleton: skeletons.Skeleton) -> np.ndarray:
+  """Mirrors poses [S, persons, J, 3]: negates x, swaps left and right joints."""
+  return pose[:, :, skeleton.mirror()] * np.array([-1, 1, 1], np.float32)
+
+
+def cuts(
+  record: record_format.Record,
+  settings: Settings,
+  skeleton: skeletons.Skeleton,
+  window: np.ndarray,
+  view: multi_view.View,
+  rng: np.random.Generator | None,
+  flip: bool,
+) -> dict[str, regions.Cut]:
+  """Where the inputs that are pixels lie in the frames of a window.
+
+  In a mirror the right hand is the left hand. Views and the random crop apply to
+  `frames` alone: they take a part of the region, the same one in all frames.
+
+  Args: as in `make`; `rng` draws the crop, None for none.
+  Returns: cuts by the name of the input.
+  """
+  shown = {name: name for name in settings.inputs if name in regions.HANDS}
+  if "frames" in settings.inputs:
+    shown["frames"] = settings.region
+  if not shown:
+    return {}
+  whole = record_format.frame_side(record.frames[window[0]])
+  size = view.size or settings.frame_size  # one for all, so that their features fit
+  made = {}
+  for name, region in shown.items():
+    squares = regions.squares(
+      record,
+      regions.mirrored(region) if flip else region,
+      window,
+      frame_side=whole,
+      hand_size=settings.hand_size,
+      skeleton=skeleton,
+    )
+    made[name] = regions.Cut(squares, size)
+  if "frames" in made:
+    squares = made["frames"].squares
+    side = int(squares[0, 2])
+    part = view.part(side)
+    if rng is not None and settings.crop < 1.0:
+      inner = round(side * rng.uniform(settings.crop, 1.0))
+      left, top = rng.integers(side - inner + 1, size=2)
+      part = int(left), int(top), inner
+    made["frames"] = regions.Cut(regions.inside(squares, part), size)
+  return made

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from vpn_jax.models import i3d, resnext3d, trunk
+from vpn_jax.models import checks, i3d, resnext3d, trunk
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +39,7 @@ BACKBONES = {
 
 def get(name: str) -> Backbone:
   """A backbone by name; ValueError lists the known ones."""
-  if name not in BACKBONES:
-    raise ValueError(f"backbone is {name!r}, expected one of {tuple(BACKBONES)}.")
+  checks.one_of("backbone", name, tuple(BACKBONES))
   return BACKBONES[name]
 
 

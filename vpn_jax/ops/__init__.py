@@ -9,7 +9,7 @@ chooses, and nobody else knows. Shapes: channels last; padding is TF's "SAME" or
 from vpn_jax.ops.convolution import conv3d
 from vpn_jax.ops.formulations import formulation, use_formulation
 from vpn_jax.ops.layers import FOLDED_BIAS, BatchNorm, Conv3D
-from vpn_jax.ops.normalization import add_relu, batch_norm, batch_norm_train
+from vpn_jax.ops.normalization import batch_norm, batch_norm_train
 from vpn_jax.ops.pooling import max_pool
 from vpn_jax.ops.shifted_slices import same_padding
 
@@ -17,7 +17,6 @@ __all__ = [
   "FOLDED_BIAS",
   "BatchNorm",
   "Conv3D",
-  "add_relu",
   "batch_norm",
   "batch_norm_train",
   "conv3d",

@@ -1,4 +1,4 @@
-"""Batch normalization, and the sum that ends a residual block."""
+"""Batch normalization, with one gradient for it and the ReLU behind it."""
 
 import functools
 import math
@@ -97,34 +97,3 @@ def _batch_norm_train_backward(epsilon, relu, saved, gradients):
 
 
 _batch_norm_train.defvjp(_batch_norm_train_forward, _batch_norm_train_backward)
-
-
-def add_relu(x, shortcut):
-  """max(x + shortcut, 0), the end of a residual block; both float of one shape."""
-  if formulations.formulation() == "plain":
-    return jax.nn.relu(x + shortcut)
-  return _add_relu(x, shortcut)
-
-
-@jax.custom_vjp
-def _add_relu(x, shortcut):
-  """Ends with a division by one, which keeps XLA from computing it more than once.
-
-  Sums are cheap to it: it repeats those of all blocks before in every block that reads
-  them. A division it does not repeat, and cannot take away: not every y is a number.
-  """
-  y = jnp.maximum(x + shortcut, 0)
-  return y / jnp.where(jnp.isnan(y), 2, 1).astype(y.dtype)
-
-
-def _add_relu_forward(x, shortcut):
-  y = _add_relu(x, shortcut)
-  return y, y
-
-
-def _add_relu_backward(y, dy):
-  dx = jnp.where(y > 0, dy, 0)
-  return dx, dx
-
-
-_add_relu.defvjp(_add_relu_forward, _add_relu_backward)

@@ -82,20 +82,6 @@ def test_conv3d_of_other_kernels_and_strides(shape, size, strides):
   assert_forms_agree(lambda x, k: ops.conv3d(x, k, strides), x, kernel)
 
 
-@pytest.mark.parametrize(
-  "shape",
-  [
-    (3, 2, 5, 7),  # too few places to cut
-    (2, 3, 23, 29),  # a block for each clip
-    (2, 4, 28, 28),  # two blocks for each clip
-  ],
-)
-@pytest.mark.parametrize("channels", [(3, 8), (8, 3)])
-def test_conv3d_1x1x1_sums_its_gradient_over_blocks(shape, channels):
-  x, kernel = normal(*shape, channels[0]), normal(1, 1, 1, *channels)
-  assert_forms_agree(lambda x, k: ops.conv3d(x, k), x, kernel)
-
-
 def test_conv3d_with_symmetric_padding():
   x, kernel = normal(1, 8, 8, 8, 3), normal(7, 7, 7, 3, 4)
   padding = ((3, 3),) * 3

@@ -3,7 +3,7 @@
 Every operation has a plain form, which is what a GPU or TPU wants, and a form for
 XLA on a CPU, whose three-dimensional convolution, select-and-scatter and gradients
 are slow. Both give the same values and gradients to float32 rounding; `formulation`
-chooses, and nobody else knows. Shapes: channels last; padding is TF's "SAME" or given.
+chooses. Shapes: channels last; padding is TF's "SAME" or given.
 """
 
 from vpn_jax.ops.convolution import conv3d

@@ -11,7 +11,7 @@ from vpn_jax.ops import cook_toom, formulations, frame_convolution, shifted_slic
 
 # Taps in time for which there are Cook-Toom tiles of 4 outputs.
 _LONGEST = 4
-# Places of a clip's result from which on it is faster to convolve clip by clip: 50,176
+# Positions in a clip's result from which on it is faster to convolve clip by clip: 50,176
 # of I3D's stem are enough, 12,544 of its Conv3d_2c_3x3 are too few.
 _LARGE = 1 << 15
 
@@ -52,7 +52,7 @@ def conv3d(x, kernel, strides=(1, 1, 1), padding="SAME", groups=1):
     )
   one_place = kernel.shape[:3] == strides == (1, 1, 1)
   if one_place and groups == 1 and padding == ((0, 0),) * 3:
-    return frame_convolution.product(x, kernel[0, 0, 0])
+    return jnp.dot(x, kernel[0, 0, 0])
   conv = functools.partial(
     _conv_frames, strides=strides[1:], padding=padding[1:], groups=groups
   )
@@ -76,8 +76,8 @@ def _is_large(x, strides):
   gradient, where the kernel's is summed over clips. Not for several devices, among
   which the clips are divided.
   """
-  places = math.prod(x.shape[1:4]) // math.prod(strides)
-  return len(x) > 1 and places >= _LARGE and jax.device_count() == 1
+  positions = math.prod(x.shape[1:4]) // math.prod(strides)
+  return len(x) > 1 and positions >= _LARGE and jax.device_count() == 1
 
 
 def _conv_frames(x, kernel, strides, padding, groups):

@@ -5,7 +5,6 @@ very slow in groups; here it is made of matrix products.
 """
 
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +15,6 @@ from vpn_jax.ops import shifted_slices
 # Channels to which the kernels of groups are widened for their gradient: with fewer,
 # the matrix products are too thin; with more, most of what they compute is dropped.
 _BLOCK = 32
-# Places of a block at the least, in the gradient of a kernel of one place: so many of a
-# transposed copy stay in the cache.
-_PLACES = 1568
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
@@ -66,7 +62,7 @@ def _conv2d_backward(strides, padding, groups, saved, dy):
   x = jnp.concatenate(shifted_slices.shifts(x, kw, strides[1], axis=3), axis=-1)
   dy = dy.reshape(blocks, -1, dy.shape[-1])
   products = [
-    _over_places(row.reshape(blocks, -1, row.shape[-1]), dy)
+    jnp.einsum("bpi,bpo->bio", row.reshape(blocks, -1, row.shape[-1]), dy)
     for row in shifted_slices.shifts(x, kh, strides[0], axis=2)
   ]
   rows = jnp.stack(products, axis=1)  # blocks, kh, kw * Cin / blocks, Cout / blocks
@@ -99,46 +95,3 @@ def _diagonal_groups(merged, groups: int):
   m = groups // blocks
   parts = merged.reshape(blocks, kh, kw, m, cin // m, m, cout // m)
   return jnp.einsum("bhwgigo->hwibgo", parts).reshape(kh, kw, cin // m, blocks * cout)
-
-
-def _over_places(x, dy):
-  """The gradient of a kernel of one place for each block: its x.T @ dy.
-
-  XLA makes a transposed copy of x.
-
-  Args:
-    x: [blocks, places, Cin].
-    dy: [blocks, places, Cout].
-  Returns: [blocks, Cin, Cout].
-  """
-  return lax.dot_general(x, dy, (((1,), (1,)), ((0,), (0,))))
-
-
-@jax.custom_vjp
-def product(x, kernel):
-  """[..., Cin] times [Cin, Cout]: what a kernel of one place does."""
-  return lax.dot_general(x, kernel, (((x.ndim - 1,), (0,)), ((), ())))
-
-
-def _product_forward(x, kernel):
-  return product(x, kernel), (x, kernel)
-
-
-def _product_backward(saved, dy):
-  """Sums up blocks of places, of which XLA's transposed copies stay in the cache.
-
-  One of all places at once would fetch each line of the cache anew for every channel.
-  What is copied is the narrower factor.
-  """
-  x, kernel = saved
-  dx = lax.dot_general(dy, kernel, (((x.ndim - 1,), (1,)), ((), ())))
-  places = math.prod(x.shape[1:-1])
-  cuts = (n for n in range(places // _PLACES, 0, -1) if places % n == 0)
-  blocks = x.shape[0] * next(cuts, 0) or 1
-  x, dy = (a.reshape(blocks, -1, a.shape[-1]) for a in (x, dy))
-  if x.shape[-1] > dy.shape[-1]:
-    return dx, _over_places(dy, x).sum(0).T
-  return dx, _over_places(x, dy).sum(0)
-
-
-product.defvjp(_product_forward, _product_backward)

@@ -32,8 +32,8 @@ def batch_norm_train(x, scale, bias, *, epsilon=1e-3, relu=False):
 
   Args: as in `batch_norm`.
   Returns: y as in `batch_norm`, and mean and var, float32 [C], through which no
-    gradient flows. The variance is the biased one (divided by the count), taken of
-    x - mean, so that a large mean does no harm. In a batch sharded over devices the
+    gradient flows. The variance is the biased one (divided by the count), of x -
+    mean, so that a large mean does no harm. In a batch sharded over devices the
     statistics are those of the whole batch.
   """
   if formulations.formulation() == "plain":

@@ -1,4 +1,4 @@
-"""PyTorch in a process of its own that runs when it is asked: nothing is shared.
+"""PyTorch in a process of its own, which runs on request: nothing is shared.
 
 In one process the two keep each other's memory and threads waiting.
 """
@@ -68,7 +68,7 @@ def torch_program(
 
 
 def _serve(pipe, what, config, variables, batch, compiled, threads) -> None:
-  """Tells ("why it does not run", seconds of the first run, peak in GiB), then runs."""
+  """Sends ("why it does not run", seconds of the first run, peak GiB), then runs."""
   try:
     from benchmarks.twin import training
 

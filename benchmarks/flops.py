@@ -1,6 +1,6 @@
 """Floating-point operations of a function: what its products and convolutions cost.
 
-A multiply-add counts as two operations. Counted is the plain form of `models/ops`,
+A multiply-add counts as two operations. Counted is the plain form of `vpn_jax.ops`,
 padding included, as it is written down before XLA sees it: the usual measure of a
 network, which no clever algorithm lowers. Everything elementwise is left out.
 """

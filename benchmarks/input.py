@@ -4,7 +4,7 @@ python -m benchmarks.input
 python -m benchmarks.input --records=data/ntu60 --dataset=ntu60 --protocol=cs
 python -m benchmarks.input --train=cpu
 
-Without `--records`, made-up clips of 128 frames are prepared in a temporary folder.
+Without `--records`, synthetic clips of 128 frames are prepared in a temporary folder.
 "Per core" divides by the CPU time of all threads, so that other work on the machine
 counts little; "by the clock" does not.
 
@@ -28,8 +28,10 @@ from vpn_jax.records import prepare, record_format, store
 from vpn_jax.training import metrics_writer
 
 
-def made_up(folder: pathlib.Path, clips: int, size: int) -> ml_collections.ConfigDict:
-  """Prepares made-up clips; returns the data block that reads them."""
+def synthetic_records(
+  folder: pathlib.Path, clips: int, size: int
+) -> ml_collections.ConfigDict:
+  """Prepares synthetic clips; returns the data block that reads them."""
   data = ml_collections.ConfigDict(
     {
       "dataset": "synthetic",
@@ -81,7 +83,7 @@ def decoding(part: pipeline.Part, folder: str) -> str:
 
 
 def _clips_per_second(batches, count: int, use=lambda batch: None) -> float:
-  """Of taking so many batches one after the other."""
+  """Seconds of taking so many batches one after the other."""
   clips, began = 0, time.perf_counter()
   for _ in range(count):
     batch = next(batches)
@@ -155,10 +157,10 @@ def training(data, size: str, batch_size: int, steps: int, threads: int) -> str:
 
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-  parser.add_argument("--records", default="", help="folder; made-up clips without")
+  parser.add_argument("--records", default="", help="folder; synthetic clips without")
   parser.add_argument("--dataset", default="ntu60", help="of these records")
   parser.add_argument("--protocol", default="cs", help="whose training part is read")
-  parser.add_argument("--record_size", type=int, default=256, help="of made-up clips")
+  parser.add_argument("--record_size", type=int, default=256, help="of synthetic clips")
   parser.add_argument("--size", type=int, default=224, help="pixels")
   parser.add_argument("--frames", type=int, default=64)
   parser.add_argument("--batch", type=int, default=4)
@@ -178,7 +180,7 @@ def main() -> None:
         }
       )
     else:
-      data = made_up(pathlib.Path(folder) / "records", 20, flags.record_size)
+      data = synthetic_records(pathlib.Path(folder) / "records", 20, flags.record_size)
     if flags.train:
       print(training(data, flags.train, flags.batch, flags.steps, threads=4))
       return

@@ -1,4 +1,4 @@
-r"""Prints whether the frames of synthetic clips tell the pairs of objects apart.
+r"""Prints whether the frames of synthetic clips distinguish the pairs of objects.
 
 python -m benchmarks.oracle --config=configs/synthetic.py:cs \
     --config.data.num_clips=7000

@@ -1,6 +1,6 @@
 """Prints how fast one process prepares clips, what it spends its time on, and memory.
 
-python -m benchmarks.prepare                    # made-up clips as H.264, 1920x1080
+python -m benchmarks.prepare                    # synthetic clips as H.264, 1920x1080
 python -m benchmarks.prepare --frames=10000 --clips=1          # a long one: memory
 python -m benchmarks.prepare --dataset=ntu60 --raw=data/ntu60/raw --clips=50
 
@@ -28,8 +28,10 @@ from vpn_jax.records import crop, make_record, record_format
 STAGES = ("reading", "decoding", "resizing", "encoding", "the rest")
 
 
-def made_up(folder: pathlib.Path, clips: int, frames: int) -> ml_collections.ConfigDict:
-  """Writes made-up clips, enlarged to 1920x1080, with their joints beside them."""
+def synthetic_videos(
+  folder: pathlib.Path, clips: int, frames: int
+) -> ml_collections.ConfigDict:
+  """Writes synthetic clips, enlarged to 1920x1080, with their joints beside them."""
   settings = generator.Settings(num_frames=min(frames, 90), height=270, width=480)
   (folder / "class").mkdir(parents=True)
   for i in range(clips):
@@ -113,16 +115,16 @@ def peak() -> float:
 
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-  parser.add_argument("--dataset", default="", help="such as ntu60; made-up without")
+  parser.add_argument("--dataset", default="", help="such as ntu60; synthetic without")
   parser.add_argument("--raw", default="", help="its folder")
   parser.add_argument("--clips", type=int, default=4)
-  parser.add_argument("--frames", type=int, default=90, help="of a made-up clip")
+  parser.add_argument("--frames", type=int, default=90, help="of a synthetic clip")
   flags = parser.parse_args()
   with tempfile.TemporaryDirectory() as folder:
     if flags.dataset:
       data = ml_collections.ConfigDict({"dataset": flags.dataset, "raw": flags.raw})
     else:
-      data = made_up(pathlib.Path(folder) / "raw", flags.clips, flags.frames)
+      data = synthetic_videos(pathlib.Path(folder) / "raw", flags.clips, flags.frames)
     # Another process, so that its memory is that of preparing alone.
     process = multiprocessing.get_context("spawn").Process(
       target=measure, args=(data, flags.clips, folder)

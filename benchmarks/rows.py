@@ -81,7 +81,7 @@ def main():
   from vpn_jax.results import paper
 
   parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument("--rows", default=";".join(paper.ROWS), help='parted by ";"')
+  parser.add_argument("--rows", default=";".join(paper.ROWS), help='separated by ";"')
   parser.add_argument("--size", default="full", choices=("full", "cpu", "tiny"))
   parser.add_argument("--batch", type=int, default=1)
   parser.add_argument("--remat", action="store_true", help="compute blocks again")

@@ -180,13 +180,17 @@ def main():
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
-  parser.add_argument("--model", default="vpn", help=f"of {', '.join(MODELS)}; by ,")
+  parser.add_argument(
+    "--model", default="vpn", help=f"of {', '.join(MODELS)}; separated by ,"
+  )
   parser.add_argument("--size", default="cpu", choices=("full", "cpu", "tiny"))
   parser.add_argument("--batch", type=int, default=4)
   parser.add_argument("--repeats", type=int, default=5)
   parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
   parser.add_argument("--versus", default="", choices=("", "torch"))
-  parser.add_argument("--threads", type=int, default=0, help="of PyTorch; 0: it says")
+  parser.add_argument(
+    "--threads", type=int, default=0, help="of PyTorch; 0: its own choice"
+  )
   parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
   args = parser.parse_args()
   names = args.model.split(",")
@@ -195,7 +199,7 @@ def main():
   if args.one:
     one(args)
     return
-  # Of the device's memory JAX takes what it needs, so that PyTorch gets the rest.
+  # JAX takes the memory of the device as it needs it: PyTorch gets the rest.
   env = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **os.environ}
   head = None
   for name in names:

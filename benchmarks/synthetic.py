@@ -1,4 +1,4 @@
-"""Prints how many made-up clips one core renders per second of its time.
+"""Prints how many synthetic clips one core renders per second of its time.
 
 python -m benchmarks.synthetic
 """

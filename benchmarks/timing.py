@@ -170,7 +170,7 @@ def about(versus: str = "", torch_threads: int = 0) -> str:
 
   Args:
     versus: "torch" for what is compared with.
-    torch_threads: that it was told to use; 0 for its own choice.
+    torch_threads: that it is set to use; 0 for its own choice.
   """
   device = jax.devices()[0]
   name = _processor() if device.platform == "cpu" else device.device_kind

@@ -7,7 +7,7 @@ from torch import nn
 from benchmarks.twin import layers
 from vpn_jax.models import i3d, resnext3d
 
-# Of I3D: windows and steps of the pools. The widths are in the shapes of a tree.
+# Windows and steps of the pools of I3D. The widths are in the shapes of a tree.
 _POOLS = {
   "MaxPool3d_2a_3x3": ((1, 3, 3), (1, 2, 2)),
   "MaxPool3d_3a_3x3": ((1, 3, 3), (1, 2, 2)),

@@ -9,7 +9,7 @@ from torch import nn
 from benchmarks.twin import layers, trunks
 from vpn_jax.datasets import skeletons
 from vpn_jax.models import graph as graph_lib
-from vpn_jax.models import vpn
+from vpn_jax.models import pose_backbone
 
 # Settings of the network for which a twin is written, and their values.
 _WRITTEN = {
@@ -68,7 +68,9 @@ class PoseBranch(nn.Module):
     self.graph = GraphPoseBackbone(tree["graph"], settings)
     if "input_norm" in tree:
       self.input_norm = layers.BatchNorm(
-        tree["input_norm"], momentum=settings["bn_momentum"], eps=vpn.INPUT_EPSILON
+        tree["input_norm"],
+        momentum=settings["bn_momentum"],
+        eps=pose_backbone.INPUT_EPSILON,
       )
 
   def forward(self, pose):

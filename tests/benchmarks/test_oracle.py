@@ -1,4 +1,4 @@
-"""What frames of object pairs show: the patch is that of the object, and it tells."""
+"""What frames of object pairs show: the patch is that of the object and suffices."""
 
 import dataclasses
 

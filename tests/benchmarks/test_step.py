@@ -1,4 +1,4 @@
-"""`benchmarks.step`: operations counted by hand, times by a clock that is turned."""
+"""`benchmarks.step`: operations counted by hand, times by a clock that a test sets."""
 
 import jax
 import jax.numpy as jnp
@@ -52,8 +52,8 @@ def test_unpadded_convolution_is_counted_as_by_the_compiler():
   x, kernel = jnp.ones((1, 4, 6, 6, 3)), jnp.ones((2, 3, 3, 3, 5))
   conv = lambda x, k: ops.conv3d(x, k, padding=((0, 0),) * 3)  # noqa: E731
   with ops.use_formulation("plain"):
-    told = jax.jit(conv).lower(x, kernel).cost_analysis()["flops"]
-  assert flops.count(conv, x, kernel) == told
+    reported = jax.jit(conv).lower(x, kernel).cost_analysis()["flops"]
+  assert flops.count(conv, x, kernel) == reported
 
 
 def test_frozen_layers_cost_no_gradient(shrunk):

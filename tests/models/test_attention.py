@@ -99,7 +99,7 @@ def test_resized_attention_is_linear_between_the_centres_of_cells():
   np.testing.assert_array_equal(same, a_s)
   found = attention.resize_spatial(jnp.asarray(a_s), (3, 4))
 
-  def along(size, cells, i):  # place of the i-th new centre among the old ones
+  def along(size, cells, i):  # position of the i-th new centre among the old ones
     x = np.clip((i + 0.5) * cells / size - 0.5, 0, cells - 1)
     low = min(int(x), cells - 2)
     return low, x - low

@@ -1,4 +1,4 @@
-"""The non-local block against sums over all pairs of places."""
+"""The non-local block against sums over all pairs of positions."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ import numpy as np
 from vpn_jax.models import i3d, non_local
 
 
-def test_block_is_attention_over_all_places(plain_operations):
+def test_block_is_attention_over_all_positions(plain_operations):
   rng = np.random.default_rng(0)
   x = rng.normal(size=(2, 2, 4, 4, 6)).astype(np.float32)
   block = non_local.NonLocalBlock()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vpn_jax.datasets import skeletons
-from vpn_jax.models import vpn
+from vpn_jax.models import pose_backbone
 from vpn_jax.models.pose_alignment import align_pose
 
 LEFT, RIGHT, HEAD = 0, 1, 2
@@ -90,11 +90,11 @@ def test_steps_without_hips_follow_those_with(pose):
 
 
 def test_the_network_does_not_see_the_camera():
-  branch = vpn.PoseBranch(skeleton="kinect_v2", align="view")
+  branch = pose_backbone.PoseBranch(skeleton="kinect_v2", align="view")
   rng = np.random.default_rng(1)
   pose = rng.normal(size=(2, 8, 25, 3)).astype(np.float32)
   variables = branch.init(jax.random.key(0), pose)
-  plain = vpn.PoseBranch(skeleton="kinect_v2")
+  plain = pose_backbone.PoseBranch(skeleton="kinect_v2")
   apply = {b: jax.jit(b.apply) for b in (branch, plain)}
   outs = {
     b: [apply[b](variables, p)[0] for p in (pose, turned(pose, 0.8))] for b in apply

@@ -33,7 +33,7 @@ def count(tree):
 
 @pytest.fixture(scope="module")
 def full():
-  """Of the network as published, on 64 frames of 224 x 224 pixels."""
+  """Shapes of the network as published, on 64 frames of 224 x 224 pixels."""
   return shapes(resnext3d.ResNeXt3D(), 2, 64, 224, 224, 3)
 
 

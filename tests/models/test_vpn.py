@@ -108,8 +108,8 @@ def test_documented_parameters_are_these():
   text = (pathlib.Path(__file__).parents[2] / "docs" / "results.md").read_text()
   section = text.split("## Every row at the size of the paper")[1].split("\n## ")[0]
   cells = [[c.strip() for c in line.split("|")] for line in section.splitlines()]
-  told = {c[1]: c[3] for c in cells if len(c) == 8 and c[1] in COUNTS}
-  assert told == {row: f"{count:,}" for row, count in COUNTS.items()}
+  documented = {c[1]: c[3] for c in cells if len(c) == 8 and c[1] in COUNTS}
+  assert documented == {row: f"{count:,}" for row, count in COUNTS.items()}
 
 
 def test_shapes_of_the_full_network():
@@ -257,7 +257,7 @@ def test_pose_changes_vpn_but_not_the_visual_backbone():
   np.testing.assert_array_equal(apply(row)[0], apply(row, pose=other)[0])
 
 
-def test_features_in_place_of_frames_give_the_same():
+def test_features_instead_of_frames_give_the_same():
   model, variables, frames, pose = small()
   logits, out = apply()
   head = model.clone(from_features=True)

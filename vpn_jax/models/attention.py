@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from vpn_jax import ops
+from vpn_jax.models import checks
 
 NORMS = ("batch", "none")
 
@@ -91,10 +92,7 @@ class AttentionNetwork(nn.Module):
 
     Raises: ValueError for an unknown `norm` (at trace time).
     """
-    if self.norm not in NORMS:
-      raise ValueError(
-        f"config.model.attention_norm is {self.norm!r}, expected one of {NORMS}."
-      )
+    checks.one_of("config.model.attention_norm", self.norm, NORMS)
     t, m, n = self.grid
     z1 = self._logits("spatial", m * n, pose_features, train)
     out = {

@@ -1,4 +1,4 @@
-"""Visual backbones: what a 3D ConvNet offers to go under VPN.
+"""Visual backbones by name: the 3D ConvNets that VPN stands on.
 
 The paper: VPN is "a layer on top of any 3D ConvNet". docs/backbones.md says how to add
 one.
@@ -10,7 +10,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from vpn_jax.models import i3d, resnext3d, trunk
+from vpn_jax.models import checks, i3d, resnext3d, trunk
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,26 +39,33 @@ BACKBONES = {
 
 def get(name: str) -> Backbone:
   """A backbone by name; ValueError lists the known ones."""
-  if name not in BACKBONES:
-    raise ValueError(f"backbone is {name!r}, expected one of {tuple(BACKBONES)}.")
+  checks.one_of("backbone", name, tuple(BACKBONES))
   return BACKBONES[name]
 
 
 def features(
-  backbone: str, frames: jax.Array, *, train: bool, name: str = "backbone", **fields
+  backbone: str,
+  frames: jax.Array,
+  *,
+  train: bool,
+  after: dict[str, Callable] | None = None,
+  dtype: str = "float32",
+  name: str = "backbone",
+  **fields,
 ) -> jax.Array:
-  """f of a visual backbone; to be called inside the module that it is a part of.
+  """Applies a visual backbone to frames, inside the module that it is a part of.
 
   Args:
     backbone: its name here.
     frames: uint8 [B, F, H, W, 3].
     train: whether it is being trained.
+    after: blocks behind some of its layers, as in `trunk.Trunk`.
+    dtype: of the computation.
     name: of its parameters in the calling module.
-    fields: settings of its module, and `after`.
-  Returns: float32 [B, T, M, N, C], whatever type it was computed in.
+    fields: other settings of its module.
+  Returns: f, float32 [B, T, M, N, C].
   """
   chosen = get(backbone)
-  after, dtype = fields.pop("after", None), jnp.dtype(fields.pop("dtype", "float32"))
   x = chosen.normalize_frames(frames).astype(dtype)
-  f, _ = chosen.module(dtype=dtype, name=name, **fields)(x, train=train, after=after)
-  return f.astype(jnp.float32)
+  module = chosen.module(dtype=jnp.dtype(dtype), name=name, **fields)
+  return module(x, train=train, after=after)[0].astype(jnp.float32)

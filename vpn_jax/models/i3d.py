@@ -163,25 +163,6 @@ class Branch(nn.Module):
     return x
 
 
-class I3D(trunk.Trunk):
-  """The trunk of I3D, without the Kinetics head; see `trunk.Trunk`."""
-
-  ENDPOINTS = ENDPOINTS
-
-  def layer(self, name: str, x: jax.Array, train: bool) -> jax.Array:
-    if name in _POOLS:
-      return ops.max_pool(x, *_POOLS[name])
-    settings = {"bn_momentum": self.bn_momentum, "dtype": self.dtype, "name": name}
-    if name in _CONVS:
-      features, kernel_size, strides = _CONVS[name]
-      features = scaled_width(features, self.width)
-      part = Unit(features, kernel_size, strides, **settings)
-    else:
-      widths = tuple(scaled_width(c, self.width) for c in _BLOCKS[name])
-      part = Mixed(widths, **settings)
-    return trunk.call(part, x, train=train, remat=self.remat)
-
-
 class Mixed(nn.Module):
   """An Inception block: four branches over the same input, concatenated.
 
@@ -214,6 +195,25 @@ class Mixed(nn.Module):
     return jnp.concatenate(outputs, axis=-1)
 
 
+class I3D(trunk.Trunk):
+  """The trunk of I3D, without the Kinetics head; see `trunk.Trunk`."""
+
+  ENDPOINTS = ENDPOINTS
+
+  def layer(self, name: str, x: jax.Array, train: bool) -> jax.Array:
+    if name in _POOLS:
+      return ops.max_pool(x, *_POOLS[name])
+    settings = {"bn_momentum": self.bn_momentum, "dtype": self.dtype, "name": name}
+    if name in _CONVS:
+      features, kernel_size, strides = _CONVS[name]
+      features = scaled_width(features, self.width)
+      part = Unit(features, kernel_size, strides, **settings)
+    else:
+      widths = tuple(scaled_width(c, self.width) for c in _BLOCKS[name])
+      part = Mixed(widths, **settings)
+    return trunk.call(part, x, train=train, remat=self.remat)
+
+
 class KineticsI3D(nn.Module):
   """I3D with the published classification head.
 
@@ -232,7 +232,7 @@ class KineticsI3D(nn.Module):
     """Maps frames [B, F, H, W, 3] in [-1, 1] to logits [B, K] and the endpoints.
 
     Reading: on maps other than 7 x 7 the window is clipped to the map, and logits
-      are averaged over whatever places and steps are left.
+      are averaged over the positions and steps that remain.
     """
     settings = {"bn_momentum": self.bn_momentum, "dtype": self.dtype}
     features, out = I3D(self.width, **settings, name="backbone")(frames, train=train)

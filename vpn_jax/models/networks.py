@@ -1,9 +1,18 @@
-"""Networks by name: built from settings, given their inputs, trained in part."""
+"""Networks by name: how to build one, what it takes of a batch, what of it trains."""
 
 import flax.linen as nn
 from flax import traverse_util
 
-from vpn_jax.models import backbones, p_i3d, trunk, vpn
+from vpn_jax.models import backbones, checks, p_i3d, pose_classifier, trunk, vpn
+
+NETWORKS = {
+  "vpn": vpn.VPN,
+  "p_i3d": p_i3d.PartNetwork,
+  "pose": pose_classifier.PoseClassifier,
+}
+# Settings whose default is not what networks did before these settings existed, and
+# what they did: a checkpoint without them was trained so.
+_BEFORE = {"attention_norm": "none", "pose.input_norm": "none"}
 
 
 def build(network: str, fields: dict) -> nn.Module:
@@ -14,22 +23,20 @@ def build(network: str, fields: dict) -> nn.Module:
     fields: settings of its class; an unknown one fails at once.
   Raises: ValueError that lists the known networks or settings.
   """
-
-  known = {"vpn": vpn.VPN, "p_i3d": p_i3d.PartNetwork, "pose": vpn.PoseClassifier}
-  vpn.check("config.network", network, tuple(known))
-  names = set(known[network].__dataclass_fields__) - {"parent", "name"}
+  checks.one_of("config.network", network, tuple(NETWORKS))
+  names = set(NETWORKS[network].__dataclass_fields__) - {"parent", "name"}
   unknown = set(fields) - names
   if unknown:
     raise ValueError(
       f"config.model has unknown settings {sorted(unknown)}, expected {sorted(names)}."
     )
-  return known[network](**fields)
+  return NETWORKS[network](**fields)
 
 
 def inputs(model: nn.Module, batch: dict) -> tuple:
-  """What a network takes of a batch, in the order of its arguments.
+  """Takes what a network needs out of a batch, in the order of its arguments.
 
-  Every network names its arguments in `inputs`, such as ("frames", "pose").
+  A network names them in its `inputs`, such as ("frames", "pose").
 
   Raises: ValueError when the batch lacks one.
   """
@@ -42,13 +49,8 @@ def inputs(model: nn.Module, batch: dict) -> tuple:
   return tuple(batch[name] for name in model.inputs)
 
 
-# Settings that came with a default other than what the network did before: what
-# checkpoints without them were trained with.
-_BEFORE = {"attention_norm": "none", "pose.input_norm": "none"}
-
-
 def with_missing_settings(network: str, fields: dict) -> tuple[dict, dict]:
-  """The settings of a network from a checkpoint, which may lack later ones.
+  """Completes the settings of a checkpoint that was written before some existed.
 
   Args:
     network, fields: as in `build`.
@@ -65,12 +67,12 @@ def with_missing_settings(network: str, fields: dict) -> tuple[dict, dict]:
 
 
 def inference_fields(fields: dict, example: dict, views: str) -> dict:
-  """The settings of the network that scores the views of an evaluation.
+  """Settings of the network that scores the views of an evaluation.
 
   Args:
     fields: `config.model` of training.
     example: `config.data.example` of training.
-    views: of `multi_view.Inference`. With "full", on larger frames, A_S keeps its grid
+    views: of `multi_view.Inference`. With "full", on larger frames, A_S keeps the grid
       of training and is resized (section 4.1).
   """
   if views != "full" or "attention_grid" not in fields:
@@ -88,25 +90,28 @@ def inference_fields(fields: dict, example: dict, views: str) -> dict:
 def trainable(model: nn.Module, params: dict) -> dict:
   """Marks the parameters that a gradient can reach by the settings of a network.
 
-  It does not reach the layers of a visual backbone up to `frozen_until`, with the
-  non-local blocks before that layer's end, nor a pose backbone that is `frozen`.
+  It does not reach the layers of a visual backbone up to `frozen_until`, the non-local
+  blocks between them, or a pose backbone that is `frozen`.
 
   Args:
-    params: those of the network, or their shapes.
+    params: of the network, arrays or their shapes.
   Returns: a tree of bool like `params`.
   """
-
-  frozen, module = (), None
+  frozen_layers, layer_of = (), None
   if getattr(model, "frozen_until", ""):
     module = backbones.get(model.backbone).module
-    frozen = trunk.until(module.ENDPOINTS, model.frozen_until)
+    frozen_layers = trunk.until(module.ENDPOINTS, model.frozen_until)
+    layer_of = module.endpoint_of
   frozen_pose = (getattr(model, "pose", None) or {}).get("frozen", False)
 
-  def trains(path, _):
-    if frozen and path[0].startswith("backbone"):
-      return module.endpoint_of(path[1]) not in frozen
-    if path[0].startswith("non_local_"):
-      return path[0].removeprefix("non_local_") not in frozen[:-1]
-    return not (frozen_pose and path[0] == "pose_backbone")
+  def trains(path: tuple[str, ...], _) -> bool:
+    part = path[0]
+    if part == "pose_backbone":
+      return not frozen_pose
+    if part.startswith("non_local_"):
+      return part.removeprefix("non_local_") not in frozen_layers[:-1]
+    if part.startswith("backbone") and layer_of:
+      return layer_of(path[1]) not in frozen_layers
+    return True
 
   return traverse_util.path_aware_map(trains, params)

@@ -1,4 +1,4 @@
-"""Non-local block: self-attention over all places and times of a feature map.
+"""Non-local block: self-attention over all positions and times of a feature map.
 
 Source: Wang, Girshick, Gupta, He, "Non-local Neural Networks", CVPR 2018; the row
 I3D+NL of table 6.
@@ -20,8 +20,8 @@ class NonLocalBlock(nn.Module):
     dtype: of the computation; parameters, softmax and sum are float32.
 
   Source: section 3.3 there. theta, phi and g have half the channels, pairs are
-    subsampled by 2. Reading: W_z starts at zero, so that a pretrained network is as it
-    was, and needs no BatchNorm behind it for that.
+    subsampled by 2. Reading: W_z starts at zero, so that a pretrained network stays as
+    it was without the BatchNorm of the reference.
   """
 
   pool: int = 2

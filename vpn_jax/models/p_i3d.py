@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from vpn_jax.models import backbones, vpn
+from vpn_jax.models import backbones, checks, pose_backbone
 
 PARTS = ("body", "left_hand", "right_hand")
 COMBINATIONS = ("sum", "concat")
@@ -25,7 +25,7 @@ class PartNetwork(nn.Module):
     combine: "sum" of the weighted features, or "concat" along the channels.
     attention_hidden: width of the tanh layer before the weights.
     dropout: rate before the classifier.
-    pose: settings of `vpn.PoseBranch`.
+    pose: settings of `pose_backbone.PoseBranch`.
     dtype: of the computation; parameters and statistics stay float32.
 
   Reading: one softmax over the parts for the whole clip, from the last step of the
@@ -62,7 +62,7 @@ class PartNetwork(nn.Module):
       modulated [B, T, M, N, C or 3C], pooled, pose_features and those of the backbone.
     Raises: ValueError for an unknown setting.
     """
-    vpn.check("combine", self.combine, COMBINATIONS)
+    checks.one_of("combine", self.combine, COMBINATIONS)
     films = (frames, left_hand, right_hand)
     seen = [
       backbones.features(
@@ -79,7 +79,7 @@ class PartNetwork(nn.Module):
       )
       for part, film in zip(PARTS, films, strict=True)
     ]
-    branch = vpn.PoseBranch(**(self.pose or {}), name="pose_backbone")
+    branch = pose_backbone.PoseBranch(**(self.pose or {}), name="pose_backbone")
     pose_features, out = branch(pose, train=train)
     hidden = nn.Dense(self.attention_hidden, name="part_hidden")(pose_features)
     zero = nn.initializers.zeros

@@ -1,22 +1,31 @@
 """The pose backbone: 3D poses -> h*.
 
 By graph convolutions (section 3.2, eq. 1), or by LSTMs, the paper's baseline (appendix
-2, tables 2 and 4).
+2, tables 2 and 4). `PoseBranch` is what the networks use: it chooses one of the two.
 """
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from vpn_jax import ops
+from vpn_jax.datasets import skeletons
+from vpn_jax.models import checks, pose_alignment
 from vpn_jax.models import graph as graph_lib
+
+KINDS = ("gcn", "lstm")
+INPUT_NORMS = ("batch", "none")
+OUTPUTS = ("steps", "last")
+# Variance of a coordinate, in square metres, below which it counts as noise: (1 cm)^2.
+INPUT_EPSILON = 1e-4
 
 
 class GraphPoseBackbone(nn.Module):
   """Graph convolutions per step, then 2D convolutions over (step, joint).
 
   Attributes:
-    normalized_adjacency: float [J, J] as nested tuples or array (`skeletons`).
+    normalized_adjacency: float [J, J], of `graph.normalized_adjacency`.
     graph_features: channels after the graph.
     conv_features: channels of the three convolutions; pooled 2x2 after the 2nd and 3rd.
     identity_filter: adds a second support, the identity, to the graph convolution, so
@@ -25,7 +34,7 @@ class GraphPoseBackbone(nn.Module):
     bn_momentum: of the running statistics.
   """
 
-  normalized_adjacency: tuple
+  normalized_adjacency: np.ndarray
   graph_features: int = 64
   conv_features: tuple[int, int, int] = (64, 64, 128)
   identity_filter: bool = False
@@ -93,9 +102,102 @@ class RecurrentPoseBackbone(nn.Module):
     Returns: h*, float [B, S*features], or [B, features] for the last step alone.
     """
     del train  # the same in both
+    checks.one_of("recurrent_output", self.output, OUTPUTS)
     b, s, _, _ = pose.shape
     y = pose.reshape(b, s, -1)
     for i in range(1, self.layers + 1):
       y = nn.RNN(nn.OptimizedLSTMCell(self.features, name=f"lstm{i}"))(y)
     h = y[:, -1] if self.output == "last" else y.reshape(b, -1)
     return h, {"step_features": y}
+
+
+class PoseBranch(nn.Module):
+  """The pose backbone, with the graph of a skeleton where it has one.
+
+  Attributes:
+    skeleton: name in `skeletons.SKELETONS`.
+    persons: people in the pose, one graph block each.
+    kind: "gcn" or "lstm".
+    frozen: whether weights and statistics stay as they are in training; the LSTM's do,
+      once it was trained alone (appendix 2).
+    align: "view" turns each clip to face the camera, "body" each step; "none" takes the
+      pose in camera axes. See `pose_alignment.align_pose`.
+    input_norm: "batch" normalizes every coordinate of every joint by its mean and
+      variance over the clips and steps of the batch; "none" takes the pose as it is.
+    bone_weight, other_weight, other_pairs: alpha, beta and who gets beta (eq. 1).
+    identity_filter, dropout, bn_momentum: see `GraphPoseBackbone`.
+    recurrent_layers, recurrent_features, recurrent_output: see
+      `RecurrentPoseBackbone`.
+
+  Reading: the paper takes the pose as it is. In metres its coordinates differ by tenths
+    between clips, and the first layers hardly respond to them. So by default the input
+    is normalized as in ST-GCN (Yan et al., AAAI 2018); eq. 1 then mixes the normalized
+    coordinates.
+  """
+
+  skeleton: str = "kinect_v2"
+  persons: int = 1
+  kind: str = "gcn"
+  frozen: bool = False
+  align: str = "none"
+  input_norm: str = "batch"
+  bone_weight: float = 5.0
+  other_weight: float = 2.0
+  other_pairs: str = "all"
+  identity_filter: bool = False
+  dropout: float = 0.3
+  bn_momentum: float = 0.9
+  recurrent_layers: int = 3
+  recurrent_features: int = 512
+  recurrent_output: str = "steps"
+
+  @nn.compact
+  def __call__(self, pose: jax.Array, *, train: bool = False):
+    """Maps P [B, S, persons*J, 3] to h* [B, _] and its steps."""
+    checks.one_of("pose_backbone", self.kind, KINDS)
+    checks.one_of("config.model.pose.input_norm", self.input_norm, INPUT_NORMS)
+    skeleton = skeletons.get(self.skeleton)
+    joints = skeleton.num_joints * self.persons
+    if pose.shape[2] != joints:
+      raise ValueError(
+        f"got poses of {pose.shape[2]} joints, expected {joints}: {self.persons} x "
+        f"skeleton {self.skeleton!r}; set config.data.skeleton and config.data.persons."
+      )
+    train = train and not self.frozen
+    if self.align != "none":
+      pose = pose_alignment.align_pose(pose, *skeleton.hips(), self.align)
+    if self.input_norm == "batch":
+      norm = ops.BatchNorm(
+        use_scale=True,
+        epsilon=INPUT_EPSILON,
+        momentum=self.bn_momentum,
+        name="input_norm",
+      )
+      pose = norm(pose.reshape(*pose.shape[:2], -1), train=train).reshape(pose.shape)
+    backbone = self._recurrent() if self.kind == "lstm" else self._graph(skeleton)
+    result = backbone(pose, train=train)
+    return jax.lax.stop_gradient(result) if self.frozen else result
+
+  def _graph(self, skeleton: skeletons.Skeleton) -> nn.Module:
+    e = graph_lib.adjacency(
+      skeleton,
+      bone_weight=self.bone_weight,
+      other_weight=self.other_weight,
+      other_pairs=self.other_pairs,
+      persons=self.persons,
+    )
+    return GraphPoseBackbone(
+      normalized_adjacency=graph_lib.normalized_adjacency(e),
+      identity_filter=self.identity_filter,
+      dropout=self.dropout,
+      bn_momentum=self.bn_momentum,
+      name="graph",
+    )
+
+  def _recurrent(self) -> nn.Module:
+    return RecurrentPoseBackbone(
+      layers=self.recurrent_layers,
+      features=self.recurrent_features,
+      output=self.recurrent_output,
+      name="recurrent",
+    )

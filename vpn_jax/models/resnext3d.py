@@ -119,7 +119,7 @@ class Bottleneck(nn.Module):
       features = EXPANSION * self.features
       shortcut = conv(features, (1, 1, 1), strides, name="downsample_conv")(shortcut)
       shortcut = norm(name="downsample_bn")(shortcut, train=train)
-    return ops.add_relu(x, shortcut)
+    return nn.relu(x + shortcut)
 
 
 def _layers(bn_momentum, dtype):

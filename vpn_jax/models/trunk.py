@@ -19,10 +19,10 @@ def until(endpoints: tuple[str, ...], final_endpoint: str) -> tuple[str, ...]:
 
 
 def call(module: nn.Module, x: jax.Array, *, train: bool, remat: bool) -> jax.Array:
-  """Calls a part of a backbone; with `remat` only its input is kept for the gradient.
+  """Calls a part of a backbone; with `remat` the gradient keeps its input alone.
 
-  What it computes on the way is computed again then: about a third more time for the
-  memory of the largest part alone.
+  The gradient then computes the inside of the part again: about a third more time, and
+  the memory of the largest part alone.
   """
   if not (train and remat):
     return module(x, train=train)
@@ -30,7 +30,7 @@ def call(module: nn.Module, x: jax.Array, *, train: bool, remat: bool) -> jax.Ar
 
 
 class Trunk(nn.Module):
-  """A visual backbone without a head; one of them has ENDPOINTS and `layer`.
+  """A visual backbone without a head; a subclass has ENDPOINTS and `layer`.
 
   Attributes:
     ENDPOINTS: names of the layers, in order.
@@ -60,11 +60,11 @@ class Trunk(nn.Module):
     return max(named, key=len, default="")
 
   def layer(self, name: str, x: jax.Array, train: bool) -> jax.Array:
-    """One layer, [B, T, M, N, Cin] to [B, T', M', N', C]; its modules carry its name.
+    """Applies one layer, [B, T, M, N, Cin] to [B, T', M', N', C].
 
-    They are called `name`, or `name` and more behind an underscore; where that cannot
-    be, `endpoint_of` says which layer they belong to. What goes through `call` has
-    `remat`.
+    Its modules are called `name`, or `name` and more behind an underscore; for others
+    `endpoint_of` says which layer they belong to. `remat` holds for what goes through
+    `call`.
     """
     raise NotImplementedError(f"{type(self).__name__} has no layers.")
 

@@ -1,135 +1,25 @@
-"""The recognition model of figure 3, and its parts left out row by row (table 1, 2, 4).
-
-Every network maps its `inputs` to (logits, out); `out` holds the steps on the way for
-losses, analysis and figures.
-"""
+"""Video-Pose Network: figure 3, and parts of it left out (tables 1, 2 and 4)."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from vpn_jax import ops
-from vpn_jax.datasets import skeletons
 from vpn_jax.models import attention as attention_lib
-from vpn_jax.models import backbones, non_local, pose_alignment, pose_backbone
+from vpn_jax.models import backbones, checks, non_local, pose_backbone
 from vpn_jax.models import embedding as embedding_lib
-from vpn_jax.models import graph as graph_lib
 
 ATTENTIONS = ("spatiotemporal", "spatial", "none")
-POSE_BACKBONES = ("gcn", "lstm")
-INPUT_NORMS = ("batch", "none")
 HEADS = ("mean", "time")
 SCALES = ("sum", "mean")
-# Variance of a coordinate, in square metres, below which it counts as noise: (1 cm)^2.
-INPUT_EPSILON = 1e-4
-
-
-def check(name: str, value, known: tuple) -> None:
-  """ValueError unless `value` is one of `known`."""
-  if value not in known:
-    raise ValueError(f"{name} is {value!r}, expected one of {known}.")
-
-
-class PoseBranch(nn.Module):
-  """The pose backbone, with the graph of a skeleton where it has one.
-
-  Attributes:
-    skeleton: name in `skeletons.SKELETONS`.
-    persons: people in the pose, one graph block each.
-    kind: "gcn" or "lstm".
-    frozen: whether weights and statistics stay as they are in training; the LSTM's do,
-      once it was trained alone (appendix 2).
-    align: "view" turns each clip to face the camera, "body" each step; "none" takes the
-      pose in camera axes. See `pose_alignment.align_pose`.
-    input_norm: "batch" normalizes every coordinate of every joint by its mean and
-      variance over the clips and steps of the batch; "none" takes the pose as it is.
-    bone_weight, other_weight, other_pairs: alpha, beta and who gets beta (eq. 1).
-    identity_filter, dropout, bn_momentum: see `GraphPoseBackbone`.
-    recurrent_layers, recurrent_features, recurrent_output: see
-      `RecurrentPoseBackbone`.
-
-  Reading: the paper takes the pose as it is. In metres its coordinates differ by tenths
-    between clips, and the first layers hardly respond to them. So by default the input
-    is normalized as in ST-GCN (Yan et al., AAAI 2018); eq. 1 then mixes the normalized
-    coordinates.
-  """
-
-  skeleton: str = "kinect_v2"
-  persons: int = 1
-  kind: str = "gcn"
-  frozen: bool = False
-  align: str = "none"
-  input_norm: str = "batch"
-  bone_weight: float = 5.0
-  other_weight: float = 2.0
-  other_pairs: str = "all"
-  identity_filter: bool = False
-  dropout: float = 0.3
-  bn_momentum: float = 0.9
-  recurrent_layers: int = 3
-  recurrent_features: int = 512
-  recurrent_output: str = "steps"
-
-  @nn.compact
-  def __call__(self, pose: jax.Array, *, train: bool = False):
-    """Maps P [B, S, persons*J, 3] to h* [B, _] and its steps."""
-    check("pose_backbone", self.kind, POSE_BACKBONES)
-    check("recurrent_output", self.recurrent_output, ("steps", "last"))
-    check("config.model.pose.input_norm", self.input_norm, INPUT_NORMS)
-    skeleton = skeletons.get(self.skeleton)
-    joints = skeleton.num_joints * self.persons
-    if pose.shape[2] != joints:
-      raise ValueError(
-        f"got poses of {pose.shape[2]} joints, expected {joints}: {self.persons} x "
-        f"skeleton {self.skeleton!r}; set config.data.skeleton and config.data.persons."
-      )
-    train = train and not self.frozen
-    if self.align != "none":
-      pose = pose_alignment.align_pose(pose, *skeleton.hips(), self.align)
-    if self.input_norm == "batch":
-      norm = ops.BatchNorm(
-        use_scale=True,
-        epsilon=INPUT_EPSILON,
-        momentum=self.bn_momentum,
-        name="input_norm",
-      )
-      pose = norm(pose.reshape(*pose.shape[:2], -1), train=train).reshape(pose.shape)
-    backbone = self._recurrent() if self.kind == "lstm" else self._graph(skeleton)
-    result = backbone(pose, train=train)
-    return jax.lax.stop_gradient(result) if self.frozen else result
-
-  def _graph(self, skeleton: skeletons.Skeleton) -> nn.Module:
-    e = graph_lib.adjacency(
-      skeleton,
-      bone_weight=self.bone_weight,
-      other_weight=self.other_weight,
-      other_pairs=self.other_pairs,
-      persons=self.persons,
-    )
-    return pose_backbone.GraphPoseBackbone(
-      normalized_adjacency=graph_lib.normalized_adjacency(e),
-      identity_filter=self.identity_filter,
-      dropout=self.dropout,
-      bn_momentum=self.bn_momentum,
-      name="graph",
-    )
-
-  def _recurrent(self) -> nn.Module:
-    return pose_backbone.RecurrentPoseBackbone(
-      layers=self.recurrent_layers,
-      features=self.recurrent_features,
-      output=self.recurrent_output,
-      name="recurrent",
-    )
 
 
 class VPN(nn.Module):
-  """Video-Pose Network over a 3D ConvNet (figure 3); with parts off, rows l1 to l7.
+  """Video-Pose Network on a 3D ConvNet (figure 3); with parts off, rows l1 to l7.
 
   Attributes:
     num_classes: K.
-    from_features: whether the network is given f in place of the frames; the visual
-      backbone is then never run, its variables are not needed.
+    from_features: whether the network takes f instead of the frames; the visual
+      backbone is then never run, and its variables are not needed.
     backbone: name in `backbones.BACKBONES`.
     width: multiplies every channel count of the backbone; 1 is the published network.
     endpoint: where f is taken; of I3D "Mixed_5c" in the paper.
@@ -149,7 +39,7 @@ class VPN(nn.Module):
       loss alone. () takes the features as they come.
     coupler: False for two separate streams, A_S f and A_T f, concatenated before the
       classifier (appendix 2, rows l4 and l5).
-    embedding: whether f and z1 are projected for the embedding loss (l3 against l2).
+    embedding: whether f and z1 are projected for the embedding loss (l3, not l2).
     embedding_dim: D.
     pose_classifier: whether h* also gets a classifier of its own, for the auxiliary
       loss (`loss.pose_weight`); it never contributes to the prediction.
@@ -157,7 +47,7 @@ class VPN(nn.Module):
       the classifier every step (Reading of the released code's head, which pools over
       space and keeps the order of the steps).
     dropout: rate before the classifier.
-    pose: settings of `PoseBranch`.
+    pose: settings of `pose_backbone.PoseBranch`.
     dtype: of the computation; parameters and statistics stay float32.
   """
 
@@ -208,43 +98,34 @@ class VPN(nn.Module):
       another length than in training.
     """
     self._check_settings()
-    features = frames if self.from_features else self._visual(frames, train)  # f
-    out = {"features": features}
-    if self.attention == "none":
-      modulated = features
-    else:
-      branch = PoseBranch(**(self.pose or {}), name="pose_backbone")
-      pose_features, steps = branch(pose, train=train)  # h*
-      out.update(steps, pose_features=pose_features)
-      out.update(self._attend(pose_features, features.shape[1:4], train))
-      out["attention"], modulated = self._modulate(features, out)  # A_ST, f'
-      grid = self.attention_grid or features.shape[1:4]
-      if self.embedding and grid == features.shape[1:4]:
-        embed = embedding_lib.SpatialEmbedding(self.embedding_dim, name="embedding")
-        out.update(embed(features, out["spatial_logits"]))
-      if self.pose_classifier:
-        out["pose_logits"] = self._classify(pose_features, train, "pose_classifier")
-    out["modulated"] = modulated
-    pooled = jnp.mean(modulated, axis=(2, 3))  # [B, T, C]
-    out["pooled"] = (
-      pooled.mean(axis=1)
-      if self.head == "mean"
-      else pooled.reshape(pooled.shape[0], -1)
-    )
-    return self._classify(out["pooled"], train, "classifier"), out
+    features = self._visual_backbone(frames, train=train)  # f
+    if self.attention == "none":  # row l1
+      return self._classify(features, {"features": features}, train=train)
+    pose_features, out = self._pose_backbone(pose, train=train)  # h*
+    weights = self._attend(pose_features, features, train=train)  # A_S, A_T (eq. 2)
+    attention, modulated = self._modulate(features, weights)  # A_ST, f'; or two streams
+    out |= {"features": features, "pose_features": pose_features, **weights}
+    out["attention"] = attention
+    if self.embedding:
+      out |= self._embed(features, weights)  # eq. 3
+    if self.pose_classifier:
+      out["pose_logits"] = self._logits(pose_features, "pose_classifier", train)
+    return self._classify(modulated, out, train=train)
 
   def _check_settings(self) -> None:
-    check("attention", self.attention, ATTENTIONS)
-    check("config.model.attention_scale", self.attention_scale, SCALES)
-    check("config.model.head", self.head, HEADS)
+    checks.one_of("attention", self.attention, ATTENTIONS)
+    checks.one_of("config.model.attention_scale", self.attention_scale, SCALES)
+    checks.one_of("config.model.head", self.head, HEADS)
     if self.embedding and self.attention == "none":
       raise ValueError(
         "embedding needs z1 of the attention network, attention is 'none': ask for "
         "embedding=none or for attention=spatial."
       )
 
-  def _visual(self, frames: jax.Array, train: bool) -> jax.Array:
-    """f of the visual backbone."""
+  def _visual_backbone(self, frames: jax.Array, *, train: bool) -> jax.Array:
+    """Frames -> f; f itself with `from_features`."""
+    if self.from_features:
+      return frames
     after = {
       name: non_local.NonLocalBlock(dtype=self.dtype, name=f"non_local_{name}")
       for name in self.non_local
@@ -262,10 +143,23 @@ class VPN(nn.Module):
       dtype=self.dtype,
     )
 
-  def _attend(self, pose_features: jax.Array, grid: tuple, train: bool) -> dict:
-    """A_S on the grid (T, M, N) of the features, A_T, and their logits."""
+  def _pose_backbone(self, pose: jax.Array, *, train: bool) -> tuple[jax.Array, dict]:
+    """P -> h* and the steps of the pose backbone."""
+    branch = pose_backbone.PoseBranch(**(self.pose or {}), name="pose_backbone")
+    return branch(pose, train=train)
+
+  def _grid(self, features: jax.Array) -> tuple[int, ...]:
+    """(T, M, N) of the features in training."""
+    return self.attention_grid or features.shape[1:4]
+
+  def _attend(
+    self, pose_features: jax.Array, features: jax.Array, *, train: bool
+  ) -> dict[str, jax.Array]:
+    """h* -> A_S on the grid of f, A_T, and their logits z1, z2 (eq. 2)."""
+    steps, *places = features.shape[1:4]
+    grid = self._grid(features)
     network = attention_lib.AttentionNetwork(
-      grid=self.attention_grid or grid,
+      grid=grid,
       hidden=self.attention_hidden,
       temporal=self.attention == "spatiotemporal",
       norm=self.attention_norm,
@@ -273,18 +167,18 @@ class VPN(nn.Module):
       name="attention",
     )
     out = network(pose_features, train=train)
-    if network.grid[0] != grid[0]:
+    if grid[0] != steps:
       raise ValueError(
-        f"got features of {grid[0]} steps, expected {network.grid[0]} as in training: "
+        f"got features of {steps} steps, expected {grid[0]} as in training: "
         "infer on clips of config.data.example.num_frames."
       )
-    a_s = attention_lib.resize_spatial(out["spatial_attention"], grid[1:])
-    return {**out, "spatial_attention": a_s}
+    a_s = attention_lib.resize_spatial(out["spatial_attention"], tuple(places))
+    return out | {"spatial_attention": a_s}
 
   def _modulate(
-    self, features: jax.Array, weights: dict
+    self, features: jax.Array, weights: dict[str, jax.Array]
   ) -> tuple[jax.Array, jax.Array]:
-    """f, A_S and A_T -> A_ST [B, T, M, N] and f', by the attention of this row."""
+    """f, A_S, A_T -> A_ST [B, T, M, N] and f', or the two streams A_S f and A_T f."""
     a_s = weights["spatial_attention"]
     if self.attention == "spatial":
       attention = jnp.broadcast_to(a_s[:, None], features.shape[:4])
@@ -299,30 +193,25 @@ class VPN(nn.Module):
     temporal = features * a_t[:, :, None, None, None]
     return attention, jnp.concatenate([spatial, temporal], axis=-1)
 
-  def _classify(self, x: jax.Array, train: bool, name: str) -> jax.Array:
-    """Logits [B, K] of [B, _]."""
+  def _embed(self, features: jax.Array, weights: dict[str, jax.Array]) -> dict:
+    """f and z1 -> f_e and P_e (eq. 3); nothing on a larger grid than in training."""
+    if self._grid(features) != features.shape[1:4]:
+      return {}
+    embed = embedding_lib.SpatialEmbedding(self.embedding_dim, name="embedding")
+    return embed(features, weights["spatial_logits"])
+
+  def _classify(
+    self, modulated: jax.Array, out: dict, *, train: bool
+  ) -> tuple[jax.Array, dict]:
+    """f' -> logits [B, K], and `out` with f' and what the classifier takes of it."""
+    pooled = jnp.mean(modulated, axis=(2, 3))  # [B, T, C]
+    if self.head == "mean":
+      pooled = pooled.mean(axis=1)
+    pooled = pooled.reshape(pooled.shape[0], -1)
+    logits = self._logits(pooled, "classifier", train)
+    return logits, out | {"modulated": modulated, "pooled": pooled}
+
+  def _logits(self, x: jax.Array, name: str, train: bool) -> jax.Array:
+    """[B, _] -> [B, K], by dropout and a linear layer."""
     x = nn.Dropout(self.dropout, deterministic=not train)(x)
     return nn.Dense(self.num_classes, name=name)(x)
-
-
-class PoseClassifier(nn.Module):
-  """Pose-only recognition: the pose backbone and a classifier.
-
-  Attributes:
-    num_classes: K.
-    dropout: rate before the classifier.
-    pose: settings of `PoseBranch`.
-  """
-
-  inputs = ("pose",)
-  num_classes: int
-  dropout: float = 0.3
-  pose: dict | None = None
-
-  @nn.compact
-  def __call__(self, pose: jax.Array, *, train: bool = False):
-    """Maps pose float [B, S, J, 3] to (logits [B, K], out)."""
-    y, out = PoseBranch(**(self.pose or {}), name="pose_backbone")(pose, train=train)
-    out["pooled"] = y
-    y = nn.Dropout(self.dropout, deterministic=not train)(y)
-    return nn.Dense(self.num_classes, name="classifier")(y), out

@@ -3,13 +3,13 @@
 Every operation has a plain form, which is what a GPU or TPU wants, and a form for
 XLA on a CPU, whose three-dimensional convolution, select-and-scatter and gradients
 are slow. Both give the same values and gradients to float32 rounding; `formulation`
-chooses, and nobody else knows. Shapes: channels last; padding is TF's "SAME" or given.
+chooses. Shapes: channels last; padding is TF's "SAME" or given.
 """
 
 from vpn_jax.ops.convolution import conv3d
 from vpn_jax.ops.formulations import formulation, use_formulation
 from vpn_jax.ops.layers import FOLDED_BIAS, BatchNorm, Conv3D
-from vpn_jax.ops.normalization import add_relu, batch_norm, batch_norm_train
+from vpn_jax.ops.normalization import batch_norm, batch_norm_train
 from vpn_jax.ops.pooling import max_pool
 from vpn_jax.ops.shifted_slices import same_padding
 
@@ -17,7 +17,6 @@ __all__ = [
   "FOLDED_BIAS",
   "BatchNorm",
   "Conv3D",
-  "add_relu",
   "batch_norm",
   "batch_norm_train",
   "conv3d",

@@ -7,14 +7,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vpn_jax.ops import (
-  clip_sums,
-  cook_toom,
-  formulations,
-  frame_convolution,
-  grouped_convolution,
-  shifted_slices,
-)
+from vpn_jax.ops import cook_toom, formulations, frame_convolution, shifted_slices
+
+# Taps in time for which there are Cook-Toom tiles of 4 outputs.
+_LONGEST = 4
+# Positions in a clip's result from which on it is faster to convolve clip by clip: 50,176
+# of I3D's stem are enough, 12,544 of its Conv3d_2c_3x3 are too few.
+_LARGE = 1 << 15
 
 
 def conv3d(x, kernel, strides=(1, 1, 1), padding="SAME", groups=1):
@@ -51,86 +50,65 @@ def conv3d(x, kernel, strides=(1, 1, 1), padding="SAME", groups=1):
       dimension_numbers=("NDHWC", "DHWIO", "NDHWC"),
       feature_group_count=groups,
     )
-  if kernel.shape[:3] == (1, 1, 1) and groups == 1:
-    return _conv_of_frames(x, kernel, strides, padding, groups)  # nothing to transform
-  return _conv(x, kernel, strides, padding, groups)
+  one_place = kernel.shape[:3] == strides == (1, 1, 1)
+  if one_place and groups == 1 and padding == ((0, 0),) * 3:
+    return jnp.dot(x, kernel[0, 0, 0])
+  conv = functools.partial(
+    _conv_frames, strides=strides[1:], padding=padding[1:], groups=groups
+  )
+  run = functools.partial(
+    _conv_over_time,
+    conv,
+    kernel=kernel,
+    stride=strides[0],
+    padding=padding[0],
+    groups=groups,
+  )
+  if not _is_large(x, strides):
+    return run(x)
+  return lax.map(jax.checkpoint(lambda clip: run(clip[None])[0]), x)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def _conv(x, kernel, strides, padding, groups):
-  """`conv3d` on a CPU; all that the gradients need of it is x and the kernel."""
-  return _conv_of_frames(x, kernel, strides, padding, groups)
+def _is_large(x, strides):
+  """Whether clips are convolved one after the other.
 
-
-def _conv_forward(x, kernel, strides, padding, groups):
-  return _conv(x, kernel, strides, padding, groups), (x, kernel)
-
-
-def _conv_backward(strides, padding, groups, saved, dy):
-  """Transforms x once more for the gradient of the kernel.
-
-  XLA sees that it is done twice and keeps the first result, but not in a loop.
+  What a clip is transformed to is used while it is in the cache, and once more for the
+  gradient, where the kernel's is summed over clips. Not for several devices, among
+  which the clips are divided.
   """
-  x, kernel = saved
-
-  def kernel_gradient(x, dy, padding=padding):
-    conv = lambda k: _conv_of_frames(x, k, strides, padding, groups)  # noqa: E731
-    return jax.vjp(conv, kernel)[1](dy)[0]
-
-  conv = lambda x: _conv_of_frames(x, kernel, strides, padding, groups)  # noqa: E731
-  dx = jax.vjp(conv, x)[1](dy)[0]
-  if not _is_large(dy, groups):
-    return dx, kernel_gradient(x, dy)
-  pieces = dy.shape[1] // max(_PIECE // math.prod(dy.shape[2:-1]), _SHORTEST)
-  x, dy, left = clip_sums.cut(x, dy, kernel.shape[:3], strides, padding, max(pieces, 1))
-  gradient = functools.partial(kernel_gradient, padding=left)
-  return dx, clip_sums.sum_over_clips(gradient, x, dy)
+  positions = math.prod(x.shape[1:4]) // math.prod(strides)
+  return len(x) > 1 and positions >= _LARGE and jax.device_count() == 1
 
 
-_conv.defvjp(_conv_forward, _conv_backward)
-
-# Places of a clip's result from which on the gradient of a kernel is faster clip by
-# clip: of one with groups (3,136 are enough), and of a dense one (12,544 of I3D's 2c
-# are too few, 50,176 of its stem enough). Longer clips are cut into pieces of so many
-# places and at least so many frames, a tile of Cook-Toom.
-_GROUPED_PLACES = 2048
-_DENSE_PLACES = 1 << 15
-_PIECE = 12544
-_SHORTEST = 4
+def _conv_frames(x, kernel, strides, padding, groups):
+  """Convolves each frame: [B, T, M, N, Cin], [kh, kw, Cin / groups, Cout]."""
+  y = frame_convolution.conv2d(
+    x.reshape(-1, *x.shape[2:]), kernel, strides, padding, groups
+  )
+  return y.reshape(*x.shape[:2], *y.shape[1:])
 
 
-def _is_large(dy, groups):
-  """Whether the gradient of the kernel is to be computed piece by piece."""
-  least = _DENSE_PLACES if groups == 1 else _GROUPED_PLACES
-  return jax.device_count() == 1 and math.prod(dy.shape[1:-1]) >= least
+def _conv_over_time(conv, x, kernel, stride, padding, groups=1):
+  """A 3D convolution as 2D convolutions of frames and kernel[0], kernel[1], ...
 
-
-def _conv_of_frames(x, kernel, strides, padding, groups):
-  """As `conv3d`, by two-dimensional convolutions."""
-  if groups == 1:
-    return _conv_over_time(_conv2d, x, kernel, strides, padding)
-  blocks = grouped_convolution.block_count(groups, kernel.shape[-2])
-  if blocks > grouped_convolution.LOOPED:
-    conv2d = functools.partial(grouped_convolution.conv2d, groups=groups)
-    return _conv_over_time(conv2d, x, kernel, strides, padding, groups)
-  conv2d = functools.partial(_conv2d, rows=_GROUPED_ROWS)
-  kernels = grouped_convolution.merge_groups(kernel, groups, blocks)
-  parts = zip(jnp.split(x, blocks, axis=-1), kernels, strict=True)
-  convs = [_conv_over_time(conv2d, *part, strides, padding) for part in parts]
-  return jnp.concatenate(convs, axis=-1)
-
-
-def _conv_over_time(conv2d, x, kernel, strides, padding, groups=1):
-  """A 3D convolution as 2D convolutions of frames and kernel[0], kernel[1], ..."""
-  x, kernel, first, last, steps = _fold_time(x, kernel, strides[0], padding[0], groups)
-  if len(kernel) > _LONGEST:
-    x, kernel = _fold_taps(x, kernel, steps, groups)
+  Args:
+    conv: maps frames [B, T, M, N, Cin] and a tap [kh, kw, Cin / groups, Cout] to [B,
+      T, M', N', Cout].
+    x: [B, T, M, N, Cin].
+    kernel: [kt, kh, kw, Cin / groups, Cout].
+    stride: along T.
+    padding: the pair (before, after) for T.
+    groups: parts of the channels that do not mix.
+  Returns: [B, T', M', N', Cout].
+  """
+  x, kernel, first, last, steps = _fold_time(x, kernel, stride, padding, groups)
+  if len(kernel) > _LONGEST and groups == 1:
+    x, kernel = _fold_taps(x, kernel, steps)
     first, last = 0, x.shape[1]
-  conv = lambda x, tap: conv2d(x, tap, strides[1:], padding[1:])  # noqa: E731
   outputs = _tile_length(len(kernel), steps, last - first, x.dtype)
   if outputs == 1:
     return _sum_of_taps(conv, x, kernel, first, last, steps)
-  return _cook_toom_time(conv, x, kernel, steps, outputs)
+  return _cook_toom(conv, x, kernel, steps, outputs)
 
 
 def _fold_time(x, kernel, stride, padding, groups):
@@ -168,22 +146,17 @@ def _join_channels(parts, groups):
   return x.reshape(*x.shape[:-2], -1)
 
 
-# Taps in time for which there are Cook-Toom tiles of 4 outputs.
-_LONGEST = 4
-
-
-def _fold_taps(x, kernel, steps, groups):
+def _fold_taps(x, kernel, steps):
   """Folds the taps of a long kernel into channels, at most _LONGEST of them stay.
 
   Frame t gets the channels of the frames t, t + taps, t + 2 * taps, ... beside its own.
 
   Args:
     x: [B, steps + K - 1, M, N, Cin], padded, of stride 1.
-    kernel: [K, ..., Cin / groups, Cout].
+    kernel: [K, ..., Cin, Cout].
     steps: the number of output frames.
-    groups: parts of the channels that do not mix.
-  Returns: x [B, steps + taps - 1, M, N, parts * Cin], kernel [taps, ..., parts * Cin
-    / groups, Cout]; parts * taps is at least K.
+  Returns: x [B, steps + taps - 1, M, N, parts * Cin], kernel [taps, ..., parts * Cin,
+    Cout]; parts * taps is at least K.
   """
   parts = -(-len(kernel) // _LONGEST)
   taps = -(-len(kernel) // parts)
@@ -191,7 +164,7 @@ def _fold_taps(x, kernel, steps, groups):
   x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), (0, rest, 0)] + [(0, 0, 0)] * 3)
   length = steps + taps - 1
   shifted = [x[:, i * taps :][:, :length] for i in range(parts)]
-  x = _join_channels(shifted, groups)
+  x = jnp.concatenate(shifted, axis=-1)
   kernel = jnp.pad(kernel, ((0, rest),) + ((0, 0),) * (kernel.ndim - 1))
   kernel = jnp.concatenate(jnp.split(kernel, parts), axis=-2)
   return x, kernel
@@ -226,11 +199,11 @@ def _sum_of_taps(conv, x, kernel, first, last, steps):
   return total
 
 
-def _cook_toom_time(conv, x, kernel, steps, outputs):
+def _cook_toom(conv, x, kernel, steps, outputs):
   """Convolves over time with fewer multiplications: Cook-Toom F(outputs, taps).
 
   A tile of `outputs` frames costs outputs + taps - 1 two-dimensional convolutions
-  in place of outputs * taps. The gradient is the transposed algorithm, by autodiff.
+  instead of outputs * taps. The gradient is the transposed algorithm, by autodiff.
   """
   taps = len(kernel)
   tiles = -(-steps // outputs)
@@ -252,37 +225,3 @@ def _cook_toom_time(conv, x, kernel, steps, outputs):
   ]
   y = jnp.stack([cook_toom.combine(row, products) for row in result], axis=2)
   return y.reshape(y.shape[0], tiles * outputs, *y.shape[3:])[:, :steps]
-
-
-# Frames of as many rows are convolved over rows as over time; smaller ones gain too
-# little for what it takes to compile them.
-_ROWS = 14
-_GROUPED_ROWS = 28  # in blocks of groups, of which there are several
-
-
-def _saves_over_rows(kernel, stride):
-  """Whether Cook-Toom over rows saves two in five of the multiplications by kernel
-  [kh, ...]: it does for 3 taps of stride 1 and 7 of stride 2, not for 3 of stride 2."""
-  taps = -(-len(kernel) // stride)  # those left by _fold_time, and by _fold_taps
-  taps = -(-taps // -(-taps // _LONGEST))
-  folded = -(-len(kernel) // taps)
-  return folded * (4 + taps - 1) / 4 <= 0.6 * len(kernel)
-
-
-def _conv2d(x, kernel, strides, padding, rows=_ROWS):
-  """Convolves each frame: [B, T, M, N, Cin], [kh, kw, Cin, Cout]."""
-  if kernel.shape[:2] == (1, 1) and padding == ((0, 0), (0, 0)):
-    x = x[:, :, :: strides[0], :: strides[1]]
-    return frame_convolution.product(x, kernel[0, 0])
-  whole = jnp.finfo(x.dtype).bits >= 32
-  if x.shape[2] >= rows and whole and _saves_over_rows(kernel, strides[0]):
-    y = _conv_over_time(
-      _conv2d,
-      x.reshape(-1, x.shape[2], 1, *x.shape[3:]),  # rows in place of T, M
-      kernel[:, None],
-      (strides[0], 1, strides[1]),
-      (padding[0], (0, 0), padding[1]),
-    )
-    return y.reshape(*x.shape[:2], y.shape[1], *y.shape[3:])
-  y = frame_convolution.conv2d(x.reshape(-1, *x.shape[2:]), kernel, strides, padding)
-  return y.reshape(*x.shape[:2], *y.shape[1:])

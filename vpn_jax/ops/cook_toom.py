@@ -4,8 +4,8 @@ import fractions
 import functools
 import math
 
-# The places where the polynomials are evaluated, beside infinity; the order and the
-# choice keep float32 errors low (3e-7 of the largest output for F(4, 3)).
+# Where the polynomials are evaluated, beside infinity; the order and the choice keep
+# float32 errors low (3e-7 of the largest output for F(4, 3)).
 POINTS = tuple(map(fractions.Fraction, ("0", "1", "-1", "1/2", "-2", "2")))
 
 

@@ -1,4 +1,4 @@
-"""Which form of an operation is used; nobody else knows."""
+"""Which form of the operations is used, by platform or by force."""
 
 import contextlib
 import contextvars

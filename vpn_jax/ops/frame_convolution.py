@@ -1,10 +1,10 @@
 """Two-dimensional convolution of frames, which XLA compiles well for a CPU.
 
-What the convolution over time is made of, and `grouped`, which has the same for groups.
+The convolution over time is made of it. XLA's own gradient of the kernel is slow, and
+very slow in groups; here it is made of matrix products.
 """
 
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +12,27 @@ from jax import lax
 
 from vpn_jax.ops import shifted_slices
 
+# Channels to which the kernels of groups are widened for their gradient: with fewer,
+# the matrix products are too thin; with more, most of what they compute is dropped.
+_BLOCK = 32
 
-def conv(x, kernel, strides, padding, groups=1):
-  """lax's convolution of [B, M, N, Cin] by [kh, kw, Cin / groups, Cout]."""
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def conv2d(x, kernel, strides, padding, groups=1):
+  """Convolves frames; only the gradient of the kernel is not XLA's.
+
+  Args:
+    x: float [B, M, N, Cin].
+    kernel: float [kh, kw, Cin / groups, Cout].
+    strides: steps along M and N.
+    padding: a pair (before, after) for M and for N.
+    groups: parts of the channels that do not mix.
+  Returns: float [B, M', N', Cout].
+  """
+  return _conv(x, kernel, strides, padding, groups)
+
+
+def _conv(x, kernel, strides, padding, groups):
   return lax.conv_general_dilated(
     x,
     kernel,
@@ -25,103 +43,55 @@ def conv(x, kernel, strides, padding, groups=1):
   )
 
 
-def input_gradient(x, kernel, strides, padding, dy, groups=1):
-  """What `conv` hands back to x, given dy of the shape of its result."""
+def _conv2d_forward(x, kernel, strides, padding, groups):
+  return conv2d(x, kernel, strides, padding, groups), (x, kernel)
+
+
+def _conv2d_backward(strides, padding, groups, saved, dy):
+  """The gradient of the kernel is one matrix product per row of it and block."""
+  x, kernel = saved
   transposed = jax.linear_transpose(
-    lambda x: conv(x, kernel, strides, padding, groups), x
+    lambda x: _conv(x, kernel, strides, padding, groups), x
   )
-  return transposed(dy)[0]
-
-
-def kernel_gradient(x, dy, size, strides, padding):
-  """What `conv` hands back to the kernel, one matrix product per row of it.
-
-  Args:
-    x: [blocks, B, M, N, Cin].
-    dy: [blocks, B, M', N', Cout].
-    size: (kh, kw).
-    strides: steps along M and N.
-    padding: a pair (before, after) for M and for N.
-  Returns: [blocks, kh, kw, Cin, Cout], for every block on its own.
-  """
-  kh, kw = size
+  (dx,) = transposed(dy)
+  kh, kw, cin, cout = kernel.shape
+  blocks = _block_count(groups, cin)
+  x, dy = _split_channels(x, blocks), _split_channels(dy, blocks)
   ends = [(0, 0, 0)] * 2 + [(*pair, 0) for pair in padding] + [(0, 0, 0)]
   x = lax.pad(x, jnp.zeros((), x.dtype), ends)
   x = jnp.concatenate(shifted_slices.shifts(x, kw, strides[1], axis=3), axis=-1)
-  dy = dy.reshape(len(dy), -1, dy.shape[-1])
+  dy = dy.reshape(blocks, -1, dy.shape[-1])
   products = [
-    _over_places(row.reshape(len(row), -1, row.shape[-1]), dy)
+    jnp.einsum("bpi,bpo->bio", row.reshape(blocks, -1, row.shape[-1]), dy)
     for row in shifted_slices.shifts(x, kh, strides[0], axis=2)
   ]
-  rows = jnp.stack(products, axis=1)  # blocks, kh, kw * Cin, Cout
-  return rows.reshape(*rows.shape[:2], kw, -1, rows.shape[-1])
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def conv2d(x, kernel, strides, padding):
-  """`conv` with a faster gradient of the kernel."""
-  return conv(x, kernel, strides, padding)
-
-
-def _conv2d_forward(x, kernel, strides, padding):
-  return conv2d(x, kernel, strides, padding), (x, kernel)
-
-
-def _conv2d_backward(strides, padding, saved, dy):
-  """Not in blocks of places, as for a kernel of one place: most would be slower, since
-  XLA joins the columns of a row and transposes them in one go."""
-  x, kernel = saved
-  dx = input_gradient(x, kernel, strides, padding, dy)
-  size = kernel.shape[:2]
-  dkernel = kernel_gradient(x[None], dy[None], size, strides, padding)
-  return dx, dkernel[0]
+  rows = jnp.stack(products, axis=1)  # blocks, kh, kw * Cin / blocks, Cout / blocks
+  rows = rows.reshape(blocks, kh, kw, groups // blocks * cin, cout // blocks)
+  return dx, _diagonal_groups(rows, groups)
 
 
 conv2d.defvjp(_conv2d_forward, _conv2d_backward)
 
 
-@jax.custom_vjp
-def product(x, kernel):
-  """[..., Cin] times [Cin, Cout]: what a kernel of one place does."""
-  return lax.dot_general(x, kernel, (((x.ndim - 1,), (0,)), ((), ())))
+def _block_count(groups: int, cin: int) -> int:
+  """How many blocks the groups of cin channels each are merged into."""
+  fits = [m for m in range(1, groups + 1) if groups % m == 0 and m * cin <= _BLOCK]
+  return groups // max(fits, default=1)
 
 
-def _product_forward(x, kernel):
-  return product(x, kernel), (x, kernel)
+def _split_channels(x, blocks: int):
+  """Maps [B, M, N, blocks * C] to [blocks, B, M, N, C]."""
+  return jnp.moveaxis(x.reshape(*x.shape[:-1], blocks, -1), -2, 0)
 
 
-def _product_backward(saved, dy):
-  """Sums up blocks of places, of which XLA's transposed copies stay in the cache.
-
-  One of all places at once would fetch each line of the cache anew for every channel.
-  What is copied is the narrower factor.
-  """
-  x, kernel = saved
-  dx = lax.dot_general(dy, kernel, (((x.ndim - 1,), (1,)), ((), ())))
-  places = math.prod(x.shape[1:-1])
-  cuts = (n for n in range(places // _PLACES, 0, -1) if places % n == 0)
-  blocks = x.shape[0] * next(cuts, 0) or 1
-  x, dy = (a.reshape(blocks, -1, a.shape[-1]) for a in (x, dy))
-  if x.shape[-1] > dy.shape[-1]:
-    return dx, _over_places(dy, x).sum(0).T
-  return dx, _over_places(x, dy).sum(0)
-
-
-product.defvjp(_product_forward, _product_backward)
-
-
-# Places of a block at the least: so many of a transposed copy stay in the cache.
-_PLACES = 1568
-
-
-def _over_places(x, dy):
-  """The gradient of a kernel of one place for each block: its x.T @ dy.
-
-  XLA makes a transposed copy of x.
+def _diagonal_groups(merged, groups: int):
+  """Takes the kernels of groups out of those of blocks, in which all channels mix.
 
   Args:
-    x: [blocks, places, Cin].
-    dy: [blocks, places, Cout].
-  Returns: [blocks, Cin, Cout].
+    merged: [blocks, kh, kw, Cin / blocks, Cout / blocks].
+  Returns: [kh, kw, Cin / groups, Cout].
   """
-  return lax.dot_general(x, dy, (((1,), (1,)), ((0,), (0,))))
+  blocks, kh, kw, cin, cout = merged.shape
+  m = groups // blocks
+  parts = merged.reshape(blocks, kh, kw, m, cin // m, m, cout // m)
+  return jnp.einsum("bhwgigo->hwibgo", parts).reshape(kh, kw, cin // m, blocks * cout)

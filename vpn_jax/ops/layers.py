@@ -49,7 +49,7 @@ FOLDED_BIAS = "folded_bias"
 class BatchNorm(nn.Module):
   """Batch normalization over all axes but the last, with ReLU if asked for.
 
-  One that `fold.fold` left with a folded bias alone adds it, and no more.
+  One that `weights.folding.fold` left with a folded bias alone only adds it.
 
   Attributes:
     use_scale: whether a factor per channel is learnt beside the bias.

@@ -1,4 +1,4 @@
-"""Batch normalization, and the sum that ends a residual block."""
+"""Batch normalization, with one gradient for it and the ReLU behind it."""
 
 import functools
 import math
@@ -32,8 +32,8 @@ def batch_norm_train(x, scale, bias, *, epsilon=1e-3, relu=False):
 
   Args: as in `batch_norm`.
   Returns: y as in `batch_norm`, and mean and var, float32 [C], through which no
-    gradient flows. The variance is the biased one (divided by the count), taken of
-    x - mean, so that a large mean does no harm. In a batch sharded over devices the
+    gradient flows. The variance is the biased one (divided by the count), of x -
+    mean, so that a large mean does no harm. In a batch sharded over devices the
     statistics are those of the whole batch.
   """
   if formulations.formulation() == "plain":
@@ -97,34 +97,3 @@ def _batch_norm_train_backward(epsilon, relu, saved, gradients):
 
 
 _batch_norm_train.defvjp(_batch_norm_train_forward, _batch_norm_train_backward)
-
-
-def add_relu(x, shortcut):
-  """max(x + shortcut, 0), the end of a residual block; both float of one shape."""
-  if formulations.formulation() == "plain":
-    return jax.nn.relu(x + shortcut)
-  return _add_relu(x, shortcut)
-
-
-@jax.custom_vjp
-def _add_relu(x, shortcut):
-  """Ends with a division by one, which keeps XLA from computing it more than once.
-
-  Sums are cheap to it: it repeats those of all blocks before in every block that reads
-  them. A division it does not repeat, and cannot take away: not every y is a number.
-  """
-  y = jnp.maximum(x + shortcut, 0)
-  return y / jnp.where(jnp.isnan(y), 2, 1).astype(y.dtype)
-
-
-def _add_relu_forward(x, shortcut):
-  y = _add_relu(x, shortcut)
-  return y, y
-
-
-def _add_relu_backward(y, dy):
-  dx = jnp.where(y > 0, dy, 0)
-  return dx, dx
-
-
-_add_relu.defvjp(_add_relu_forward, _add_relu_backward)

@@ -56,31 +56,31 @@ def _shifted(x, axis, window, stride, padding):
 def _max_pool_axis_forward(x, axis, window, stride, padding):
   """Keeps for the gradient one byte per output: which slice held the maximum."""
   best, *others = _shifted(x, axis, window, stride, padding)
-  place = jnp.zeros(best.shape, jnp.uint8)
+  winner = jnp.zeros(best.shape, jnp.uint8)
   for k, other in enumerate(others, 1):
-    place = jnp.where(other > best, jnp.uint8(k), place)
+    winner = jnp.where(other > best, jnp.uint8(k), winner)
     best = jnp.maximum(other, best)
   # An empty array that carries the size of the axis.
-  return best, (place, jnp.zeros((x.shape[axis], 0), jnp.uint8))
+  return best, (winner, jnp.zeros((x.shape[axis], 0), jnp.uint8))
 
 
 def _max_pool_axis_backward(axis, window, stride, padding, saved, dy):
   """Each input gathers from the outputs that chose it; nothing is scattered."""
-  place, size = saved[0], saved[1].shape[0]
+  winner, size = saved[0], saved[1].shape[0]
   edge = -(-window // stride) - 1
   length = dy.shape[axis] + edge
   # Padded once and sliced: sums of padded slices are several times slower.
   ends = [(0, 0, 0)] * dy.ndim
   ends[axis] = (edge, edge, 0)
   dy = lax.pad(dy, jnp.zeros((), dy.dtype), ends)
-  place = lax.pad(place, jnp.uint8(window), ends)
+  winner = lax.pad(winner, jnp.uint8(window), ends)
   phases = []  # phase p holds the padded inputs p, p + stride, p + 2 * stride, ...
   for p in range(stride):
     total = jnp.zeros((*dy.shape[:axis], length, *dy.shape[axis + 1 :]), dy.dtype)
     for shift, k in enumerate(range(p, window, stride)):
       start = edge - shift
       chose, part = (
-        lax.slice_in_dim(a, start, start + length, axis=axis) for a in (place, dy)
+        lax.slice_in_dim(a, start, start + length, axis=axis) for a in (winner, dy)
       )
       total = total + jnp.where(chose == k, part, 0)
     phases.append(total)

@@ -1,21 +1,19 @@
-"""BatchNorm folded into the convolution before it, for networks that are only applied.
+"""BatchNorm folded into the layer before it, for networks that are only applied.
 
 By running statistics, BatchNorm is one factor and one term per channel. The factor goes
 into the kernel; the term stays where the BatchNorm is, as `ops.FOLDED_BIAS`.
 """
 
-import collections
-
 import flax.linen as nn
 import jax
 import numpy as np
 from flax import traverse_util
-from jax.ad_checkpoint import checkpoint_name
 
 from vpn_jax import ops
 
-# Modules whose output is linear in their parameters, which have the channels last.
-_LINEAR = (ops.Conv3D, nn.Conv, nn.Dense)
+# How the networks name a BatchNorm and, beside it, the layer whose output it takes:
+# conv and bn, conv1 and bn1, spatial_hidden and spatial_norm.
+_NAMES = (("bn", "conv"), ("norm", "hidden"))
 
 
 def fold(model: nn.Module, variables: dict, *inputs) -> dict:
@@ -25,18 +23,21 @@ def fold(model: nn.Module, variables: dict, *inputs) -> dict:
     model: any network; it is traced, not run.
     variables: {"params", "batch_stats"}, arrays.
     inputs: what it is applied to, arrays or `jax.ShapeDtypeStruct`.
-  Returns: {"params", "batch_stats"} on the host. Each BatchNorm of `pairs` has
-    "folded_bias" in place of its parameters and statistics, and the convolution has
-    other values under the names it had; nothing else differs.
+  Returns: {"params", "batch_stats"} on the host. Each BatchNorm behind a layer that its
+    name gives has "folded_bias" instead of its parameters and statistics, and that
+    layer has other values under the names it had; nothing else differs.
   """
   params = traverse_util.flatten_dict(jax.device_get(variables["params"]))
   stats = traverse_util.flatten_dict(jax.device_get(variables["batch_stats"]))
-  for conv, norm, epsilon in pairs(model, variables, *inputs):
+  for norm, epsilon in _epsilons(model, variables, *inputs).items():
+    layer = _layer_before(norm)
+    if (*layer, "kernel") not in params:
+      continue  # such as the normalization of the pose, which comes first
     mean, var = (np.float64(stats.pop((*norm, name))) for name in ("mean", "var"))
     factor = params.pop((*norm, "scale"), 1.0) / np.sqrt(var + epsilon)
     bias = params.pop((*norm, "bias")) - mean * factor
     params[*norm, ops.FOLDED_BIAS] = bias.astype(np.float32)
-    for path in [path for path in params if path[:-1] == conv]:
+    for path in {(*layer, "kernel"), (*layer, "bias")} & params.keys():
       params[path] = (params[path] * factor).astype(np.float32)
   return {
     "params": traverse_util.unflatten_dict(params),
@@ -44,50 +45,24 @@ def fold(model: nn.Module, variables: dict, *inputs) -> dict:
   }
 
 
-def pairs(
-  model: nn.Module, variables: dict, *inputs
-) -> list[tuple[tuple[str, ...], tuple[str, ...], float]]:
-  """Which BatchNorm can be folded into which convolution, told by the data flow.
+def _layer_before(norm: tuple[str, ...]) -> tuple[str, ...]:
+  """The path of the layer that a BatchNorm follows, by the path of the BatchNorm."""
+  *scope, name = norm
+  for own, before in _NAMES:
+    name = name.replace(own, before)
+  return (*scope, name)
 
-  That is where the BatchNorm takes the convolution's very output, nothing else takes
-  it, and the network calls each of the two once. What is inside of a loop or another
-  transformed function is left alone.
 
-  Args: as in `fold`.
-  Returns: (path of the convolution, path of the BatchNorm, its epsilon), in order.
-  """
-  convs, norms = {}, {}
+def _epsilons(model: nn.Module, variables: dict, *inputs) -> dict[tuple, float]:
+  """The epsilon of each BatchNorm that a network calls, by its path."""
+  found = {}
 
-  def mark(call, args, kwargs, context):
-    module = context.module
-    if context.method_name != "__call__":
-      return call(*args, **kwargs)
-    name = "/".join(module.path)
-    if isinstance(module, ops.BatchNorm):
-      norms[name] = module
-      x, *rest = args
-      return call(checkpoint_name(x, name), *rest, **kwargs)
-    y = call(*args, **kwargs)
-    if isinstance(module, _LINEAR):
-      convs[name] = module
-      y = checkpoint_name(y, name)
-    return y
+  def note(call, args, kwargs, context):
+    if isinstance(context.module, ops.BatchNorm):
+      found[context.module.path] = context.module.epsilon
+    return call(*args, **kwargs)
 
-  # A function of its own, and the form with the fewest steps: traced anew, and quickly.
-  with nn.intercept_methods(mark), ops.use_formulation("plain"):
-    traced = jax.make_jaxpr(lambda *args: model.apply(*args))(variables, *inputs).jaxpr
-  uses = collections.Counter(id(x) for step in traced.eqns for x in step.invars)
-  uses.update(map(id, traced.outvars))
-  marks = [step for step in traced.eqns if step.primitive.name == "name"]
-  calls = collections.Counter(step.params["name"] for step in marks)
-  made, found = {}, []
-  for step in marks:
-    name, (x,), (y,) = step.params["name"], step.invars, step.outvars
-    if calls[name] > 1:
-      continue
-    if name in convs:
-      made[id(y)] = convs[name]
-    elif name in norms and id(x) in made and uses[id(x)] == 1:
-      norm = norms[name]
-      found.append((made[id(x)].path, norm.path, norm.epsilon))
+  # The plain form has the fewest steps to trace.
+  with nn.intercept_methods(note), ops.use_formulation("plain"):
+    jax.eval_shape(model.apply, variables, *inputs)
   return found

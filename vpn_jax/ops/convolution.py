@@ -11,8 +11,8 @@ from vpn_jax.ops import cook_toom, formulations, frame_convolution, shifted_slic
 
 # Taps in time for which there are Cook-Toom tiles of 4 outputs.
 _LONGEST = 4
-# Positions in a clip's result from which on it is faster to convolve clip by clip: 50,176
-# of I3D's stem are enough, 12,544 of its Conv3d_2c_3x3 are too few.
+# From so many positions in the result of a clip on, clip by clip is faster: the 50,176
+# of the stem of I3D are enough, the 12,544 of Conv3d_2c_3x3 are too few.
 _LARGE = 1 << 15
 
 

@@ -74,10 +74,13 @@ def _is_large(x, strides):
 
   What a clip is transformed to is used while it is in the cache, and once more for the
   gradient, where the kernel's is summed over clips. Not for several devices, among
-  which the clips are divided.
+  which the clips are divided, nor for an exported network with any number of clips.
   """
+  clips = x.shape[0]
+  if not isinstance(clips, int) or clips == 1:
+    return False
   positions = math.prod(x.shape[1:4]) // math.prod(strides)
-  return len(x) > 1 and positions >= _LARGE and jax.device_count() == 1
+  return positions >= _LARGE and jax.device_count() == 1
 
 
 def _conv_frames(x, kernel, strides, padding, groups):

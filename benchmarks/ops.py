@@ -1,20 +1,17 @@
 """Time of each layer of I3D, plain form against the form for a CPU.
 
-  python benchmarks/ops.py
-  python benchmarks/ops.py --width=0.25 --batch=8 --frames=16 --size=64
+  python -m benchmarks.ops
+  python -m benchmarks.ops --width=0.25 --batch=8 --frames=16 --size=64
 
-One line per layer: medians of alternating runs of value and gradients together. The
-ratio is what to read on a shared machine.
+One line per layer: medians of alternating runs of value and gradients together, by the
+clock and of all cores' time. Read the ratios on a shared machine; other work changes
+that of the cores' time least.
 """
 
 import argparse
 import functools
-import pathlib
 import statistics
-import sys
 import time
-
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 import jax
 import jax.numpy as jnp
@@ -67,7 +64,7 @@ def compiled(form, function, args, wrt):
 
 
 def main():
-  """Prints the table."""
+  """Prints the table: plain / cpu = ratio."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--batch", type=int, default=4)
   parser.add_argument("--frames", type=int, default=32)
@@ -84,15 +81,18 @@ def main():
     ]
     wrt = len(args) - name.endswith("stem")  # no gradient of the frames
     runs = {form: compiled(form, function, args, wrt) for form in ("plain", "cpu")}
-    times = {form: [] for form in runs}
+    walls, cores = ({form: [] for form in runs} for _ in range(2))
     for _ in range(flags.repeats):
       for form, run in runs.items():
-        start = time.perf_counter()
+        wall, cpu = time.perf_counter(), time.process_time()
         jax.block_until_ready(run(*args))
-        times[form].append(1000 * (time.perf_counter() - start))
-    plain, fast = (statistics.median(times[form]) for form in ("plain", "cpu"))
-    ratio = plain / fast
-    print(f"{name:20s} plain {plain:8.1f} ms  cpu {fast:8.1f} ms  ratio {ratio:6.2f}")
+        walls[form].append(1000 * (time.perf_counter() - wall))
+        cores[form].append(1000 * (time.process_time() - cpu))
+    columns = []
+    for what, times in (("clock", walls), ("cores", cores)):
+      plain, fast = (statistics.median(times[form]) for form in ("plain", "cpu"))
+      columns.append(f"{what}: {plain:8.1f} / {fast:7.1f} ms = {plain / fast:5.2f}")
+    print(f"{name:20s} {'   '.join(columns)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -167,21 +167,15 @@ def tiny():
     return init(jax.random.key(0), x), x
 
 
-def test_every_parameter_learns(tiny, plain_operations):
-  grads, moved = step(resnext3d.ResNeXt3D(**TINY), *tiny)
-  assert all(bool(jnp.abs(g).max() > 0) for g in jax.tree.leaves(grads))
-  assert all(bool(jnp.isfinite(g).all()) for g in jax.tree.leaves(grads))
-  assert all(jax.tree.leaves(moved))
-
-
-def test_frozen_layers_stay(tiny, plain_operations):
-  model = resnext3d.ResNeXt3D(**TINY, frozen_until="layer2")
+def test_frozen_layers_stay_and_the_others_learn(tiny, plain_operations):
+  model = resnext3d.ResNeXt3D(**TINY, frozen_until="layer1")
   grads, moved = step(model, *tiny)
-  frozen = {"conv1", "bn1", "layer1_0", "layer1_1", "layer2_0"}
-  assert grads.keys() - frozen == {"layer3_0", "layer4_0"}
+  frozen = {"conv1", "bn1", "layer1_0", "layer1_1"}
+  assert grads.keys() - frozen == {"layer2_0", "layer3_0", "layer4_0"}
   for name, tree in grads.items():
     leaves = jax.tree.leaves(tree)
     assert all(bool(jnp.any(g != 0)) == (name not in frozen) for g in leaves), name
+    assert all(bool(jnp.isfinite(g).all()) for g in leaves), name
   for name, tree in moved.items():
     assert set(jax.tree.leaves(tree)) == {name not in frozen}, name
 

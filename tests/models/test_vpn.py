@@ -397,35 +397,6 @@ def test_messages():
     networks.build("vpn", {"widht": 1.0})
 
 
-def test_frozen_layers_keep_weights_and_statistics():
-  model, variables, frames, pose = small("")
-  model = build("", **{**SMALL, "frozen_until": "Conv3d_1a_7x7"})
-
-  def loss(params):
-    (logits, _), updated = model.apply(
-      {**variables, "params": params},
-      frames,
-      pose,
-      train=True,
-      rngs={"dropout": jax.random.key(0)},
-      mutable=["batch_stats"],
-    )
-    return jnp.sum(logits**2), updated["batch_stats"]
-
-  grads, stats = jax.jit(jax.grad(loss, has_aux=True))(variables["params"])
-  before = variables["batch_stats"]["backbone"]
-  for name, tree in grads["backbone"].items():
-    frozen = name == "Conv3d_1a_7x7"
-    largest = max(float(jnp.abs(g).max()) for g in jax.tree.leaves(tree))
-    assert (largest == 0) == frozen, name
-    same = jax.tree.map(
-      lambda a, b: bool((a == b).all()), before[name], stats["backbone"][name]
-    )
-    assert all(jax.tree.leaves(same)) == frozen, name
-  with pytest.raises(ValueError, match=r"frozen_until is 'Mixed_5c', expected one of"):
-    shapes(build("", **{**SMALL, "frozen_until": "Mixed_5c"}))
-
-
 def test_larger_frames_take_the_attention_of_training_resized():
   """Fully convolutional inference: 48 pixels for a network of 32."""
   model, variables, frames, pose = small()

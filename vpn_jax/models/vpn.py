@@ -156,8 +156,12 @@ class VPN(nn.Module):
     self, pose_features: jax.Array, features: jax.Array, *, train: bool
   ) -> dict[str, jax.Array]:
     """h* -> A_S on the grid of f, A_T, and their logits z1, z2 (eq. 2)."""
-    steps, *places = features.shape[1:4]
     grid = self._grid(features)
+    if grid[0] != features.shape[1]:
+      raise ValueError(
+        f"got features of {features.shape[1]} steps, expected {grid[0]} as in "
+        "training: infer on clips of config.data.example.num_frames."
+      )
     network = attention_lib.AttentionNetwork(
       grid=grid,
       hidden=self.attention_hidden,
@@ -167,12 +171,7 @@ class VPN(nn.Module):
       name="attention",
     )
     out = network(pose_features, train=train)
-    if grid[0] != steps:
-      raise ValueError(
-        f"got features of {steps} steps, expected {grid[0]} as in training: "
-        "infer on clips of config.data.example.num_frames."
-      )
-    a_s = attention_lib.resize_spatial(out["spatial_attention"], tuple(places))
+    a_s = attention_lib.resize_spatial(out["spatial_attention"], features.shape[2:4])
     return out | {"spatial_attention": a_s}
 
   def _modulate(

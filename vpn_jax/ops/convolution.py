@@ -11,8 +11,11 @@ from vpn_jax.ops import cook_toom, formulations, frame_convolution, shifted_slic
 
 # Taps in time for which there are Cook-Toom tiles of 4 outputs.
 _LONGEST = 4
-# From so many positions in the result of a clip on, clip by clip is faster: the 50,176
-# of the stem of I3D are enough, the 12,544 of Conv3d_2c_3x3 are too few.
+# Kernels of more rows, those of the stems, are convolved over rows as over time; for
+# others it gains nothing.
+_SHORT = 3
+# Positions in a clip's result from which on it is faster to convolve clip by clip:
+# 50,176 of I3D's stem are enough, 12,544 of its Conv3d_2c_3x3 are too few.
 _LARGE = 1 << 15
 
 
@@ -85,6 +88,14 @@ def _is_large(x, strides):
 
 def _conv_frames(x, kernel, strides, padding, groups):
   """Convolves each frame: [B, T, M, N, Cin], [kh, kw, Cin / groups, Cout]."""
+  if len(kernel) > _SHORT and groups == 1 and jnp.finfo(x.dtype).bits >= 32:
+    b, t, m, n, c = x.shape
+    conv = functools.partial(
+      _conv_frames, strides=(1, strides[1]), padding=((0, 0), padding[1]), groups=1
+    )
+    x = x.reshape(b * t, m, 1, n, c)  # rows instead of time
+    y = _conv_over_time(conv, x, kernel[:, None], strides[0], padding[0])
+    return y.reshape(b, t, y.shape[1], *y.shape[3:])
   y = frame_convolution.conv2d(
     x.reshape(-1, *x.shape[2:]), kernel, strides, padding, groups
   )

@@ -44,7 +44,7 @@ def made_up(folder: pathlib.Path, clips: int, size: int) -> ml_collections.Confi
   )
   config = ml_collections.ConfigDict({"data": data, "prepare": settings.prepare()})
   config.prepare.size = size
-  prepare.prepare(config)
+  prepare.prepare(config.data, config.prepare)
   return data
 
 

@@ -88,7 +88,7 @@ def explained(shrunk, tmp_path_factory):
     c.model.num_classes = 14
     with ops.use_formulation("plain"):
       if run == "i3d":
-        prepare.prepare(c)
+        prepare.prepare(c.data, c.prepare)
       save(c, folder / run)
   with ops.use_formulation("plain"), contextlib.redirect_stdout(io.StringIO()) as said:
     explain.run(c, ", ".join(str(folder / run) for run in RUNS))

@@ -46,7 +46,7 @@ def synthetic_records(
   )
   config = ml_collections.ConfigDict({"data": data, "prepare": settings.prepare()})
   config.prepare.size = size
-  prepare.prepare(config)
+  prepare.prepare(config.data, config.prepare)
   return data
 
 

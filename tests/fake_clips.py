@@ -72,7 +72,7 @@ def make(root):
   np.savez(root / "world.npz", **world)
   np.savez(root / "image.npz", **image)
   config = small(root)
-  index = prepare.prepare(config)
+  index = prepare.prepare(config.data, config.prepare)
   provenance = Provenance.of(index, protocol_settings.from_config(config.data))
   fake_run.save_network(config, root / "run", provenance)
   full = dataclasses.replace(provenance, crop={**provenance.crop, "kind": "full"})

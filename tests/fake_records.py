@@ -1,5 +1,7 @@
 """Records of noise."""
 
+import dataclasses
+
 import numpy as np
 
 from vpn_jax.datasets import skeletons
@@ -40,3 +42,35 @@ def save_index(folder, shards):
     crop={"kind": "full", "size": 40},
     shards=shards,
   ).save(folder)
+
+
+def lab_record(name="a", frames=5, size=16, label=1):
+  """A record of noise with attributes of both types; the second person is absent."""
+  rng = np.random.default_rng(len(name) + frames)
+  pose = rng.normal(size=(frames, 2, 25, 3)).astype(np.float32)
+  pose[:, 1] = np.nan
+  images = rng.integers(0, 255, (frames, size, size, 3), np.uint8)
+  return record_format.Record(
+    name=name,
+    label=label,
+    attributes={"subject": 3, "place": "lab"},
+    fps=29.97,
+    boxes=np.float32([[-3, 4, 61, 68]]).repeat(frames, 0),
+    frames=tuple(record_format.encode_frame(i) for i in images),
+    pose=pose,
+    image_joints=rng.normal(size=(frames, 2, 25, 2)).astype(np.float32),
+    visibility=rng.random((frames, 2, 25)).astype(np.float32),
+  )
+
+
+def assert_same(a, b):
+  """Two records are equal."""
+  for field in dataclasses.fields(record_format.Record):
+    x, y = getattr(a, field.name), getattr(b, field.name)
+    if field.name == "frames":
+      assert tuple(x) == tuple(y)
+    elif isinstance(x, np.ndarray):
+      assert x.dtype == y.dtype
+      np.testing.assert_array_equal(x, y)
+    else:
+      assert x == y

@@ -69,7 +69,7 @@ def made(tmp_path_factory):
   folder = tmp_path_factory.mktemp("truth")
   c.data.update(seed=4, num_clips=14, clip_frames=24, records=str(folder))
   c.prepare.update(workers=0, size=64)
-  index = prepare.prepare(c)
+  index = prepare.prepare(c.data, c.prepare)
   return index, store.RecordReader(folder, index.clips())
 
 

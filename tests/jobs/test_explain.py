@@ -94,7 +94,7 @@ def explained(shrunk, tmp_path_factory):
     c.model.num_classes = 14
     with ops.use_formulation("plain"):
       if run == "i3d":
-        prepare.prepare(c)
+        prepare.prepare(c.data, c.prepare)
       save(c, folder / run)
   with (
     ops.use_formulation("plain"),

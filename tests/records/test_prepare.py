@@ -36,6 +36,10 @@ def config(folder, clips=10, **fields):
   return c
 
 
+def run(c, say=lambda line: None):
+  return prepare.prepare(c.data, c.prepare, say)
+
+
 def content(folder):
   """File name -> bytes of a finished folder."""
   return {p.name: p.read_bytes() for p in folder.iterdir() if p.name != ".lock"}
@@ -47,7 +51,7 @@ def read_all(folder):
 
 
 def test_synthetic_clips(tmp_path, capfd):
-  index = prepare.prepare(config(tmp_path), print)
+  index = run(config(tmp_path), print)
   assert index == store.read_index(tmp_path)
   assert index.dataset == "synthetic"
   assert index.skeleton_digest == skeletons.get("kinect_v2").digest()
@@ -120,7 +124,7 @@ def test_a_killed_run_continues_with_any_number_of_workers(tmp_path):
   workers = children(process.pid)
   c.prepare.workers = 0
   with pytest.raises(ValueError, match="another run is preparing"):
-    prepare.prepare(c)
+    run(c)
   process.send_signal(signal.SIGKILL)
   process.wait()
   while any(_alive(pid) for pid in workers):  # no worker outlives its parent
@@ -132,11 +136,11 @@ def test_a_killed_run_continues_with_any_number_of_workers(tmp_path):
   with pytest.raises(FileNotFoundError, match=r"no index\.json"):
     store.read_index(killed)
   (killed / "clips-00024-of-00025.array_record.partial").write_bytes(b"half a shard")
-  prepare.prepare(c)
+  run(c)
   for name, when in finished.items():
     assert (killed / name).stat().st_mtime_ns == when  # kept, not made again
   c.data.records = str(whole)
-  prepare.prepare(c)
+  run(c)
   assert content(killed) == content(whole)
 
 
@@ -157,7 +161,7 @@ random.seed(0)
 for kills in range(200):
   child = os.fork()
   if not child:
-    prepare.prepare(config)
+    prepare.prepare(config.data, config.prepare)
     os._exit(0)
   # Later and later, so that a busy machine finishes, too.
   end = time.monotonic() + random.uniform(0.0, 0.3 * (1 + kills / 10))
@@ -189,27 +193,27 @@ def test_kill_loop(tmp_path):
   assert done.returncode == 0, done.stderr
   assert done.stdout.count("killed") >= 5
   c.data.records = str(tmp_path / "whole")
-  prepare.prepare(c)
+  run(c)
   assert content(tmp_path / "killed") == content(tmp_path / "whole")
 
 
 def test_running_again_changes_nothing(tmp_path):
-  prepare.prepare(config(tmp_path, clips=4))
+  run(config(tmp_path, clips=4))
   before = content(tmp_path)
   (tmp_path / "index.json.1.partial").touch()  # left by a killed run
   times = {p.name: p.stat().st_mtime_ns for p in tmp_path.glob("clips-*")}
-  prepare.prepare(config(tmp_path, clips=4))
+  run(config(tmp_path, clips=4))
   assert content(tmp_path) == before
   assert times == {p.name: p.stat().st_mtime_ns for p in tmp_path.glob("clips-*")}
 
 
 def test_a_truncated_shard_is_made_again(tmp_path):
-  prepare.prepare(config(tmp_path, clips=6))
+  run(config(tmp_path, clips=6))
   before = content(tmp_path)
   shard = tmp_path / "clips-00000-of-00002.array_record"
   shard.write_bytes(shard.read_bytes()[:1000])
   (tmp_path / "clips-00001-of-00002.json").write_text("{")
-  prepare.prepare(config(tmp_path, clips=6))
+  run(config(tmp_path, clips=6))
   assert content(tmp_path) == before
 
 
@@ -233,7 +237,7 @@ def test_another_plan_is_refused(block, field, value, words, tmp_path, once):
   c = config(tmp_path, clips=4)
   c[block][field] = value
   with pytest.raises(ValueError, match=f"begun with another plan: {words}") as e:
-    prepare.prepare(c)
+    run(c)
   assert "set config.data.records to another" in str(e.value)
   assert content(tmp_path) == before
 
@@ -241,7 +245,7 @@ def test_another_plan_is_refused(block, field, value, words, tmp_path, once):
 @pytest.fixture(scope="module")
 def once(tmp_path_factory):
   folder = tmp_path_factory.mktemp("once")
-  prepare.prepare(config(folder, clips=4))
+  run(config(folder, clips=4))
   return folder
 
 
@@ -249,36 +253,36 @@ def test_damaged_plan_and_foreign_records(tmp_path, once):
   shutil.copytree(once, tmp_path, dirs_exist_ok=True)
   (tmp_path / "plan.json").write_text("{")
   with pytest.raises(ValueError, match=r"plan\.json is damaged"):
-    prepare.prepare(config(tmp_path, clips=4))
+    run(config(tmp_path, clips=4))
   (tmp_path / "plan.json").unlink()
   with pytest.raises(ValueError, match=r"holds records .* but no plan\.json"):
-    prepare.prepare(config(tmp_path, clips=4))
+    run(config(tmp_path, clips=4))
 
 
 def test_dry_run_only_counts(tmp_path, capfd):
-  assert prepare.prepare(config(tmp_path / "x", dry_run=True), print) is None
+  assert run(config(tmp_path / "x", dry_run=True), print) is None
   assert not (tmp_path / "x").exists()
   assert "synthetic: 10 clips" in capfd.readouterr().out
 
 
 def test_parts_of_several_machines_make_the_whole(tmp_path, capfd):
   """Ten clips in four shards and three parts; the last part writes the index."""
-  prepare.prepare(config(tmp_path / "whole"), print)
+  run(config(tmp_path / "whole"), print)
   c = config(tmp_path / "parts", dry_run=True)
   c.data.shard = "2/3"
-  assert prepare.prepare(c, print) is None
+  assert run(c, print) is None
   assert "part 2 of 3: 4 clips, shards 2 to 3" in capfd.readouterr().out
   c.prepare.dry_run = False
   for part in ("2/3", "0/3"):
     c.data.shard = part
-    assert prepare.prepare(c, print) is None
+    assert run(c, print) is None
     assert not (tmp_path / "parts" / "index.json").exists()
   assert "1 of 4 shards are left to other parts" in capfd.readouterr().out
   c.data.shard = "1/3"
-  assert len(prepare.prepare(c).clips()) == 10
+  assert len(run(c).clips()) == 10
   assert content(tmp_path / "parts") == content(tmp_path / "whole")
   c.data.shard = "5/9"  # with more parts than shards, this part has nothing to do
-  assert prepare.prepare(c, print) is not None
+  assert run(c, print) is not None
 
 
 HOLD = """
@@ -303,12 +307,12 @@ def test_parts_run_in_parallel_but_not_twice(tmp_path):
     for part in ("1/2", "3/4", ""):
       c.data.shard = part
       with pytest.raises(ValueError, match=r"another run is .* to another part"):
-        prepare.prepare(c)
+        run(c)
     c.data.shard = "0/2"
-    assert prepare.prepare(c) is None
+    assert run(c) is None
     process.stdin.close()
   c.data.shard = "1/2"
-  assert len(prepare.prepare(c).clips()) == 10
+  assert len(run(c).clips()) == 10
 
 
 @pytest.mark.parametrize("text", ["3/3", "1", "-1/2", "a/b", "1/0", "/", "²/3"])
@@ -316,7 +320,7 @@ def test_wrong_parts(text, tmp_path):
   c = config(tmp_path)
   c.data.shard = text
   with pytest.raises(ValueError, match=r"config\.data\.shard is .*, expected i/n"):
-    prepare.prepare(c)
+    run(c)
 
 
 def test_settings_out_of_range(tmp_path):
@@ -329,9 +333,9 @@ def test_settings_out_of_range(tmp_path):
     c.prepare[name] = value
     words = rf"config\.prepare\.{name} is {value}, expected {least} or more"
     with pytest.raises(ValueError, match=words):
-      prepare.prepare(c)
+      run(c)
   with pytest.raises(ValueError, match="crop is 'face', expected 'person' or 'full'"):
-    prepare.prepare(config(tmp_path, crop="face"))
+    run(config(tmp_path, crop="face"))
 
 
 def ntu_config(root, folder, **fields):
@@ -357,7 +361,7 @@ def ntu_root(tmp_path):
 
 
 def test_ntu(ntu_root, tmp_path, capfd):
-  index = prepare.prepare(ntu_config(ntu_root, tmp_path / "out"), print)
+  index = run(ntu_config(ntu_root, tmp_path / "out"), print)
   assert len(index.clips()) == 6
   assert len(index.class_names) == 60
   one, two = read_all(tmp_path / "out")[0], read_all(tmp_path / "out")[2]
@@ -420,7 +424,7 @@ def test_bad_clips_are_skipped_with_their_reason(ntu_root, tmp_path, capfd):
   expected[name] = "cannot be read"
 
   out = tmp_path / "out"
-  index = prepare.prepare(ntu_config(ntu_root, out, max_skipped=0.7), print)
+  index = run(ntu_config(ntu_root, out, max_skipped=0.7), print)
   assert len(index.clips()) == good
   assert index.skipped == len(expected)
   rows = [line.split("\t") for line in (out / "skipped.tsv").read_text().splitlines()]
@@ -437,11 +441,11 @@ def test_too_many_skipped_ends_with_an_error(ntu_root, tmp_path):
     film.write_bytes(b"")
   c = ntu_config(ntu_root, tmp_path / "out", max_skipped=0.4)
   with pytest.raises(ValueError, match=r"3 of 6 clips cannot .* accepted are 40\.0%"):
-    prepare.prepare(c)
+    run(c)
   assert not (tmp_path / "out" / "index.json").exists()
   assert len((tmp_path / "out" / "skipped.tsv").read_text().splitlines()) == 3
   c.prepare.max_skipped = 0.5
-  assert len(prepare.prepare(c).clips()) == 3
+  assert len(run(c).clips()) == 3
 
 
 def test_retry_tries_skipped_clips_again(ntu_root, tmp_path):
@@ -450,14 +454,14 @@ def test_retry_tries_skipped_clips_again(ntu_root, tmp_path):
   for film in films:
     film.write_bytes(b"")
   c = ntu_config(ntu_root, tmp_path / "out", max_skipped=1.0)
-  assert len(prepare.prepare(c).clips()) == 4
+  assert len(run(c).clips()) == 4
   for film, film_bytes in zip(films, whole):
     film.write_bytes(film_bytes)
-  assert len(prepare.prepare(c).clips()) == 4  # skipped clips are not tried again
+  assert len(run(c).clips()) == 4  # skipped clips are not tried again
   c.prepare.retry = True
-  assert len(prepare.prepare(c).clips()) == 6
+  assert len(run(c).clips()) == 6
   c.data.records = str(tmp_path / "fresh")
-  prepare.prepare(c)
+  run(c)
   assert content(tmp_path / "out") == content(tmp_path / "fresh")
 
 
@@ -468,9 +472,9 @@ def test_a_full_disk_skips_no_clip(tmp_path, monkeypatch):
   with monkeypatch.context() as patch:
     patch.setattr(record_format.Spool, "append", full)
     with pytest.raises(OSError, match="No space left"):
-      prepare.prepare(config(tmp_path, clips=4))
+      run(config(tmp_path, clips=4))
   assert not list(tmp_path.glob("*.json.*"))
-  assert len(prepare.prepare(config(tmp_path, clips=4)).clips()) == 4
+  assert len(run(config(tmp_path, clips=4)).clips()) == 4
   assert (tmp_path / "skipped.tsv").read_text() == ""
 
 
@@ -484,7 +488,7 @@ def test_detections_and_a_moving_crop(ntu_root, tmp_path):
   (tmp_path / "boxes.csv").write_text("\n".join(lines))
   c = ntu_config(ntu_root, tmp_path / "out", max_skipped=0.5, slack=0.0, moving=1)
   c.data.boxes = str(tmp_path / "boxes.csv")
-  index = prepare.prepare(c)
+  index = run(c)
   assert (index.crop["kind"], index.crop["head_room"]) == ("boxes", 0.0)
   assert index.source["boxes"]
   made = read_all(tmp_path / "out")
@@ -496,7 +500,7 @@ def test_detections_and_a_moving_crop(ntu_root, tmp_path):
   assert skipped.count("boxes.csv has no box for it") == 2
   c.prepare.crop = "full"
   with pytest.raises(ValueError, match=r"crop is 'full', but config\.data\.boxes is"):
-    prepare.prepare(c)
+    run(c)
 
 
 def test_without_usable_clips_it_ends_with_an_error(ntu_root, tmp_path):
@@ -504,10 +508,10 @@ def test_without_usable_clips_it_ends_with_an_error(ntu_root, tmp_path):
   for film in list((ntu_root / "rgb").rglob("*.avi")):
     film.write_bytes(b"")
   with pytest.raises(ValueError, match="6 of 6 clips cannot be used"):
-    prepare.prepare(c)
+    run(c)
   shutil.rmtree(ntu_root / "rgb")
   with pytest.raises(ValueError, match="no clip of ntu60 can be used"):
-    prepare.prepare(c)
+    run(c)
 
 
 def test_custom_clips_with_gaps(tmp_path):
@@ -532,7 +536,7 @@ def test_custom_clips_with_gaps(tmp_path):
       "records": str(tmp_path / "out"),
     }
   )
-  prepare.prepare(c)
+  run(c)
   (record,) = read_all(tmp_path / "out")
   assert record.attributes == {"split": "train"}
   assert record.fps == 15
@@ -555,7 +559,7 @@ def test_real_pair(shared, tmp_path):
     pytest.skip("needs the real NTU sample of ../shared/data/sample")
   c = ntu_config(shared / "sample", tmp_path)
   c.prepare.size = 128
-  prepare.prepare(c)
+  run(c)
   (record,) = read_all(tmp_path)
   assert len(record.frames) == 103
   assert record.label == 0

@@ -63,7 +63,7 @@ def write(folder, shards, summaries=None, **fields):
 def config(folder, dataset="custom", **fields):
   fields = fields or {"train": "subject:1", "test": "subject:2"}
   data = {"dataset": dataset, "records": str(folder), **fields}
-  return ml_collections.ConfigDict({"data": data})
+  return ml_collections.ConfigDict(data)
 
 
 def table(folder):
@@ -302,10 +302,9 @@ def test_flipped_bytes_and_missing_shard(tmp_path):
 def test_first_ten_problems_are_printed(tmp_path, capfd):
   """By the job, which ends with an error."""
   clips = [make(i, attributes={"subject": 1}, label=7) for i in range(13)]
-  c = write(tmp_path, [clips])
-  c.prepare = {"verify": True}
+  c = {"data": write(tmp_path, [clips]), "prepare": {"verify": True}}
   with pytest.raises(ValueError, match="13 of 13 clips"):
-    prepare_job.run(c)
+    prepare_job.run(ml_collections.ConfigDict(c))
   printed = capfd.readouterr().out
   assert printed.count("label is 7") == 10
   assert "and 3 more" in printed

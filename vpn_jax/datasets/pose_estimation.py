@@ -4,13 +4,8 @@ For videos without joints: another dataset gives names, labels and videos, this 
 the 33 joints of BlazePose. Needs requirements-pose.txt and Google's model bundle.
 """
 
-import contextlib
 import dataclasses
-import hashlib
-import os
 import pathlib
-import threading
-import zipfile
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -18,9 +13,13 @@ import scipy.optimize
 
 from vpn_jax.datasets import skeletons, video
 from vpn_jax.datasets.base import BadClip, Clip, Dataset, RawClip
+from vpn_jax.datasets.landmarker import (
+  check_bundle,
+  not_a_bundle,
+  open_landmarker,
+)
 
 SKELETON = "mediapipe_33"
-MODEL_PAGE = "https://ai.google.dev/edge/mediapipe/solutions/vision/pose_landmarker"
 
 # Somebody this far from every known person, in diagonals of the frame, is a new person
 # while fewer than `people` are known. Our own number.
@@ -61,13 +60,13 @@ class WithEstimatedPoses:
       raise ValueError(f"people is {people}, expected 1 or more.")
     self.inner, self.people = inner, people
     self.name, self.class_names = inner.name, inner.class_names
-    digest = _check_bundle(model)
+    digest = check_bundle(model)
     self.model = str(model)
     with open_landmarker(self.model, people) as landmarker:
       try:  # some files open but fail at the first frame
         landmarker.detect(np.zeros((64, 64, 3), np.uint8), 0)
       except (RuntimeError, ValueError) as e:
-        raise ValueError(_not_a_bundle(model, e)) from e
+        raise ValueError(not_a_bundle(model, e)) from e
       self.source = {
         **inner.source,
         "pose": "mediapipe",
@@ -221,122 +220,3 @@ def _assign(centres: np.ndarray, known: np.ndarray, newcomer: float) -> np.ndarr
   distance = np.linalg.norm(centres[:, None] - known[None], axis=-1)  # [n, people]
   distance = np.where(np.isnan(distance), newcomer, distance)
   return scipy.optimize.linear_sum_assignment(distance)[1]
-
-
-def _check_bundle(model: str | pathlib.Path) -> str:
-  """The first 12 hex digits of the file's SHA-256; refuses a damaged bundle.
-
-  The check is here because damage may end the library, and the process with it.
-  """
-  if not str(model) or not pathlib.Path(model).is_file():
-    what = f"no file {model}" if str(model) else "pose_model is not set"
-    raise FileNotFoundError(
-      f"{what}: download pose_landmarker_full.task from {MODEL_PAGE} and set "
-      "config.data.pose_model, or config.predict.pose_model, to its path."
-    )
-  try:
-    with zipfile.ZipFile(model) as file:
-      damaged = file.testzip()  # compares checksums
-  except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as e:
-    raise ValueError(_not_a_bundle(model, e)) from e
-  if damaged:
-    raise ValueError(_not_a_bundle(model, f"{damaged} in it is damaged"))
-  return hashlib.sha256(pathlib.Path(model).read_bytes()).hexdigest()[:12]
-
-
-def _not_a_bundle(model, reason) -> str:
-  words = " ".join(str(reason).split())[:150]  # one line
-  return (
-    f"{model} is not a PoseLandmarker bundle ({words}): download "
-    f"pose_landmarker_full.task from {MODEL_PAGE} again."
-  )
-
-
-def open_landmarker(model: str, people: int) -> "_Landmarker":
-  """Opens MediaPipe's landmarker for one video; a context manager.
-
-  Raises: ValueError when mediapipe is missing, cannot start, or refuses the bundle.
-  """
-  try:
-    import mediapipe
-    from mediapipe.tasks.python import BaseOptions, vision
-  except ImportError as e:
-    raise ValueError(
-      "config.data.pose=mediapipe needs the package mediapipe: pip install -r "
-      f"requirements-pose.txt ({e})"
-    ) from e
-  options = vision.PoseLandmarkerOptions(
-    base_options=BaseOptions(model_asset_path=model),
-    running_mode=vision.RunningMode.VIDEO,
-    num_poses=people,
-  )
-  try:
-    with _quiet():
-      task = vision.PoseLandmarker.create_from_options(options)
-  except (FileNotFoundError, RuntimeError, ValueError) as e:
-    raise ValueError(_not_a_bundle(model, e)) from e
-  except OSError as e:  # from ctypes
-    raise ValueError(
-      f"mediapipe cannot start ({e}): install the missing system library, such "
-      "as those of the Debian packages libegl1 and libgles2."
-    ) from e
-  return _Landmarker(mediapipe, task)
-
-
-class _Landmarker:
-  """MediaPipe's task on arrays; `version` is that of the package."""
-
-  def __init__(self, mediapipe, task):
-    self._mediapipe, self._task = mediapipe, task
-    self.version: str = mediapipe.__version__
-
-  def detect(self, frame: np.ndarray, milliseconds: int) -> np.ndarray:
-    """Finds people in the next frame, float32 [n, 33, 6].
-
-    The last axis: x, y, z in metres, x, y as fractions of the image, visibility.
-    """
-    image = self._mediapipe.Image(
-      image_format=self._mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(frame)
-    )
-    with _quiet():
-      result = self._task.detect_for_video(image, milliseconds)
-    pairs = zip(result.pose_world_landmarks, result.pose_landmarks)
-    rows = [
-      [(w.x, w.y, w.z, i.x, i.y, w.visibility) for w, i in zip(world, image)]
-      for world, image in pairs
-    ]
-    joints = skeletons.get(SKELETON).num_joints
-    return np.array(rows, np.float32).reshape(len(rows), joints, 6)
-
-  def __enter__(self):
-    return self
-
-  def __exit__(self, error, *_):
-    try:
-      self._task.close()
-    except RuntimeError:
-      self._task.close = lambda: None  # its __del__ would close it again
-      if not error:  # `detect` has reported it already
-        raise
-
-
-_quiet_lock = threading.Lock()
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-  """Drops what C++ code writes to stderr; Python's exceptions pass.
-
-  MediaPipe warns about its own model for every video, and no setting of its own or of
-  its logging library (GLOG_minloglevel, TF_CPP_MIN_LOG_LEVEL) prevents that.
-  """
-  with _quiet_lock:  # all threads share file descriptor 2
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-      os.dup2(nowhere, 2)
-      yield
-    finally:
-      os.dup2(kept, 2)
-      os.close(kept)
-      os.close(nowhere)

@@ -28,14 +28,17 @@ Reasons = list[tuple[str, str]]  # (name of a clip, why it is left out)
 
 
 def prepare(
-  config: ml_collections.ConfigDict, say: Callable[[str], None] = lambda line: None
+  data: ml_collections.ConfigDict,
+  settings: ml_collections.ConfigDict,
+  say: Callable[[str], None] = lambda line: None,
 ) -> store.Index | None:
-  """Writes the records of `config.data` to the folder `config.data.records`.
+  """Writes the records of a dataset to the folder `data.records`.
 
   Args:
-    config: `data` as `registry.open_dataset` reads it, with `records` and, to divide
-      the work, `shard` "i/n": this run makes part i of n, counted from 0, and whichever
-      run finishes the last part writes the index. `prepare` as in `jobs.settings`.
+    data: `config.data` as `registry.open_dataset` reads it, with `records` and, to
+      divide the work, `shard` "i/n": this run makes part i of n, counted from 0, and
+      whichever run finishes the last part writes the index.
+    settings: `config.prepare`; see `jobs.settings`.
     say: receives what is found and done, a line at a time.
   Returns: the index; None when `dry_run`, or while other parts are not finished.
   Raises: FileNotFoundError without raw data; ValueError for a setting out of range,
@@ -43,10 +46,9 @@ def prepare(
     or all of them, cannot be used (then no index is written).
   """
   start = time.monotonic()
-  settings = config.prepare
-  recipe = _recipe(config)
-  part, parts = parse_shard(config.data.get("shard") or "")
-  dataset = registry.open_dataset(config.data)
+  recipe = _recipe(settings, data.get("boxes") or "")
+  part, parts = parse_shard(data.get("shard") or "")
+  dataset = registry.open_dataset(data)
   clips, left_out = dataset.clips()
   planned = shards.divide(clips, settings.clips_per_shard)
   mine = range(part * len(planned) // parts, (part + 1) * len(planned) // parts)
@@ -62,7 +64,7 @@ def prepare(
   if not clips:
     raise ValueError(f"no clip of {dataset.name} can be used; see the reasons.")
 
-  folder = pathlib.Path(config.data.records)
+  folder = pathlib.Path(data.records)
   folder.mkdir(parents=True, exist_ok=True)
   with _lock(folder, mine):
     plan = _plan(dataset, clips, left_out, recipe, settings.clips_per_shard)
@@ -104,9 +106,8 @@ def parse_shard(text: str) -> tuple[int, int]:
   return part, parts
 
 
-def _recipe(config: ml_collections.ConfigDict) -> dict:
+def _recipe(settings: ml_collections.ConfigDict, boxes: str) -> dict:
   """The settings of the crop, and checks of all settings."""
-  settings, boxes = config.prepare, config.data.get("boxes") or ""
   for name, least in (("clips_per_shard", 1), ("workers", -1), ("clip_seconds", 0)):
     if settings[name] < least:
       raise ValueError(

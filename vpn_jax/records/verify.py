@@ -79,19 +79,19 @@ class Report:
 
 
 def verify(
-  config: ml_collections.ConfigDict, *, sheet_clips: int = 24, seed: int = 0
+  data: ml_collections.ConfigDict, *, sheet_clips: int = 24, seed: int = 0
 ) -> Report:
-  """Reads all of `config.data.records`, one clip at a time, and writes the files.
+  """Reads all of `data.records`, one clip at a time, and writes the files.
 
   Args:
-    config: `data` with `dataset`, `records`, and what
+    data: `config.data` with `dataset`, `records`, and what
       `protocol_settings.from_config` reads.
     sheet_clips: number of crops on the contact sheet, at least 1.
     seed: draws these crops and their frames.
   Raises: FileNotFoundError without an index; ValueError when it is damaged, empty, of
     another dataset or skeleton, or lacks the attribute that the protocol splits by.
   """
-  data, folder = config.data, pathlib.Path(config.data.records)
+  folder = pathlib.Path(data.records)
   index = store.read_index(folder)
   clips, skeleton = index.clips(), skeletons.get(index.skeleton)
   for what, found, expected in (

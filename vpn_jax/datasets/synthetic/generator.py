@@ -21,7 +21,8 @@ import numpy as np
 
 from vpn_jax.datasets.synthetic import appearance, rendering, scene
 from vpn_jax.datasets.synthetic.kinematics import NUM_JOINTS, make_body
-from vpn_jax.datasets.synthetic.motion import ACTIONS, make_motion
+from vpn_jax.datasets.synthetic.motion import make_motion
+from vpn_jax.datasets.synthetic.scripts import ACTIONS
 
 CLASSES: tuple[str, ...] = tuple(ACTIONS)
 LOOK_ALIKES: dict[str, tuple[tuple[str, ...], ...]] = {

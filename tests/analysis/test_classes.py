@@ -16,7 +16,7 @@ def predictions(labels, predicted, classes=("a", "b", "c", "d")):
 
 def test_confusion_in_percent():
   p = predictions([0, 0, 0, 0, 1, 3], [0, 0, 1, 2, 1, 0])
-  percent = classes_lib.row_percent(classes_lib.confusion(p))
+  percent = classes_lib.percent_confused(p)
   np.testing.assert_array_equal(percent[0], [50, 25, 25, 0])
   np.testing.assert_array_equal(percent[1], [0, 100, 0, 0])
   assert np.isnan(percent[2]).all()  # no clip of c
@@ -63,7 +63,7 @@ MIXED = predictions([0, 0, 0, 0, 1, 1, 1, 1, 1, 2], [0, 1, 1, 2, 1, 0, 1, 1, 1, 
 
 
 def test_mixed_up_is_the_mean_of_both_directions():
-  score = classes_lib.mixed_up(classes_lib.row_percent(classes_lib.confusion(MIXED)))
+  score = classes_lib.mixed_up(classes_lib.percent_confused(MIXED))
   assert score[0, 1] == score[1, 0] == (50 + 20) / 2
   assert score[0, 2] == score[2, 0] == 25 / 2
   assert score[1, 2] == 0

@@ -14,6 +14,7 @@ import pytest
 from vpn_jax.datasets import protocols
 from vpn_jax.records import store
 from vpn_jax.training import checkpoint
+from vpn_jax.training.progress import Progress
 from vpn_jax.training.provenance import Provenance
 
 
@@ -71,7 +72,7 @@ def test_accuracies_of_an_earlier_run_are_forgotten(provenance, tmp_path):
 
 
 def test_it_says_what_it_is(provenance, tmp_path):
-  progress = checkpoint.Progress(seconds=3.0, steady_steps=2, steady_seconds=1.0)
+  progress = Progress(seconds=3.0, steady_steps=2, steady_seconds=1.0)
   runs = checkpoint.Checkpoints(tmp_path)
   save(runs, 7, provenance, progress=progress)
   about = runs.about()

@@ -6,8 +6,8 @@ import itertools
 import pytest
 from absl import logging
 
+import vpn_jax
 from vpn_jax.datasets import protocols, skeletons
-from vpn_jax.jobs import evaluate
 from vpn_jax.records import store
 from vpn_jax.training import loop, provenance
 from vpn_jax.training.provenance import TO_RESUME, Provenance
@@ -153,15 +153,15 @@ def test_commands_refuse(small_config, tmp_path):
   c = small_config
   c.train.steps = 1
   loop.train(c, str(tmp_path))
-  before = evaluate.evaluate(c, str(tmp_path))
+  before = vpn_jax.evaluate(c, str(tmp_path)).metrics
   c.data.update(train="subject:1,2", test="subject:3,4")
   refused = r"protocol: the checkpoint has {'not_test': \[1, 2, 3\], 'test': \[4\]}, "
   with pytest.raises(ValueError, match=refused):
-    evaluate.evaluate(c, str(tmp_path))
+    vpn_jax.evaluate(c, str(tmp_path))
   with pytest.raises(ValueError, match=refused):
     loop.train(c, str(tmp_path))
   c.init.backbone = str(tmp_path)
   with pytest.raises(ValueError, match=f"the run in {tmp_path} cannot be started from"):
     loop.train(c, str(tmp_path / "stage2"))
   c.on_mismatch = "warn"
-  assert evaluate.evaluate(c, str(tmp_path))["clips"] == 2 * before["clips"]
+  assert vpn_jax.evaluate(c, str(tmp_path)).metrics["clips"] == 2 * before["clips"]

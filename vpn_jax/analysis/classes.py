@@ -9,19 +9,10 @@ from vpn_jax.evaluation import metrics as metrics_lib
 from vpn_jax.evaluation import predictions as predictions_lib
 
 
-def confusion(predictions: predictions_lib.Predictions) -> np.ndarray:
-  """Counts, int [K, K]: row = true class, column = predicted one."""
-  predicted = np.argmax(predictions.scores, axis=1)
-  return metrics_lib.confusion(
-    predictions.labels, predicted, len(predictions.class_names)
-  )
-
-
-def row_percent(matrix: np.ndarray) -> np.ndarray:
-  """Rows of counts as percent of their sum; NaN for a class without clips."""
-  total = matrix.sum(axis=1, keepdims=True)
-  with np.errstate(invalid="ignore"):
-    return np.where(total > 0, 100.0 * matrix / np.maximum(total, 1), np.nan)
+def percent_confused(predictions: predictions_lib.Predictions) -> np.ndarray:
+  """The confusion matrix in percent of the true class, float [K, K]; see `metrics`."""
+  matrix = metrics_lib.confusion(predictions.labels, predictions.scores)
+  return metrics_lib.row_percent(matrix)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,8 +40,8 @@ def class_gain(
   Raises: ValueError unless both saw the same clips with the same labels and classes.
   """
   check_comparable(baseline, predictions)
-  before, after = row_percent(confusion(baseline)), row_percent(confusion(predictions))
-  count = confusion(predictions).sum(axis=1)
+  before, after = percent_confused(baseline), percent_confused(predictions)
+  count = np.bincount(predictions.labels, minlength=len(predictions.class_names))
   gains = [
     Gain(name, int(count[k]), float(before[k, k]), float(after[k, k]))
     for k, name in enumerate(predictions.class_names)
@@ -98,7 +89,7 @@ def mixed_up(percent: np.ndarray) -> np.ndarray:
   """How much two classes are taken for each other: the mean of both directions.
 
   Args:
-    percent: from `row_percent`, float [K, K].
+    percent: from `percent_confused`, float [K, K].
   Returns: percent, float [K, K], symmetric, 0 on the diagonal; NaN for a class without
     clips.
   Source: the mis-classification score of figure 8 (c). Reading: the share of one
@@ -117,7 +108,7 @@ def confused_pairs(
   The mean over all runs decides, so that no run is judged on the faults of another.
   Ties stay in the order of the classes.
   """
-  scores = np.mean([mixed_up(row_percent(confusion(p))) for p in runs], axis=0)
+  scores = np.mean([mixed_up(percent_confused(p)) for p in runs], axis=0)
   first, second = np.triu_indices(len(scores), 1)
   values = scores[first, second]
   first, second, values = (x[np.isfinite(values)] for x in (first, second, values))
@@ -142,7 +133,7 @@ def worst_block(percent: np.ndarray, size: int) -> int:
   """First class of the `size` neighbours that are mixed up most among themselves.
 
   Args:
-    percent: from `row_percent`, float [K, K].
+    percent: from `percent_confused`, float [K, K].
     size: of the block on the diagonal, 1 to K.
   """
   wrong = np.nan_to_num(percent)

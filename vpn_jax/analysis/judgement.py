@@ -50,7 +50,7 @@ def class_map(model: nn.Module, variables: dict, batch: dict, features, label):
 def attention_on(model: nn.Module, variables: dict, batch: dict):
   """A_ST [T, M, N] of a batch of one clip with `features` and `pose`."""
   head = model.clone(from_features=True)
-  return trained_network.look(head, variables, batch)[1]["attention"][0]
+  return trained_network.forward(head, variables, batch)[1]["attention"][0]
 
 
 def pose_scores(model: nn.Module, variables: dict, batch: dict, features, poses):
@@ -100,10 +100,10 @@ class Judge:
   """
 
   def __init__(
-    self, network: trained_network.Trained, rest_pose: np.ndarray, steps: int
+    self, network: trained_network.TrainedNetwork, rest_pose: np.ndarray, steps: int
   ):
     self.network, self.rest_pose, self.steps = network, rest_pose, steps
-    look = functools.partial(trained_network.look, network.model, kept=KEPT)
+    look = functools.partial(trained_network.forward, network.model, kept=KEPT)
     self._look = jax.jit(look)
     self._attention = jax.jit(functools.partial(attention_on, network.model))
     self._class_map = jax.jit(functools.partial(class_map, network.model))

@@ -51,7 +51,7 @@ def confusion(inputs: Inputs) -> tuple[Figure, Iterable[list]]:
   panels = figure.subplots(1, runs, squeeze=False, sharey=True)[0]
   rows = [["run", "true", *names]]
   for axes, name, predictions in zip(panels, inputs.names, inputs.predictions):
-    percent = classes.row_percent(classes.confusion(predictions))
+    percent = classes.percent_confused(predictions)
     image = _draw(axes, percent, names if named else None, font=font)
     top1 = predictions_lib.metrics(predictions)["top1"]
     style.title(axes, f"{name}: top-1 {top1:.1f} %")
@@ -73,7 +73,7 @@ def zoom(inputs: Inputs) -> tuple[Figure, Iterable[list]]:
   size = min(inputs.settings.zoom_size, len(names) // 2)
   if size < 2:
     raise NotAvailableError(f"{len(names)} classes are too few for a part of them")
-  matrices = [classes.row_percent(classes.confusion(p)) for p in inputs.predictions]
+  matrices = [classes.percent_confused(p) for p in inputs.predictions]
   chosen = inputs.class_places(inputs.settings.zoom, "zoom")
   first = chosen[0] if chosen else classes.worst_block(matrices[-1], size)
   first = min(first, len(names) - size)

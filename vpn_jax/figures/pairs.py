@@ -42,7 +42,7 @@ def radar(inputs: Inputs) -> tuple[Figure, Iterable[list]]:
   angles = 2 * np.pi * np.arange(len(pairs)) / len(pairs)
   highest = SHORTEST_AXIS
   for name, predictions, color in zip(inputs.names, inputs.predictions, inputs.colors):
-    percent = classes.row_percent(classes.confusion(predictions))
+    percent = classes.percent_confused(predictions)
     score = classes.mixed_up(percent)
     values = np.array([score[a, b] for a, b in pairs])
     if np.isnan(values).any():

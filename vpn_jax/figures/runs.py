@@ -134,10 +134,10 @@ class Inputs:
   # Networks.
 
   @functools.cached_property
-  def _networks(self) -> dict[int, trained_network.Trained]:
+  def _networks(self) -> dict[int, trained_network.TrainedNetwork]:
     return {}
 
-  def network(self, run: int) -> trained_network.Trained:
+  def network(self, run: int) -> trained_network.TrainedNetwork:
     """The network of a run, restored once.
 
     Raises: NotAvailableError without its checkpoint or the records; ValueError when
@@ -153,7 +153,7 @@ class Inputs:
       network.provenance.check(
         Provenance.of(index, part.protocol), on_mismatch=self.config.on_mismatch
       )
-      keep = functools.partial(trained_network.look, network.model, kept=KEPT)
+      keep = functools.partial(trained_network.forward, network.model, kept=KEPT)
       self._networks[run] = dataclasses.replace(network, forward=jax.jit(keep))
     return self._networks[run]
 

@@ -54,7 +54,7 @@ def centered(
   return jnp.nan_to_num(joints - origin[:, None, None], nan=0.0)
 
 
-def serving(network: trained_network.Trained) -> Callable[[dict], dict]:
+def serving(network: trained_network.TrainedNetwork) -> Callable[[dict], dict]:
   """The function that is exported: raw inputs by their names -> scores and attention.
 
   Its form of each operation is chosen for the platform that it will run on, not for
@@ -75,7 +75,7 @@ def serving(network: trained_network.Trained) -> Callable[[dict], dict]:
       for name, x in shapes.items()
       if name not in given
     }
-    scores, out = trained_network.look(network.model, variables, {**unused, **given})
+    scores, out = trained_network.forward(network.model, variables, {**unused, **given})
     return {"scores": scores, **out}
 
   def in_form(form):
@@ -94,7 +94,7 @@ def serving(network: trained_network.Trained) -> Callable[[dict], dict]:
 
 
 def inputs(
-  network: trained_network.Trained, batch: int
+  network: trained_network.TrainedNetwork, batch: int
 ) -> dict[str, jax.ShapeDtypeStruct]:
   """Shapes and types of the exported inputs; `batch` 0 is any number, "B"."""
   b = batch or jax.export.symbolic_shape("B")[0]
@@ -122,7 +122,10 @@ def _without_source_paths():
 
 
 def export(
-  network: trained_network.Trained, file: str, batch: int, platforms: tuple[str, ...]
+  network: trained_network.TrainedNetwork,
+  file: str,
+  batch: int,
+  platforms: tuple[str, ...],
 ):
   """Writes a network file.
 

@@ -36,7 +36,7 @@ def spread(labels: np.ndarray, number: int) -> list[int]:
 
 
 def rest_pose(
-  clips: list[store.Record], network: trained_network.Trained
+  clips: list[store.Record], network: trained_network.TrainedNetwork
 ) -> np.ndarray:
   """`pose_controls.rest_pose` of these clips, as the network sees them.
 
@@ -54,7 +54,7 @@ def mean_and_error(values: np.ndarray) -> tuple[float, float | None]:
 
 
 def judge_clips(
-  network: trained_network.Trained,
+  network: trained_network.TrainedNetwork,
   part: pipeline.Part,
   index: store.Index,
   config,

@@ -1,6 +1,7 @@
 """The job "sweep": the runs of whole tables, then the tables."""
 
 import pathlib
+import shlex
 import sys
 
 from vpn_jax import interrupt
@@ -74,11 +75,11 @@ def run(config, workdir: str) -> None:
     sys.exit(interrupt.EXIT_CODE)
   for group in groups:
     if all((pathlib.Path(part) / run_summary.SUMMARY_FILE).exists() for part in group):
-      fuse.fuse_runs(group)
+      fuse.fuse_runs(group, command=shlex.join(["python", *sys.argv]))
   if any(r.done() for r in runs):
     tables_job.run(None, workdir)
   if failed:
     raise ValueError(
       f"{len(failed)} of {len(runs)} runs failed ({', '.join(failed)}): see the log of "
-      "each, mend the cause and sweep again; finished runs are kept."
+      "each, fix the cause and sweep again; finished runs are kept."
     )

@@ -108,8 +108,7 @@ def _caption(name: str) -> str:
 
 def _classes(predictions: predictions_lib.Predictions) -> list[tuple]:
   """(class, clips, top-1, most often taken for), worst first; those with clips."""
-  labels, scores = predictions.labels, predictions.scores
-  matrix = metrics_lib.confusion(labels, scores.argmax(axis=1), scores.shape[1])
+  matrix = metrics_lib.confusion(predictions.labels, predictions.scores)
   rows = []
   for k, name in enumerate(predictions.class_names):
     count = int(matrix[k].sum())

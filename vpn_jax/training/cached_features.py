@@ -1,8 +1,8 @@
 """Features of a frozen visual backbone, computed once and kept beside the records.
 
 A network whose visual backbone does not train sees the same f of a view in every epoch.
-Here f of every view is written to files, which training and evaluation read in place of
-frames. The folder is named by a digest of all that f depends on, so that features of
+Here f of every view is written to files, which training and evaluation read instead
+of frames. The folder is named by a digest of all that f depends on, so that features of
 other records, weights, views or code are never read.
 """
 
@@ -27,6 +27,7 @@ from jax.experimental import multihost_utils
 from vpn_jax import device_mesh, files, ops
 from vpn_jax.inputs import multi_view, pipeline, regions
 from vpn_jax.models import backbones, trunk
+from vpn_jax.records import store
 
 ABOUT_FILE = "about.json"
 _FILE_BYTES = 64 * 2**20  # about; a file is made at once or not at all
@@ -109,6 +110,49 @@ def check(fields: dict, network: str, views: int) -> None:
     )
 
 
+def provide(
+  model,
+  config,
+  data: dict[str, pipeline.Part],
+  index: store.Index,
+  state,
+  say: Callable[[str], None],
+):
+  """Gives the parts of the data the features of every view that a run shows.
+
+  Args:
+    model: the network, with its visual backbone.
+    config: of the run.
+    data: the parts by name.
+    index: of the records.
+    state: a `train_step.TrainState`.
+    say: as in `load_or_compute`.
+  Returns: the network that takes the features.
+  Raises: as `check` and `load_or_compute`.
+  """
+  check(config.model.to_dict(), config.network, config.data.example.views)
+  folder = config.features.folder or pathlib.Path(config.data.records) / "features"
+  variables = jax.device_get(state.variables())
+  variables = {name: tree["backbone"] for name, tree in variables.items()}
+  for name, part in data.items():
+    wanted = {None} if name == "train" else {multi_view.ONE_VIEW}
+    if name == "test":
+      wanted |= {multi_view.Inference(**config.inference)}
+    for views in wanted:
+      part.features[views] = load_or_compute(
+        part,
+        views,
+        folder=folder,
+        index_digest=index.digest(),
+        fields=config.model.to_dict(),
+        variables=variables,
+        batch_size=config.train.eval_batch_size,
+        threads=config.data.threads,
+        say=say,
+      )
+  return model.clone(from_features=True)
+
+
 def digest_of_weights(variables: dict) -> str:
   """SHA-256 of a tree of arrays: names, types, shapes and values."""
   found = hashlib.sha256()
@@ -184,7 +228,7 @@ def load_or_compute(
   variables: dict,
   batch_size: int,
   threads: int = 4,
-  say: Callable[[str], None] = print,
+  say: Callable[[str], None] = lambda line: None,
 ) -> Features:
   """The features of every view of a part, computed where they are not there yet.
 

@@ -14,6 +14,7 @@ from absl import logging
 from vpn_jax import files
 from vpn_jax.models import networks
 from vpn_jax.training import checksums
+from vpn_jax.training.progress import Progress
 from vpn_jax.training.provenance import Provenance, code
 
 FOLDER = "checkpoints"
@@ -61,24 +62,6 @@ class _Keep:
 
 
 @dataclasses.dataclass(frozen=True)
-class Progress:
-  """Where a run stands at a step, whatever interrupted it on the way.
-
-  Attributes:
-    seconds: it took, evaluations on the way included.
-    steady_steps, steady_seconds: without the first step of each part, which compiles.
-    peak_memory_gib: of the process.
-    loss: the last one that was reported.
-  """
-
-  seconds: float = 0.0
-  steady_steps: int = 0
-  steady_seconds: float = 0.0
-  peak_memory_gib: float = 0.0
-  loss: float = float("nan")
-
-
-@dataclasses.dataclass(frozen=True)
 class About:
   """What a checkpoint says of itself.
 
@@ -113,7 +96,7 @@ class Checkpoints:
     self._sound: set[int] = set()  # steps whose files were compared
     self._warned = False  # of an earlier version
     self._evaluated = _read_evaluated(self.workdir / EVALUATED_FILE)
-    with self._told(None):
+    with self._in_one_line(None):
       self._manager = self._open(read_only)
     if not self._manager.all_steps():  # of an earlier run in this folder
       self._evaluated = {}
@@ -169,7 +152,7 @@ class Checkpoints:
     *,
     config: dict,
     provenance: Provenance,
-    progress: Progress = Progress(),
+    progress: Progress | None = None,
   ) -> None:
     """Writes a checkpoint at once or not at all; a step that is there is left alone.
 
@@ -182,7 +165,7 @@ class Checkpoints:
     about = {
       "config": config,
       "provenance": provenance.to_dict(),
-      "progress": dataclasses.asdict(progress),
+      "progress": dataclasses.asdict(progress or Progress()),
       "code": code(),
     }
     try:
@@ -209,7 +192,7 @@ class Checkpoints:
     return self.workdir / FOLDER / str(step)
 
   @contextlib.contextmanager
-  def _told(self, step: int | None) -> Iterator[None]:
+  def _in_one_line(self, step: int | None) -> Iterator[None]:
     """Makes one line of whatever Orbax raises while it reads a step, or lists them."""
     try:
       if step is not None and step not in self._sound:
@@ -217,10 +200,10 @@ class Checkpoints:
           self._sound.add(step)
       yield
     except Exception as e:  # Orbax and TensorStore raise many kinds on damaged files
-      told, folder = _one_line(e), self.workdir / FOLDER
+      reason, folder = _one_line(e), self.workdir / FOLDER
       if step is None:
         raise ValueError(
-          f"the checkpoints in {folder} cannot be listed ({told}): move that folder "
+          f"the checkpoints in {folder} cannot be listed ({reason}): move that folder "
           "away and train again, or copy it again from where it came."
         ) from e
       others = sorted(set(self._manager.all_steps()) - {step})
@@ -232,7 +215,8 @@ class Checkpoints:
       elif others:
         remedy = f"delete {self._place(step)} to go on from step {others[-1]}"
       raise ValueError(
-        f"the checkpoint of step {step} in {folder} cannot be read ({told}); {remedy}."
+        f"the checkpoint of step {step} in {folder} cannot be read ({reason}); "
+        f"{remedy}."
       ) from e
 
   def _step(self, step: int | None) -> int:
@@ -250,7 +234,7 @@ class Checkpoints:
     Raises: FileNotFoundError when there is none, ValueError when it is damaged.
     """
     step = self._step(step)
-    with self._told(step):
+    with self._in_one_line(step):
       restored = self._manager.restore(
         step, args=ocp.args.Composite(about=ocp.args.JsonRestore())
       )
@@ -302,7 +286,7 @@ class Checkpoints:
 
   def _check_layout(self, step: int, abstract_state) -> None:
     """ValueError when the saved state lacks a leaf that is asked for."""
-    with self._told(step):
+    with self._in_one_line(step):
       saved = _paths(self._manager.item_metadata(step)["state"].tree)
     missing = sorted(_paths(abstract_state) - saved)
     if not missing:
@@ -327,7 +311,7 @@ class Checkpoints:
     Raises: as `about`.
     """
     step = self._step(step)
-    with self._told(step):
+    with self._in_one_line(step):
       tree = self._manager.item_metadata(step)["state"].tree
       wanted = {k: tree[k] for k in ("params", "batch_stats")}
     as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
@@ -338,7 +322,7 @@ class Checkpoints:
     args = ocp.args.PyTreeRestore(
       item=tree, restore_args=restore_args, partial_restore=True
     )
-    with self._told(step):
+    with self._in_one_line(step):
       return self._manager.restore(step, args=ocp.args.Composite(state=args))["state"]
 
   def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Strict JAX for every test, a compilation cache, and made-up records to read."""
+"""Strict JAX for every test, a compilation cache, and synthetic records to read."""
 
 import os
 import pathlib

@@ -1,4 +1,4 @@
-"""A dataset of made-up clips, some of which end or hold the process that reads them."""
+"""A dataset of synthetic clips; some end or hold the process that reads them."""
 
 import dataclasses
 import os

@@ -163,7 +163,7 @@ def open_nucla(root, tmp_path):
     for action in (1, 12):
       pair(1, camera, action)
       pair(2, camera, action)
-  made_nucla.write_images(root, name(3, 1), FRAMES)  # images in place of a video
+  made_nucla.write_images(root, name(3, 1), FRAMES)  # images instead of a video
   made_nucla.write_skeleton(root, name(3, 1), made_nucla.skeleton(FRAMES))
   boxes.append(f"{name(3, 1)},0,20,10,60,70")
   damage: Damage = {}

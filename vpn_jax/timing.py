@@ -58,7 +58,7 @@ class Clock:
     """Frames a second until now, of the whole and by stage, plain values for json.
 
     Args:
-      frames: of the video that was looked at.
+      frames: of the video.
     Returns: `seconds` and `frames_per_second` end to end, without `start_seconds` of
       the stages in `STARTING`; `stages`, the same two for each of the others.
     """

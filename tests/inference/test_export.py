@@ -130,18 +130,18 @@ def test_a_fixed_batch_on_one_platform(workdirs, noise_records, plain_operations
   network = trained_network.load(str(workdirs / "vpn"))
   file = workdirs / "made" / "fixed.zip"
   about = export.export(network, str(file), 2, ("cpu",))
-  told, call = serve.load(file)
-  assert told == json.loads(json.dumps(about))
-  assert told["inputs"]["frames"]["shape"] == [2, 8, 32, 32, 3]
-  assert told["outputs"]["scores"] == {"dtype": "float32", "shape": [2, 4]}
+  message, call = serve.load(file)
+  assert message == json.loads(json.dumps(about))
+  assert message["inputs"]["frames"]["shape"] == [2, 8, 32, 32, 3]
+  assert message["outputs"]["scores"] == {"dtype": "float32", "shape": [2, 4]}
   given, batch = raw_inputs(network, noise_records, 2)
   scores, out = network.forward(network.variables, batch)
-  assert_same(call(serve.batch(told, given)), {"scores": scores, **out})
+  assert_same(call(serve.batch(message, given)), {"scores": scores, **out})
   one = {name: x[0] for name, x in given.items()}
   with pytest.raises(
     ValueError, match=r"frames is uint8 \[1, 8, 32, 32, 3\], expected"
   ):
-    serve.batch(told, one)
+    serve.batch(message, one)
 
 
 @pytest.mark.parametrize(
@@ -235,10 +235,10 @@ def test_the_script_alone(
 
 def test_the_script_says_what_it_expects(exported, capsys):
   serve.main([str(exported)])
-  told = capsys.readouterr().out
-  assert "step 3, 4 classes" in told
-  assert "frames: uint8 [B, 8, 32, 32, 3], RGB" in told
-  assert "joints: float32 [B, 4, 50, 3], camera axes, metres" in told
+  message = capsys.readouterr().out
+  assert "step 3, 4 classes" in message
+  assert "frames: uint8 [B, 8, 32, 32, 3], RGB" in message
+  assert "joints: float32 [B, 4, 50, 3], camera axes, metres" in message
 
 
 @pytest.mark.parametrize(
@@ -319,7 +319,7 @@ def test_the_script_ends_with_one_line(exported, tmp_path):
       "'cpu,gpu', expected some of cpu,cuda",
     ),
     ("vpn", {"platforms": ""}, ValueError, "platforms is '', expected some of"),
-    ("none", {}, FileNotFoundError, "no checkpoint in .*none, which is no folder"),
+    ("none", {}, FileNotFoundError, "no checkpoint in .*none, which is not a folder"),
   ],
 )
 def test_messages_of_the_job(

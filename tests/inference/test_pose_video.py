@@ -175,7 +175,7 @@ def test_windows_without_anybody_are_left_out(network, tmp_path):
 
 @pytest.mark.parametrize(("frames", "poses"), [(40, 35), (40, 46), (40, 20)])
 def test_poses_of_another_length(frames, poses, network, tmp_path):
-  """Far more or fewer are told, of a long video too."""
+  """Far more or fewer are refused, for a long video too."""
   made_clips.write(tmp_path, "long", frames)
   world, image = made_clips.write(tmp_path, "other", poses)
   asked = settings(

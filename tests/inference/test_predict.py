@@ -110,7 +110,7 @@ def test_messages_of_video_and_pose_that_do_not_belong_together(clips):
 
 
 def test_messages_of_the_workdir(clips, tmp_path):
-  with pytest.raises(FileNotFoundError, match=r"nowhere, which is no folder"):
+  with pytest.raises(FileNotFoundError, match=r"nowhere, which is not a folder"):
     trained_network.load(str(tmp_path / "nowhere"))
   assert not (tmp_path / "nowhere").exists()
   with pytest.raises(FileNotFoundError, match="no checkpoint in"):

@@ -1,4 +1,4 @@
-"""The job "explain" on small networks of random weights and tiny made-up clips."""
+"""The job "explain" on small networks of random weights and tiny synthetic clips."""
 
 import contextlib
 import csv

@@ -97,13 +97,13 @@ def small_files_alone(size):
 
 def test_a_full_disk_keeps_the_one_before(provenance, tmp_path):
   runs = checkpoint.Checkpoints(tmp_path)
-  told = r"could not save step {} in .*{}.*look at the space and the rights of that"
+  message = r"could not save step {} in .*{}.*look at the space and the rights of that"
   with small_files_alone(20_000):
-    with pytest.raises(OSError, match=told.format(1, "no earlier step is there")):
+    with pytest.raises(OSError, match=message.format(1, "no earlier step is there")):
       save(runs, 1, provenance)
   save(runs, 2, provenance)
   with small_files_alone(20_000):
-    with pytest.raises(OSError, match=told.format(4, "step 2 is there")):
+    with pytest.raises(OSError, match=message.format(4, "step 2 is there")):
       save(runs, 4, provenance)
   runs.close()
   assert steps(tmp_path) == [2]

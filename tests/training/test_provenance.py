@@ -58,7 +58,7 @@ def test_the_matrix(a, b):
 
 
 @pytest.mark.parametrize(
-  ("name", "told"),
+  ("name", "message"),
   [
     ("another crop", "crop: the checkpoint has {'kind': 'joints'}, the data {'kind': "),
     ("another skeleton", "skeleton: the checkpoint has 'kinect_v2', the data 'kinect_"),
@@ -66,10 +66,10 @@ def test_the_matrix(a, b):
     ("a class more", "class_names: the checkpoint has ('drink', 'eat', 'sit'), the d"),
   ],
 )
-def test_both_sides_are_named(name, told):
+def test_both_sides_are_named(name, message):
   with pytest.raises(ValueError) as raised:
     of("as it is").check(of(name))
-  assert told in str(raised.value)
+  assert message in str(raised.value)
 
 
 @pytest.mark.parametrize("name", [*SIDES][1:])
@@ -97,9 +97,9 @@ def test_validation_and_records_matter_for_going_on_alone():
   ours = of("as it is")
   carved = Provenance.of(index(), protocols.carve(CS, "subject:1,2"))
   other_records = Provenance.of(index(shards={"a": [{"name": "x"}]}), CS)
-  for data, told in ((carved, "validation: "), (other_records, "index_digest: ")):
+  for data, message in ((carved, "validation: "), (other_records, "index_digest: ")):
     ours.check(data)  # the clips that test are the same
-    with pytest.raises(ValueError, match=f"^{told}"):
+    with pytest.raises(ValueError, match=f"^{message}"):
       ours.check(data, TO_RESUME)
 
 

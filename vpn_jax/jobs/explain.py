@@ -150,11 +150,11 @@ def run(config, workdir: str) -> None:
   """The job "explain": writes <run>/explanations.json, .csv, .png; prints one table.
 
   Args:
-    workdir: finished runs parted by commas, trained on the records of `config`.
+    workdir: finished runs separated by commas, trained on the records of `config`.
   """
   workdirs = tuple(word.strip() for word in workdir.split(",") if word.strip())
   if not workdirs:
-    raise ValueError("--workdir is empty, expected finished runs parted by commas.")
+    raise ValueError("--workdir is empty, expected finished runs separated by commas.")
   for name, value in config.explain.items():
     if value < 1:
       raise ValueError(f"config.explain.{name} is {value}, expected 1 or more.")

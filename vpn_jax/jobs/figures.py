@@ -14,13 +14,13 @@ def run(config, workdir: str) -> None:
   A figure that the runs do not allow is left out, and its reason printed.
 
   Args:
-    workdir: a finished run, or two parted by a comma, the baseline first.
+    workdir: a finished run, or two separated by a comma, the baseline first.
   """
   workdirs = tuple(word.strip() for word in workdir.split(",") if word.strip())
   if len(workdirs) not in (1, 2):
     raise ValueError(
-      f"--workdir is {workdir!r}, expected a finished run, or two parted by a comma: "
-      "the baseline and the run to compare."
+      f"--workdir is {workdir!r}, expected a finished run, or two separated by a "
+      "comma: the baseline and the run to compare."
     )
   asked = catalogue.chosen(config.figures.only)
   inputs = Inputs(

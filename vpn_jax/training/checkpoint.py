@@ -337,7 +337,7 @@ def reading(workdir: str | pathlib.Path) -> Iterator[Checkpoints]:
   """
   if not pathlib.Path(workdir).is_dir():  # Orbax would make it
     raise FileNotFoundError(
-      f"no checkpoint in {workdir}, which is no folder: train first with "
+      f"no checkpoint in {workdir}, which is not a folder: train first with "
       f"--workdir={workdir}, or name the folder of a finished run."
     )
   runs = Checkpoints(workdir, read_only=True)

@@ -24,8 +24,8 @@ class Requests:
   where Python takes no signals, nothing is noted.
 
   Args:
-    processes: of this run. Of several that JAX has connected, a signal to one stops
-      all of them, after the same step.
+    processes: of this run. When JAX has connected several, a signal to one stops all of
+      them, after the same step.
   """
 
   def __init__(self, processes: int = 1):

@@ -161,7 +161,7 @@ def pooled(test, inferred, batch_size, devices=1, processes=1):
     for batch in test.eval_batches(batch_size, inferred, shard=(p, processes))
   ]
   place = device_mesh.make_placer(grid)
-  return scoring.predict(look, jnp.array(WEIGHTS), test, batches, place, inferred)[
+  return scoring.score_part(look, jnp.array(WEIGHTS), test, batches, place, inferred)[
     "own"
   ]
 

@@ -163,7 +163,7 @@ def predict(model, variables, part, **options):
   place = device_mesh.make_placer(
     jax.sharding.Mesh(np.array(jax.devices()[:1]), ("data",))
   )
-  return scoring.predict(scoring.ScoreStep(model), variables, part, batches, place)
+  return scoring.score_part(scoring.ScoreStep(model), variables, part, batches, place)
 
 
 def test_a_network_that_reads_poses_is_found_out(tmp_path):

@@ -103,7 +103,7 @@ def looked(explained):
 
 
 def cells(line):
-  """Of a line of the table."""
+  """The numbers in a line of the table."""
   return [cell.strip() for cell in line.split("  ") if cell.strip()]
 
 
@@ -197,7 +197,7 @@ def test_curves_end_where_the_network_says(explained, looked, run, orders):
 
 
 def distances(places, true):
-  """Of places [..., 2] in frames of 32 pixels to what acts nearest, [8, ...].
+  """From positions [..., 2] in frames of 32 pixels to what acts nearest, [8, ...].
 
   The frames are 2 to 9 of 12, of 40 pixels.
   """

@@ -112,7 +112,7 @@ def test_a_part_may_start_on_another_dataset_but_not_from_clips_that_test():
     with pytest.raises(ValueError, match="the checkpoint has"):
       ours.check_start(of(name))
     ours.check_start(of(name), on_mismatch="warn")
-  # Of one's own datasets all are called custom.
+  # All datasets of one's own are called custom.
   mine = [
     dataclasses.replace(ours, dataset="custom", index_digest=digest)
     for digest in ("a", "b")

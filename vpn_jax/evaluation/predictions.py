@@ -48,7 +48,7 @@ def control_metrics(found: dict[str, Predictions]) -> dict[str, float]:
   """shuffled_top1, shuffled_mean_class, rest_top1, rest_mean_class, in percent.
 
   Args:
-    found: from `predict`; only the controls that it has.
+    found: from `scoring.score_part`; only the controls that it has.
   """
   values = {
     name: metrics(found[name]) for name in pose_controls.CONTROLS if name in found

@@ -240,7 +240,7 @@ def recognize(
 ) -> Result:
   """Plays a video to its end, or for so many windows, and combines their scores.
 
-  Of all windows only the scores are kept.
+  Only the scores of the windows are kept.
 
   Args:
     recognizer: scores the windows.

@@ -1,4 +1,4 @@
-"""Checkpoints (Orbax): the state, the place in the data, and what they belong to."""
+"""Checkpoints (Orbax): the state, the position in the data, and what they belong to."""
 
 import contextlib
 import dataclasses
@@ -42,7 +42,7 @@ def _one_line(error: Exception) -> str:
 
 
 def _paths(tree) -> set[str]:
-  """The paths of the leaves, alike for a state and for what Orbax says of it."""
+  """The paths of the leaves, the same for a state and for Orbax's metadata of it."""
   return {
     jax.tree_util.keystr(path, simple=True, separator="/")
     for path, _ in jax.tree_util.tree_leaves_with_path(tree)
@@ -63,7 +63,7 @@ class _Keep:
 
 @dataclasses.dataclass(frozen=True)
 class About:
-  """What a checkpoint says of itself.
+  """What a checkpoint says about itself.
 
   Attributes:
     config: the configuration that trained it.
@@ -82,7 +82,7 @@ class Checkpoints:
   """The checkpoints of one workdir: the latest one and the best one.
 
   A checkpoint holds `state` (parameters, statistics, optimiser, step) and `about`. The
-  step is also the place in the data: batches are drawn in an order of their own.
+  step is also the position in the data: batches are drawn in an order of their own.
   evaluated.json beside them has what was evaluated on the way.
 
   Args:
@@ -111,14 +111,14 @@ class Checkpoints:
       options=ocp.CheckpointManagerOptions(
         preservation_policy=_Keep(self._best),
         enable_async_checkpointing=False,
-        # Of a save that was killed; while reading, it may be a save under way.
+        # Left by a save that was killed; while reading, it may be a save under way.
         cleanup_tmp_directories=not read_only,
         create=not read_only,
       ),
     )
 
   def _best(self, steps: list[int]) -> int | None:
-    """Of these steps the one of the highest accuracy, the later of equals."""
+    """The step of the highest accuracy among these, the later of equals."""
     known = [step for step in steps if self.evaluated(step, "validation")]
     found = self._evaluated.get("validation", {})
     return max(known, key=lambda step: (found[str(step)], step), default=None)
@@ -170,7 +170,7 @@ class Checkpoints:
     }
     try:
       if jax.process_index() == 0:  # those of an earlier run, if any
-        checksums.forget(self.workdir, step)
+        checksums.remove(self.workdir, step)
       self._manager.save(
         step,
         args=ocp.args.Composite(
@@ -179,7 +179,7 @@ class Checkpoints:
       )
       self._manager.wait_until_finished()
       if jax.process_index() == 0:
-        checksums.write(self.workdir, self._place(step), self._manager.all_steps())
+        checksums.write(self.workdir, self._folder(step), self._manager.all_steps())
     except Exception as e:  # Orbax and tensorstore raise various kinds
       kept = f"step {before} is" if before is not None else "no earlier step is"
       raise OSError(
@@ -188,7 +188,7 @@ class Checkpoints:
         "same command again."
       ) from e
 
-  def _place(self, step: int) -> pathlib.Path:
+  def _folder(self, step: int) -> pathlib.Path:
     return self.workdir / FOLDER / str(step)
 
   @contextlib.contextmanager
@@ -196,7 +196,7 @@ class Checkpoints:
     """Makes one line of whatever Orbax raises while it reads a step, or lists them."""
     try:
       if step is not None and step not in self._sound:
-        if checksums.compare(self.workdir, self._place(step)):
+        if checksums.compare(self.workdir, self._folder(step)):
           self._sound.add(step)
       yield
     except Exception as e:  # Orbax and TensorStore raise many kinds on damaged files
@@ -213,7 +213,7 @@ class Checkpoints:
       if step in self._sound:
         remedy = "its files are sound: use the configuration and code that trained it"
       elif others:
-        remedy = f"delete {self._place(step)} to go on from step {others[-1]}"
+        remedy = f"delete {self._folder(step)} to go on from step {others[-1]}"
       raise ValueError(
         f"the checkpoint of step {step} in {folder} cannot be read ({reason}); "
         f"{remedy}."
@@ -229,7 +229,7 @@ class Checkpoints:
     return step
 
   def about(self, step: int | None = None) -> About:
-    """What a checkpoint says of itself, the latest if None.
+    """What a checkpoint says about itself, the latest if None.
 
     Raises: FileNotFoundError when there is none, ValueError when it is damaged.
     """

@@ -54,7 +54,7 @@ def write(
   """Computes the metrics of a test, and writes it to `test_folder`.
 
   Args:
-    found: scores from `scoring.predict`, by the poses they come from.
+    found: scores from `scoring.score_part`, by the poses they come from.
     inferred: how they were made.
   """
   controls = predictions_lib.control_metrics(found)
@@ -116,7 +116,7 @@ def evaluate(config: ml_collections.ConfigDict, workdir: str) -> Evaluation:
   )
   place = device_mesh.make_placer(devices)
   score_step = scoring.ScoreStep(model)
-  found = scoring.predict(score_step, variables, part, batches, place, inferred)
+  found = scoring.score_part(score_step, variables, part, batches, place, inferred)
   evaluation = write(workdir, step, found, inferred)
   if device_mesh.is_main():
     _complete_summary(workdir, evaluation)

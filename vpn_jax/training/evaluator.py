@@ -122,6 +122,6 @@ class Evaluator:
   ) -> dict[str, predictions_lib.Predictions]:
     batches = self._batches(part, inferred, controls)
     batches = self._session.requests.watch(batches, self._session.stop)
-    return scoring.predict(
+    return scoring.score_part(
       score_step, variables, self._data[part], batches, self._place, inferred
     )

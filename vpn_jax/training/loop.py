@@ -1,4 +1,4 @@
-"""Training: the loop over steps, from the records to the summary of the session."""
+"""Training: the loop over steps, from the records to the summary of the run."""
 
 from collections.abc import Callable, Iterator
 

@@ -109,7 +109,7 @@ class Report:
 
 
 def _keep(path: pathlib.Path, wanted: Callable[[dict], bool]) -> None:
-  """Takes what is not wanted out of a metrics file, and lines cut short or damaged."""
+  """Removes unwanted lines from a metrics file, and lines cut short or damaged."""
   if not path.exists():
     return
   kept = []

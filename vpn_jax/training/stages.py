@@ -182,7 +182,7 @@ def _alone(config, kind: str) -> ml_collections.ConfigDict:
 
 
 def _pose_config(config) -> ml_collections.ConfigDict:
-  """That of the pose backbone alone."""
+  """The configuration of the pose backbone alone."""
   c = _alone(config, "pose")
   c.network = "pose"
   c.model.pose.update(frozen=False, recurrent_output="steps")
@@ -191,7 +191,7 @@ def _pose_config(config) -> ml_collections.ConfigDict:
 
 
 def _visual_config(config, region: str) -> ml_collections.ConfigDict:
-  """That of the visual backbone alone, on one region of the frames."""
+  """The configuration of the visual backbone alone, on one region of the frames."""
   c = _alone(config, "visual")
   c.network = "vpn"
   c.data.example.update(inputs=("frames", "pose"), region=region)
@@ -241,7 +241,7 @@ def own_flag(flag: str, kind: str) -> str:
 
 
 def flags_of_stage(flags: list[str], kind: str) -> list[str]:
-  """Of the --config flags of a whole network those that a stage takes."""
+  """The --config flags of a whole network that a stage takes."""
   found = []
   for flag in flags:
     if own := own_flag(flag, kind):

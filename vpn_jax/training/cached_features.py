@@ -57,26 +57,18 @@ class Features:
   shape: tuple[int, int, int, int]
   per_file: int
 
-  def __post_init__(self):
-    files = [
-      np.load(self.path(number), mmap_mode="r") for number in range(self.num_files)
-    ]
-    object.__setattr__(self, "_files", files)
-
-  @property
-  def num_files(self) -> int:
-    return -(-self.count // self.per_file)
-
-  def path(self, number: int) -> pathlib.Path:
-    return _path(self.folder, number)
+  @functools.cached_property
+  def _files(self) -> list[np.ndarray]:
+    numbers = range(-(-self.count // self.per_file))
+    return [np.load(_path(self.folder, n), mmap_mode="r") for n in numbers]
 
   def __len__(self) -> int:
     return self.count
 
-  def __getitem__(self, place: int) -> np.ndarray:
-    if not 0 <= place < self.count:
-      raise IndexError(f"got view {place}, expected 0 to {self.count - 1}.")
-    number, row = divmod(place, self.per_file)
+  def __getitem__(self, i: int) -> np.ndarray:
+    if not 0 <= i < self.count:
+      raise IndexError(f"got view {i}, expected 0 to {self.count - 1}.")
+    number, row = divmod(i, self.per_file)
     return np.array(self._files[number][row])
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+from collections.abc import Iterator
 
 import jax
 import ml_collections
@@ -43,6 +44,29 @@ def test_folder(
   """Where an evaluation goes: workdir/test, or test_shuffled or test_rest."""
   name = "test" if inferred.poses == "own" else f"test_{inferred.poses}"
   return pathlib.Path(workdir) / name
+
+
+def batches(
+  part: pipeline.Part,
+  config: ml_collections.ConfigDict,
+  inferred: multi_view.Inference,
+  controls: bool,
+) -> Iterator[pipeline.Batch]:
+  """The share of this process in the batches of a test; see `Part.eval_batches`.
+
+  Args:
+    part: whose clips.
+    config: of the run.
+    inferred: which views.
+    controls: whether the poses of the controls come with them.
+  """
+  return part.eval_batches(
+    config.train.eval_batch_size,
+    inferred,
+    with_controls=controls,
+    shard=(jax.process_index(), jax.process_count()),
+    threads=config.data.threads,
+  )
 
 
 def write(
@@ -88,7 +112,6 @@ def evaluate(config: ml_collections.ConfigDict, workdir: str) -> Evaluation:
     (`Provenance.check`).
   """
   inferred = multi_view.Inference(**config.inference)
-  batch_size = config.train.eval_batch_size
   with checkpoint.reading(workdir) as runs:
     step = runs.best_step()
     about = runs.about(step)
@@ -101,22 +124,23 @@ def evaluate(config: ml_collections.ConfigDict, workdir: str) -> Evaluation:
       Provenance.of(index, part.protocol), on_mismatch=config.on_mismatch
     )
     devices = device_mesh.make_mesh()
-    device_mesh.check_batch_size("config.train.eval_batch_size", batch_size)
+    device_mesh.check_batch_size(
+      "config.train.eval_batch_size", config.train.eval_batch_size
+    )
     variables = jax.device_put(runs.restore_variables(step), device_mesh.whole(devices))
   fields = networks.inference_fields(
     trained["model"], trained["data"]["example"], inferred.views
   )
   model = networks.build(trained["network"], fields)
-  batches = part.eval_batches(
-    batch_size,
+  controls = scoring.has_controls(model, part, inferred)
+  found = scoring.score_part(
+    scoring.ScoreStep(model),
+    variables,
+    part,
+    batches(part, config, inferred, controls),
+    device_mesh.make_placer(devices),
     inferred,
-    with_controls=scoring.has_controls(model, part, inferred),
-    shard=(jax.process_index(), jax.process_count()),
-    threads=data.threads,
   )
-  place = device_mesh.make_placer(devices)
-  score_step = scoring.ScoreStep(model)
-  found = scoring.score_part(score_step, variables, part, batches, place, inferred)
   evaluation = write(workdir, step, found, inferred)
   if device_mesh.is_main():
     _complete_summary(workdir, evaluation)

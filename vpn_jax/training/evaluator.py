@@ -2,9 +2,8 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-import jax
 import ml_collections
 
 from vpn_jax.evaluation import predictions as predictions_lib
@@ -87,7 +86,7 @@ class Evaluator:
     same = model == self._model
     score_step = self._score_step if same else scoring.ScoreStep(model)
     controls = scoring.has_controls(model, part, inferred)
-    first = next(self._batches("test", inferred, controls))
+    first = next(evaluate.batches(part, config, inferred, controls))
     for name in ("index", "valid"):  # which only the host needs
       del first[name]
     score_step(variables, self._place(first))  # compiles
@@ -103,15 +102,6 @@ class Evaluator:
       "inference": dataclasses.asdict(inferred),
     }
 
-  def _batches(self, part: str, inferred, controls: bool) -> Iterator[dict]:
-    return self._data[part].eval_batches(
-      self._config.train.eval_batch_size,
-      inferred,
-      with_controls=controls,
-      shard=(jax.process_index(), jax.process_count()),
-      threads=self._config.data.threads,
-    )
-
   def _scores(
     self,
     part: str,
@@ -120,7 +110,7 @@ class Evaluator:
     inferred: multi_view.Inference = multi_view.ONE_VIEW,
     controls: bool = False,
   ) -> dict[str, predictions_lib.Predictions]:
-    batches = self._batches(part, inferred, controls)
+    batches = evaluate.batches(self._data[part], self._config, inferred, controls)
     batches = self._session.requests.watch(batches, self._session.stop)
     return scoring.score_part(
       score_step, variables, self._data[part], batches, self._place, inferred

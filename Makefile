@@ -44,10 +44,14 @@ $(POSE_VENV)/ready: requirements.txt requirements-dev.txt requirements-pose.txt
 	$(PYTHON) -m venv $(POSE_VENV)
 	$(POSE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
 	  -r requirements-dev.txt -r requirements-pose.txt
+	$(POSE_VENV)/bin/python -m pip uninstall --quiet --yes opencv-contrib-python
+	$(POSE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --force-reinstall --no-deps $$(grep opencv requirements.txt)
 	touch $@
 
 test-pose: $(POSE_VENV)/ready
-	$(POSE_VENV)/bin/python -m pytest -rs tests/datasets/test_pose_estimation.py tests/inference/test_own_videos.py
+	$(POSE_VENV)/bin/python -m pytest -rs tests/datasets/test_pose_estimation.py \
+	  tests/inference/test_own_videos.py tests/test_package.py::test_there_is_one_opencv
 
 $(NOTEBOOK_VENV)/ready: requirements.txt requirements-notebooks.txt
 	$(PYTHON) -m venv $(NOTEBOOK_VENV)

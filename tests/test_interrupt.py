@@ -84,9 +84,9 @@ def interrupted(config, workdir, monkeypatch, owner, name, call, number):
 
   with monkeypatch.context() as patched:
     patched.setattr(owner, name, called)
-    with pytest.raises(interrupt.Interrupted) as told:
+    with pytest.raises(interrupt.Interrupted) as message:
       loop.train(config, str(workdir))
-  return str(told.value)
+  return str(message.value)
 
 
 def test_stopped_anywhere_it_ends_the_same(
@@ -95,15 +95,17 @@ def test_stopped_anywhere_it_ends_the_same(
   """In a step, with the save before a validation, and in the test at the end."""
   workdir = tmp_path / "stopped"
   stop = [config, workdir, monkeypatch]
-  told = interrupted(*stop, metrics_writer.Report, "progress", 1, signal.SIGTERM)
-  assert f"{workdir} was asked to stop: step 1 of 5 is saved, the same comm" in told
-  told = interrupted(*stop, checkpoint.Checkpoints, "save", 1, signal.SIGINT)
-  assert "step 2 of 5 is saved" in told
+  message = interrupted(*stop, metrics_writer.Report, "progress", 1, signal.SIGTERM)
+  assert f"{workdir} was asked to stop: step 1 of 5 is saved, the same comm" in message
+  message = interrupted(*stop, checkpoint.Checkpoints, "save", 1, signal.SIGINT)
+  assert "step 2 of 5 is saved" in message
   assert not (workdir / "evaluated.json").exists()
-  told = interrupted(*stop, metrics_writer.Report, "progress", 1, signal.SIGINT)
-  assert "step 3 of 5 is saved" in told
-  told = interrupted(*stop, checkpoint.Checkpoints, "set_evaluated", 2, signal.SIGTERM)
-  assert "step 5 of 5 is saved" in told
+  message = interrupted(*stop, metrics_writer.Report, "progress", 1, signal.SIGINT)
+  assert "step 3 of 5 is saved" in message
+  message = interrupted(
+    *stop, checkpoint.Checkpoints, "set_evaluated", 2, signal.SIGTERM
+  )
+  assert "step 5 of 5 is saved" in message
   assert not (workdir / "summary.json").exists()
   assert not (workdir / "test").exists()
 
@@ -142,7 +144,7 @@ def test_a_validation_that_was_written_but_not_noted_comes_once(
 
 def test_the_exit_code(config, tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(interrupt.Requests, "arrived", lambda self: True)
-  with pytest.raises(SystemExit) as told:
+  with pytest.raises(SystemExit) as message:
     train.run(config, str(tmp_path))
-  assert told.value.code == interrupt.EXIT_CODE == 75
+  assert message.value.code == interrupt.EXIT_CODE == 75
   assert "step 1 of 5 is saved" in capsys.readouterr().err

@@ -174,8 +174,8 @@ def test_install_elsewhere_clones_once(tmp_path):
   old = "import sys, types; sys.modules['numpy'] = types.SimpleNamespace("
   again = install(here, "no/such/repository", f"{old}__version__='0.1')")
   assert again.returncode != 0  # the clone is there, but numpy was loaded before
-  told = f"numpy 0.1 was loaded before {numpy.__version__} was installed: restart"
-  assert told in again.stderr
+  message = f"numpy 0.1 was loaded before {numpy.__version__} was installed: restart"
+  assert message in again.stderr
   (folder / "requirements.txt").write_text("no-such-package==1\n")
   assert "no-such-package" in install(here, "").stderr  # pip's own words
 

@@ -2,6 +2,7 @@
 
 import ast
 import importlib.metadata
+import os
 import pathlib
 import subprocess
 import sys
@@ -30,6 +31,25 @@ for name in ["vpn_jax", *(module.name for module in found)]:
   assert module.__file__.startswith(sys.argv[1]), module.__file__
   print(name)
 assert "configs" not in sys.modules
+"""
+
+EXAMPLE = """
+import sys
+
+sys.path.insert(0, sys.argv[1])
+import numpy as np
+import vpn_jax
+
+net = vpn_jax.load(sys.argv[2])
+shapes = net.input_shapes
+scores, out = net(
+  np.zeros((2, *shapes["frames"].shape), np.uint8),
+  np.zeros((2, *shapes["pose"].shape), np.float32),
+)
+assert vpn_jax.__file__.startswith(sys.argv[1])
+assert "configs" not in sys.modules
+assert "matplotlib" not in sys.modules
+print(scores.shape, out["attention"].shape, net.class_names)
 """
 
 
@@ -64,23 +84,63 @@ def test_the_wheel_holds_every_file_of_the_package(wheel):
   assert held == files(), "give the ending to tool.setuptools.package-data"
 
 
-def test_every_module_of_the_wheel_imports_outside_the_checkout(wheel, tmp_path):
-  site, elsewhere = tmp_path / "site", tmp_path / "elsewhere"
-  elsewhere.mkdir()
+@pytest.fixture(scope="module")
+def site(wheel, tmp_path_factory):
+  """Folder with the wheel installed, without its dependencies."""
+  site = tmp_path_factory.mktemp("site")
   pip("install", "--no-deps", "--no-index", "--target", str(site), str(wheel))
+  return site
+
+
+def isolated(site, elsewhere, code, *args):
+  """What code prints that sees the wheel, and neither the checkout nor configs/."""
   done = subprocess.run(
-    # Isolated: no PYTHONPATH, and neither the working directory nor configs/ in reach.
-    [sys.executable, "-I", "-W", "error", "-c", IMPORT_ALL, str(site)],
+    # Isolated: no PYTHONPATH, and the working directory is not searched.
+    [sys.executable, "-I", "-W", "error", "-c", code, str(site), *args],
     cwd=elsewhere,
     capture_output=True,
     text=True,
     check=False,
   )
   assert done.returncode == 0, done.stderr
+  return done.stdout
+
+
+def test_every_module_of_the_wheel_imports_outside_the_checkout(site, tmp_path):
+  printed = isolated(site, tmp_path, IMPORT_ALL)
   modules = {
     n.removesuffix(".py").replace("/", ".") for n in files() if n[-3:] == ".py"
   }
-  assert set(done.stdout.split()) == {n.removesuffix(".__init__") for n in modules}
+  assert set(printed.split()) == {n.removesuffix(".__init__") for n in modules}
+
+
+def test_the_api_of_the_wheel_works_outside_the_checkout(site, tmp_path, clips):
+  printed = isolated(site, tmp_path, EXAMPLE, str(clips / "run"))
+  assert printed == "(2, 2) (2, 4, 8, 8) ('nod', 'wave')\n"
+
+
+@pytest.mark.parametrize("program", ["script", "module"])
+def test_the_wheel_brings_the_command(program, site):
+  """Started in a folder with configs/, as launch.py is."""
+  start = [str(site / "bin" / "vpn-jax")] if program == "script" else ["-m", "vpn_jax"]
+  words = ["--config=configs/synthetic.py:cs", "--job=evaluate"]
+  done = subprocess.run(
+    [sys.executable, "-P", *start, *words],
+    cwd=ROOT,
+    env={**os.environ, "PYTHONPATH": str(site)},
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  expected = "error: --workdir is empty, expected the folder of a trained run.\n"
+  assert (done.returncode, done.stderr) == (1, expected)
+
+
+def test_there_is_one_opencv():
+  """Two packages would overwrite each other's files; see requirements-pose.txt."""
+  assert importlib.metadata.packages_distributions()["cv2"] == [
+    "opencv-python-headless"
+  ]
 
 
 def requirements(lines):

@@ -12,10 +12,10 @@ def connect(environment: Mapping[str, str] = os.environ) -> None:
   """Joins the processes of one run, before anything else uses JAX; else does nothing.
 
   In a SLURM step of several tasks the scheduler's variables are enough. Elsewhere each
-  process is told JAX_COORDINATOR_ADDRESS (host:port of process 0), JAX_NUM_PROCESSES
-  and JAX_PROCESS_ID.
+  process has JAX_COORDINATOR_ADDRESS (host:port of process 0), JAX_NUM_PROCESSES and
+  JAX_PROCESS_ID in its environment.
 
-  Raises: ValueError when some of these three are missing or are no numbers.
+  Raises: ValueError when some of these three are missing or are not numbers.
   """
   names = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
   given = {name: environment[name] for name in names if environment.get(name)}

@@ -1,4 +1,4 @@
-"""Stopping in good order: a signal is noted, and heeded between two steps."""
+"""Stopping in good order: a signal is noted, and the run stops between two steps."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 # EX_TEMPFAIL of sysexits.h: nothing is lost, the same command goes on from here.
 EXIT_CODE = 75
-# Seconds; a terminal or a scheduler may tell a process twice, itself and by its parent.
+# Seconds. A terminal or a scheduler may signal a process twice, once by its parent.
 AGAIN = 3.0
 
 
@@ -17,15 +17,15 @@ class Interrupted(Exception):
 
 
 class Requests:
-  """SIGTERM and SIGINT, noted in place of their usual effect, for a `with` statement.
+  """Notes SIGTERM and SIGINT instead of their usual effect, for a `with` statement.
 
-  What they did before comes back at the end, and for a signal that comes later than
-  AGAIN seconds after the first: whoever insists is obeyed at once. Outside the main
-  thread, where Python takes no signals, nothing is noted.
+  The previous handlers are restored at the end, and when a signal comes more than AGAIN
+  seconds after the first, which then takes effect at once. Outside the main thread,
+  where Python takes no signals, nothing is noted.
 
   Args:
-    processes: of this run. Of several that JAX has connected, a signal to one stops
-      all of them, after the same step.
+    processes: of this run. When JAX has connected several, a signal to one stops all of
+      them, after the same step.
   """
 
   def __init__(self, processes: int = 1):
@@ -38,7 +38,7 @@ class Requests:
     if threading.current_thread() is not threading.main_thread():
       return self
     handlers = {signal.SIGINT: self._note, signal.SIGTERM: self._note}
-    if self._several:  # JAX listens to SIGTERM itself and tells the others
+    if self._several:  # JAX handles SIGTERM itself and informs the others
       handlers = {signal.SIGINT: lambda *_: os.kill(os.getpid(), signal.SIGTERM)}
     for number, handler in handlers.items():
       self._before[number] = signal.signal(number, handler)
@@ -61,7 +61,7 @@ class Requests:
   def arrived(self) -> bool:
     """Whether to stop now.
 
-    Several processes must ask equally often: all get the same answer.
+    With several processes, all must ask equally often; all get the same answer.
     """
     if not self._several:
       return self._noted is not None

@@ -2,12 +2,14 @@
 
 import contextlib
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 
 import jax
 
 STARTING = ("load", "compile")  # stages that a longer video does not make longer
 _END = object()
+_programs = weakref.WeakKeyDictionary()  # jitted function -> as it was compiled
 
 
 class Clock:
@@ -56,7 +58,7 @@ class Clock:
     """Frames a second until now, of the whole and by stage, plain values for json.
 
     Args:
-      frames: of the video that was looked at.
+      frames: of the video.
     Returns: `seconds` and `frames_per_second` end to end, without `start_seconds` of
       the stages in `STARTING`; `stages`, the same two for each of the others.
     """
@@ -97,17 +99,16 @@ def in_words(summary: dict, frames: int) -> str:
 def timed(forward: Callable, variables, clock: Clock) -> Callable:
   """A jitted function of (variables, batch) as one of the batch alone.
 
-  The first batch compiles it, in a stage of its own; all must be of the same shapes.
-  Results come back to the host, so that the stage "network" ends when they are there.
+  The first batch compiles it, in a stage of its own, also for later calls with this
+  function; all batches must be of the same shapes. Results come back to the host, so
+  that the stage "network" ends when they are there.
   """
-  program = None
 
   def apply(batch):
-    nonlocal program
-    if program is None:
+    if forward not in _programs:
       with clock.stage("compile"):
-        program = forward.lower(variables, batch).compile()
+        _programs[forward] = forward.lower(variables, batch).compile()
     with clock.stage("network"):
-      return jax.device_get(program(variables, batch))
+      return jax.device_get(_programs[forward](variables, batch))
 
   return apply

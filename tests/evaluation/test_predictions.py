@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from vpn_jax.evaluation import metrics as metrics_lib
 from vpn_jax.evaluation import predictions as predictions_lib
 
 
@@ -34,11 +33,6 @@ def test_top5_looks_at_five():
     tuple("abcdefg"), np.arange(7), scores, tuple("abcdefg")
   )
   np.testing.assert_allclose(predictions_lib.metrics(p)["top5"], 100 * 5 / 7)
-
-
-def test_confusion_rows_are_true_classes():
-  matrix = metrics_lib.confusion(np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1]), 3)
-  np.testing.assert_array_equal(matrix, [[2, 1, 0], [0, 1, 0], [0, 0, 0]])
 
 
 def test_files_come_back(tmp_path):

@@ -36,7 +36,7 @@ def result(scores, parts, left_out=0):
     predict.Window(a, b - 1, (a, b), np.float32(s)) for s, (a, b) in zip(scores, parts)
   ]
   return predict.Result(
-    film="my/kitchen.mp4", network="runs/my, step 9", combined="max",
+    video="my/kitchen.mp4", network="runs/my, step 9", combined="max",
     class_names=tuple(f"class {k} with a very long name indeed" for k in range(8)),
     scores=np.max([w.scores for w in seen], axis=0), windows=tuple(seen),
     left_out=left_out, num_frames=parts[-1][1], fps=10.0,

@@ -321,7 +321,7 @@ def test_the_script_ends_with_one_line(exported, tmp_path):
       "'cpu,gpu', expected some of cpu,cuda",
     ),
     ("vpn", {"platforms": ""}, ValueError, "platforms is '', expected some of"),
-    ("none", {}, FileNotFoundError, "no checkpoint in .*none, which is no folder"),
+    ("none", {}, FileNotFoundError, "no checkpoint in .*none, which is not a folder"),
   ],
 )
 def test_messages_of_the_job(

@@ -55,11 +55,11 @@ def test_scores_any_video(stand_in, clips, tmp_path, capsys):
     clips, pose="", short_side=32, json=str(out), overlay=str(film), top=2
   )
   predict_job.run(config)
-  said = json.loads(out.read_text())
-  assert said["network"] == "I3D, Kinetics-400"
-  assert [(w["first"], w["last"]) for w in said["windows"]] == [(0, 15), (4, 19)]
-  assert len(said["top"]) == 2
-  assert set(said["speed"]["stages"]) == {"decode", "crop", "network", "draw"}
+  report = json.loads(out.read_text())
+  assert report["network"] == "I3D, Kinetics-400"
+  assert [(w["first"], w["last"]) for w in report["windows"]] == [(0, 15), (4, 19)]
+  assert len(report["top"]) == 2
+  assert set(report["speed"]["stages"]) == {"decode", "crop", "network", "draw"}
   assert len(list(video.read_frames(film))) == 20
   assert "20 frames (2.0 s), 2 window(s), mean of their" in capsys.readouterr().out
   # The same by hand.
@@ -70,18 +70,18 @@ def test_scores_any_video(stand_in, clips, tmp_path, capsys):
   logits = np.stack([frames[:16], frames[4:]]).mean(axis=(1, 3, 4))
   odds = np.exp(logits @ stand_in["weights"])
   scores = (odds / odds.sum(axis=1, keepdims=True)).mean(axis=0)
-  top = [entry["score"] for entry in said["top"]]
+  top = [entry["score"] for entry in report["top"]]
   np.testing.assert_allclose(top, np.sort(scores)[::-1][:2], atol=2e-5)
   names = pretrained.kinetics_class_names()
-  assert said["top"][0]["class"] == names[int(np.argmax(scores))]
+  assert report["top"][0]["class"] == names[int(np.argmax(scores))]
 
 
 def test_frames_are_kept_only_to_be_drawn(stand_in, clips):
   settings = fake_clips.asked(clips, pose="", short_side=32).predict
-  viewer = kinetics.Viewer(settings, timing.Clock())
+  recognizer = kinetics.KineticsRecognizer(settings, timing.Clock())
   frames = iter(np.zeros((40, 32, 48, 3), np.uint8))
-  film = stream.Source("made up", frames, 10, (48, 32))
-  assert [p.first for p in viewer.parts(film, None)] == [0, 16, 24]
+  film = stream.Stream("synthetic", frames, 10, (48, 32))
+  assert [p.first for p in recognizer.segments(film, None)] == [0, 16, 24]
 
 
 @pytest.mark.parametrize(

@@ -50,9 +50,9 @@ def settings(root, **fields):
 
 def parts(network, settings, film=None):
   """All windows of the video that the settings name, or of another."""
-  viewer = pose_video.Viewer(network, settings, timing.Clock())
-  with windows.Held(viewer.length + viewer.stride) as held:
-    return list(viewer.parts(film or stream.open_source(settings.video), held))
+  recognizer = pose_video.PoseRecognizer(network, settings, timing.Clock())
+  with windows.FrameBuffer(recognizer.length + recognizer.stride) as buffer:
+    return list(recognizer.segments(film or stream.open_stream(settings.video), buffer))
 
 
 def only_record(network, film, pose, **fields):
@@ -135,7 +135,7 @@ def test_windows_of_a_long_video_are_clips(network, tmp_path):
   assert [(p.first, p.end) for p in made] == [(0, 16), (16, 32), (24, 40)]
   assert [p.shown for p in made] == [(0, 14), (16, 30), (24, 38)]
   assert made[0].record.boxes[0, 0] < made[2].record.boxes[0, 0]
-  frames = list(stream.open_source(asked.video).frames)
+  frames = list(stream.open_stream(asked.video).frames)
   for part in made:
     cut = slice(part.first, part.end)
     clip = RawClip(
@@ -175,7 +175,7 @@ def test_windows_without_anybody_are_left_out(network, tmp_path):
 
 @pytest.mark.parametrize(("frames", "poses"), [(40, 35), (40, 46), (40, 20)])
 def test_poses_of_another_length(frames, poses, network, tmp_path):
-  """Far more or fewer are told, of a long video too."""
+  """Far more or fewer are refused, for a long video too."""
   fake_clips.write(tmp_path, "long", frames)
   world, image = fake_clips.write(tmp_path, "other", poses)
   asked = settings(
@@ -232,7 +232,7 @@ def test_short_video_is_read_as_prepare_reads_it(
 
 
 def play(count, black=()):
-  """Frames of a made-up video, one at a time."""
+  """Frames of a synthetic video, one at a time."""
   rng = np.random.default_rng(0)
   for t in range(count):
     frame = rng.integers(1, 255, (48, 64, 3), np.uint8)
@@ -241,7 +241,7 @@ def play(count, black=()):
 
 def test_long_video_is_decoded_once(network, clips, bundle, mediapipe):
   asked = settings(clips, pose="mediapipe", pose_model=bundle)
-  film = stream.Source("made up", play(40, black=range(14, 36)), 10, (64, 48))
+  film = stream.Stream("synthetic", play(40, black=range(14, 36)), 10, (64, 48))
   made = parts(estimated(network), asked, film)
   assert [(p.first, p.reason) for p in made] == [
     (0, ""), (16, "MediaPipe found nobody in any of 16 frames"), (24, "")
@@ -262,10 +262,10 @@ def test_a_stream_does_not_wait(network, clips, bundle, mediapipe):
       yield frame
 
   asked = settings(clips, pose="mediapipe", pose_model=bundle, video="0")
-  viewer = pose_video.Viewer(estimated(network), asked, timing.Clock())
-  film = stream.Source("webcam 0", frames(), 10, (64, 48), live=True)
-  with windows.Held(32) as held:
-    playing = viewer.parts(film, held)
+  recognizer = pose_video.PoseRecognizer(estimated(network), asked, timing.Clock())
+  film = stream.Stream("webcam 0", frames(), 10, (64, 48), live=True)
+  with windows.FrameBuffer(32) as buffer:
+    playing = recognizer.segments(film, buffer)
     for count in (16, 32):
       assert next(playing).end == pulled == count
     playing.close()
@@ -273,29 +273,31 @@ def test_a_stream_does_not_wait(network, clips, bundle, mediapipe):
 
 def test_nobody_at_all(network, clips, bundle, mediapipe):
   asked = settings(clips, pose="mediapipe", pose_model=bundle)
-  viewer = pose_video.Viewer(estimated(network), asked, timing.Clock())
+  recognizer = pose_video.PoseRecognizer(estimated(network), asked, timing.Clock())
   for count, words in ((20, "of 20 frames$"), (64, "of 16 frames, nor in the 3 windo")):
-    film = stream.Source("x", play(count, black=range(count)), 10, (64, 48))
-    with windows.Held(32) as held, pytest.raises(BadClip, match=words):
-      predict.watch(viewer, film, held)
+    film = stream.Stream("x", play(count, black=range(count)), 10, (64, 48))
+    with windows.FrameBuffer(32) as buffer, pytest.raises(BadClip, match=words):
+      predict.recognize(recognizer, film, buffer)
 
 
 def test_memory_does_not_grow_with_the_length(
   network, clips, bundle, mediapipe, tmp_path, monkeypatch
 ):
   """Poses, crops, windows and the overlay of a video four times as long."""
-  monkeypatch.setattr(overlay, "FILM_SIDES", (64, 64))  # larger ones take longer
+  monkeypatch.setattr(overlay, "SIDES", (64, 64))  # larger ones take longer
   asked = settings(clips, pose="mediapipe", pose_model=bundle)
 
   def peak(count):
-    viewer = pose_video.Viewer(estimated(network), asked, timing.Clock())
+    recognizer = pose_video.PoseRecognizer(estimated(network), asked, timing.Clock())
     scores = np.float32([0.4, 0.6]), np.random.default_rng(0).random((4, 8, 8))
-    viewer.look = lambda batch: scores
-    film = stream.Source("made up", play(count), 10, (64, 48))
+    recognizer.forward = lambda batch: scores
+    film = stream.Stream("synthetic", play(count), 10, (64, 48))
     tracemalloc.start()
-    with windows.Held(32) as held:
-      with overlay.Film(str(tmp_path / "x.mp4"), 10, viewer, held) as drawn:
-        result = predict.watch(viewer, film, held, drawn)
+    with windows.FrameBuffer(32) as buffer:
+      with overlay.OverlayWriter(
+        str(tmp_path / "x.mp4"), 10, recognizer, buffer
+      ) as drawn:
+        result = predict.recognize(recognizer, film, buffer, drawn)
       most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert drawn.count == count
@@ -317,8 +319,14 @@ def test_messages_of_mediapipe(network, clips):
 @pytest.mark.parametrize(
   ("fields", "words"),
   [
-    ({"pose": "x.npz"}, r"pose is x.npz, but rtsp://cam/1 is no file .* mediapipe\."),
-    ({"boxes": "x.csv"}, r"boxes is x.csv, but rtsp://cam/1 is no file .* mediapipe"),
+    (
+      {"pose": "x.npz"},
+      r"pose is x.npz, but rtsp://cam/1 is not a file .* mediapipe\.",
+    ),
+    (
+      {"boxes": "x.csv"},
+      r"boxes is x.csv, but rtsp://cam/1 is not a file .* mediapipe",
+    ),
     ({}, "takes poses, and .*pose is not set: a webcam or stream has .* mediapipe on"),
     ({"pose": "mediapipe"}, "was trained on kinect_v2: take one trained on MediaPipe"),
   ],
@@ -326,7 +334,7 @@ def test_messages_of_mediapipe(network, clips):
 def test_messages_of_streams(fields, words, network, clips):
   asked = settings(clips, video="rtsp://me:secret@cam/1", **fields)
   with pytest.raises((ValueError, FileNotFoundError), match=words) as e:
-    pose_video.Viewer(network, asked, timing.Clock())
+    pose_video.PoseRecognizer(network, asked, timing.Clock())
   assert "\n" not in str(e.value)
   assert "secret" not in str(e.value)
 

@@ -9,12 +9,12 @@ import fake_run
 import numpy as np
 import pytest
 
+import vpn_jax
 from vpn_jax import drawing
 from vpn_jax.datasets import video
 from vpn_jax.datasets.base import BadClip
 from vpn_jax.evaluation import predictions as predictions_lib
 from vpn_jax.inference import overlay, predict, stream, trained_network, windows
-from vpn_jax.jobs import evaluate
 from vpn_jax.jobs import predict as predict_job
 from vpn_jax.records import store
 
@@ -23,7 +23,7 @@ asked, small, LENGTHS = fake_clips.asked, fake_clips.small, fake_clips.LENGTHS
 
 def test_prediction_is_what_evaluation_says(clips, tmp_path, capsys):
   """A clip gets the same scores from its files as from its record."""
-  evaluate.evaluate(small(clips), str(clips / "run"))
+  vpn_jax.evaluate(small(clips), str(clips / "run"))
   known = predictions_lib.read(clips / "run" / "test")
   assert known.names == ("nod2", "wave2")
   assert np.abs(known.scores[0] - known.scores[1]).max() > 1e-3
@@ -31,16 +31,16 @@ def test_prediction_is_what_evaluation_says(clips, tmp_path, capsys):
     out = tmp_path / "made" / "x.json"
     config = asked(clips, name, json=str(out), top=9)
     predict_job.run(config, str(clips / "run"))
-    said = json.loads(out.read_text())
-    scores = {entry["class"]: entry["score"] for entry in said["top"]}
+    report = json.loads(out.read_text())
+    scores = {entry["class"]: entry["score"] for entry in report["top"]}
     np.testing.assert_allclose([scores["nod"], scores["wave"]], expected, atol=2e-6)
-    assert said["frames"] == LENGTHS[name]
-    assert said["combined"] == "max"
+    assert report["frames"] == LENGTHS[name]
+    assert report["combined"] == "max"
     # 20 frames: 16 of them at stride 2 from 2; 13 frames: 8 of them from 2.
     last = {"nod": 16, "wave": 9}[name]
-    best = said["top"][0]
-    assert said["windows"] == [{"first": 2, "last": last, **best}]
-    assert set(said["speed"]["stages"]) == {"decode", "crop", "network"}
+    best = report["top"][0]
+    assert report["windows"] == [{"first": 2, "last": last, **best}]
+    assert set(report["speed"]["stages"]) == {"decode", "crop", "network"}
     lines = capsys.readouterr().out.splitlines()
     assert f"{LENGTHS[name]} frames ({LENGTHS[name] / 10} s), 1 window(s)" in lines[0]
     assert lines[1].split(maxsplit=2) == ["1", f"{best['score']:.4f}", best["class"]]
@@ -110,7 +110,7 @@ def test_messages_of_video_and_pose_that_do_not_belong_together(clips):
 
 
 def test_messages_of_the_workdir(clips, tmp_path):
-  with pytest.raises(FileNotFoundError, match=r"nowhere, which is no folder"):
+  with pytest.raises(FileNotFoundError, match=r"nowhere, which is not a folder"):
     trained_network.load(str(tmp_path / "nowhere"))
   assert not (tmp_path / "nowhere").exists()
   with pytest.raises(FileNotFoundError, match="no checkpoint in"):
@@ -153,11 +153,11 @@ def test_long_video_takes_the_maximum_of_its_windows(clips, long, tmp_path, caps
   )
   predict_job.run(long, str(clips / "run"))
   with open(files["json"]) as file:
-    said = json.load(file)
-  assert [(w["first"], w["last"]) for w in said["windows"]] == [(16, 30), (24, 38)]
-  best = max(w["score"] for w in said["windows"])
-  assert said["top"][0]["score"] == best
-  assert said["frames"] == 40
+    report = json.load(file)
+  assert [(w["first"], w["last"]) for w in report["windows"]] == [(16, 30), (24, 38)]
+  best = max(w["score"] for w in report["windows"])
+  assert report["top"][0]["score"] == best
+  assert report["frames"] == 40
   printed = capsys.readouterr().out
   assert "40 frames (4.0 s), 2 window(s), 1 left out, max of their" in printed
   for file in files.values():
@@ -182,23 +182,23 @@ class Stub:
   network, combined, skeleton = "stub", "max", None
   class_names, length, stride = ("dark", "bright"), 4, 2
 
-  def parts(self, film, held):
+  def segments(self, film, buffer):
     def kept():
       for frame in film.frames:
-        held.append(frame)
+        buffer.append(frame)
         yield frame
 
     for first, frames, _ in windows.slide(kept(), self.length, self.stride):
       end = first + len(frames)
-      yield windows.Part(first, end, (first, end - 1), frames[0].mean() / 255)
+      yield windows.Segment(first, end, (first, end - 1), frames[0].mean() / 255)
 
-  def look(self, batch):
+  def forward(self, batch):
     return np.float32([1 - batch, batch]), None
 
 
 def film(count, live=False):
   frames = (np.full((360, 480, 3), 10 * t, np.uint8) for t in range(count))
-  return stream.Source("made up", frames, 10, (480, 360), live)
+  return stream.Stream("synthetic", frames, 10, (480, 360), live)
 
 
 def test_frames_show_the_window_whose_middle_is_nearest(monkeypatch, tmp_path):
@@ -206,26 +206,31 @@ def test_frames_show_the_window_whose_middle_is_nearest(monkeypatch, tmp_path):
   monkeypatch.setattr(
     drawing, "draw_scores", lambda f, best, rows: shown.append(dict(best)) or f
   )
-  with windows.Held(6) as held:
-    with overlay.Film(str(tmp_path / "x.mp4"), 10, Stub(), held) as drawn:
-      result = predict.watch(Stub(), film(9), held, drawn)
-  assert [w.part for w in result.windows] == [(0, 4), (2, 6), (4, 8), (5, 9)]
+  with windows.FrameBuffer(6) as buffer:
+    with overlay.OverlayWriter(str(tmp_path / "x.mp4"), 10, Stub(), buffer) as drawn:
+      result = predict.recognize(Stub(), film(9), buffer, drawn)
+  assert [w.span for w in result.windows] == [(0, 4), (2, 6), (4, 8), (5, 9)]
   firsts = [round(s["bright"] * 25.5) for s in shown]
   assert firsts == [0, 0, 0, 2, 2, 4, 4, 5, 5]  # middles at 2, 4, 6 and 7
 
 
 def test_no_frame_at_all():
-  with windows.Held(6) as held, pytest.raises(BadClip, match="ended before the first"):
-    predict.watch(Stub(), film(0), held)
+  with (
+    windows.FrameBuffer(6) as buffer,
+    pytest.raises(BadClip, match="ended before the first"),
+  ):
+    predict.recognize(Stub(), film(0), buffer)
 
 
 # Webcams and streams
 
 
-def test_windows_of_a_stream_are_printed_as_they_come(capsys):
-  with windows.Held(6) as held:
-    predict.watch(Stub(), film(9, live=True), held, max_windows=3)
-  lines = capsys.readouterr().out.splitlines()
+def test_windows_of_a_stream_are_reported_as_they_come():
+  lines = []
+  with windows.FrameBuffer(6) as buffer:
+    predict.recognize(
+      Stub(), film(9, live=True), buffer, max_windows=3, say=lines.append
+    )
   assert [line.split() for line in lines] == [
     ["0.0", "to", "0.4", "s", "1.0000", "dark"],
     ["0.2", "to", "0.6", "s", "0.9216", "dark"],
@@ -243,10 +248,10 @@ def webcam(monkeypatch):
       at.get(t, lambda: None)()
       yield np.full((48, 64, 3), t % 200, np.uint8)
 
-  def open_source(name):
-    return stream.Source(f"webcam {name}", frames(), 10, (64, 48), live=True)
+  def open_stream(name):
+    return stream.Stream(f"webcam {name}", frames(), 10, (64, 48), live=True)
 
-  monkeypatch.setattr(stream, "open_source", open_source)
+  monkeypatch.setattr(stream, "open_stream", open_stream)
   return at
 
 

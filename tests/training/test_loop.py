@@ -12,11 +12,12 @@ import numpy as np
 import optax
 import pytest
 
+import vpn_jax
 from configs import custom
 from vpn_jax import device_mesh, ops
 from vpn_jax.evaluation import predictions as predictions_lib
 from vpn_jax.inputs import pipeline
-from vpn_jax.jobs import evaluate, train
+from vpn_jax.jobs import train
 from vpn_jax.models import networks
 from vpn_jax.training import checkpoint, initialization, loop, train_step
 from vpn_jax.training import optimizer as optimizer_lib
@@ -48,9 +49,9 @@ def test_resumed_run_equals_an_undisturbed_one(small_config, tmp_path):
   assert whole["top1"] == parts["top1"]
 
   # evaluating the checkpoint gives the numbers of the end of training
-  again = evaluate.evaluate(c, str(tmp_path / "whole"))
-  assert again["top1"] == whole["top1"]
-  assert again["step"] == 4
+  again = vpn_jax.evaluate(c, str(tmp_path / "whole"))
+  assert again.metrics["top1"] == whole["top1"]
+  assert again.step == 4
   files = {p.name for p in (tmp_path / "whole" / "test").iterdir()}
   assert files == {"metrics.json", "predictions.csv", "confusion.csv", "scores.npz"}
   scores = predictions_lib.read(tmp_path / "whole" / "test")
@@ -203,7 +204,7 @@ def test_messages(small_config, tmp_path):
   with pytest.raises(ValueError, match="--workdir is empty"):
     train.run(small_config, "")
   with pytest.raises(FileNotFoundError, match=r"no checkpoint in .*train first"):
-    evaluate.evaluate(small_config, str(tmp_path / "none"))
+    vpn_jax.evaluate(small_config, str(tmp_path / "none"))
   assert not (tmp_path / "none").exists()
 
 

@@ -6,8 +6,8 @@ import itertools
 import pytest
 from absl import logging
 
+import vpn_jax
 from vpn_jax.datasets import protocol_settings, protocols, skeletons
-from vpn_jax.jobs import evaluate
 from vpn_jax.records import store
 from vpn_jax.training import loop, provenance
 from vpn_jax.training.provenance import TO_RESUME, Provenance
@@ -58,7 +58,7 @@ def test_the_matrix(a, b):
 
 
 @pytest.mark.parametrize(
-  ("name", "told"),
+  ("name", "message"),
   [
     ("another crop", "crop: the checkpoint has {'kind': 'joints'}, the data {'kind': "),
     ("another skeleton", "skeleton: the checkpoint has 'kinect_v2', the data 'kinect_"),
@@ -66,10 +66,10 @@ def test_the_matrix(a, b):
     ("a class more", "class_names: the checkpoint has ('drink', 'eat', 'sit'), the d"),
   ],
 )
-def test_both_sides_are_named(name, told):
+def test_both_sides_are_named(name, message):
   with pytest.raises(ValueError) as raised:
     of("as it is").check(of(name))
-  assert told in str(raised.value)
+  assert message in str(raised.value)
 
 
 @pytest.mark.parametrize("name", [*SIDES][1:])
@@ -97,9 +97,9 @@ def test_validation_and_records_matter_for_going_on_alone():
   ours = of("as it is")
   carved = Provenance.of(index(), protocol_settings.hold_out(CS, "subject:1,2"))
   other_records = Provenance.of(index(shards={"a": [{"name": "x"}]}), CS)
-  for data, told in ((carved, "validation: "), (other_records, "index_digest: ")):
+  for data, message in ((carved, "validation: "), (other_records, "index_digest: ")):
     ours.check(data)  # the clips that test are the same
-    with pytest.raises(ValueError, match=f"^{told}"):
+    with pytest.raises(ValueError, match=f"^{message}"):
       ours.check(data, TO_RESUME)
 
 
@@ -112,7 +112,7 @@ def test_a_part_may_start_on_another_dataset_but_not_from_clips_that_test():
     with pytest.raises(ValueError, match="the checkpoint has"):
       ours.check_start(of(name))
     ours.check_start(of(name), on_mismatch="warn")
-  # Of one's own datasets all are called custom.
+  # All datasets of one's own are called custom.
   mine = [
     dataclasses.replace(ours, dataset="custom", index_digest=digest)
     for digest in ("a", "b")
@@ -153,15 +153,15 @@ def test_commands_refuse(small_config, tmp_path):
   c = small_config
   c.train.steps = 1
   loop.train(c, str(tmp_path))
-  before = evaluate.evaluate(c, str(tmp_path))
+  before = vpn_jax.evaluate(c, str(tmp_path)).metrics
   c.data.update(train="subject:1,2", test="subject:3,4")
   refused = r"protocol: the checkpoint has {'not_test': \[1, 2, 3\], 'test': \[4\]}, "
   with pytest.raises(ValueError, match=refused):
-    evaluate.evaluate(c, str(tmp_path))
+    vpn_jax.evaluate(c, str(tmp_path))
   with pytest.raises(ValueError, match=refused):
     loop.train(c, str(tmp_path))
   c.init.backbone = str(tmp_path)
   with pytest.raises(ValueError, match=f"the run in {tmp_path} cannot be started from"):
     loop.train(c, str(tmp_path / "stage2"))
   c.on_mismatch = "warn"
-  assert evaluate.evaluate(c, str(tmp_path))["clips"] == 2 * before["clips"]
+  assert vpn_jax.evaluate(c, str(tmp_path)).metrics["clips"] == 2 * before["clips"]

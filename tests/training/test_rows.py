@@ -6,8 +6,8 @@ import math
 import jax
 import pytest
 
+import vpn_jax
 from configs import custom
-from vpn_jax.jobs import evaluate
 from vpn_jax.results import paper
 from vpn_jax.training import loop, run_summary
 
@@ -63,7 +63,7 @@ def test_row_trains_and_evaluates(
   assert result["steps"] == 2
   assert math.isfinite(result["loss"])
   if row in RESTORED:
-    again = evaluate.evaluate(c, str(tmp_path))
+    again = vpn_jax.evaluate(c, str(tmp_path)).metrics
     assert again["top1"] == result["top1"]
   (summary,) = run_summary.read_summaries(tmp_path)
   assert summary["row"] == row

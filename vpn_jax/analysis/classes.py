@@ -9,19 +9,10 @@ from vpn_jax.evaluation import metrics as metrics_lib
 from vpn_jax.evaluation.predictions import Predictions
 
 
-def confusion(predictions: Predictions) -> np.ndarray:
-  """Counts of clips, int [K, K]: row = true class, column = predicted one."""
-  predicted = np.argmax(predictions.scores, axis=1)
-  return metrics_lib.confusion(
-    predictions.labels, predicted, len(predictions.class_names)
-  )
-
-
 def confusion_percent(predictions: Predictions) -> np.ndarray:
-  """`confusion` in percent of the row, float [K, K]; NaN for a class without clips."""
-  counts = confusion(predictions)
-  total = counts.sum(axis=1, keepdims=True)
-  return np.where(total > 0, 100.0 * counts / np.maximum(total, 1), np.nan)
+  """The confusion matrix in percent of the true class, float [K, K]; see `metrics`."""
+  matrix = metrics_lib.confusion(predictions.labels, predictions.scores)
+  return metrics_lib.row_percent(matrix)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +37,8 @@ class ClassResult:
 def class_results(predictions: Predictions) -> list[ClassResult]:
   """The results of all classes with clips, in the order of the classes."""
   names, results = predictions.class_names, []
-  for k, counts in enumerate(confusion(predictions)):
+  matrix = metrics_lib.confusion(predictions.labels, predictions.scores)
+  for k, counts in enumerate(matrix):
     clips, correct = int(counts.sum()), int(counts[k])
     if clips:
       counts[k] = 0

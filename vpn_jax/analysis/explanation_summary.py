@@ -25,7 +25,7 @@ def sample_clips(labels: np.ndarray, number: int) -> list[int]:
 
 
 def rest_pose(
-  clips: list[record_format.Record], network: trained_network.Trained
+  clips: list[record_format.Record], network: trained_network.TrainedNetwork
 ) -> np.ndarray:
   """`pose_controls.rest_pose` of these clips, as the network sees them.
 
@@ -37,7 +37,7 @@ def rest_pose(
 
 
 def explain_clips(
-  network: trained_network.Trained,
+  network: trained_network.TrainedNetwork,
   index: store.Index,
   part: pipeline.Part,
   records: str,

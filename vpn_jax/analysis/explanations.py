@@ -35,7 +35,7 @@ KEPT = ("features", "attention", "joint_features")
 def _attention_from(model: nn.Module, variables: dict, batch: dict) -> jax.Array:
   """A_ST [T, M, N] of a batch of one clip with `features` and `pose`."""
   head = model.clone(from_features=True)
-  return trained_network.look(head, variables, batch)[1]["attention"][0]
+  return trained_network.forward(head, variables, batch)[1]["attention"][0]
 
 
 def _pose_scores(model: nn.Module, variables: dict, batch: dict, features, poses):
@@ -86,11 +86,11 @@ class Explainer:
   """
 
   def __init__(
-    self, network: trained_network.Trained, rest_pose: np.ndarray, steps: int
+    self, network: trained_network.TrainedNetwork, rest_pose: np.ndarray, steps: int
   ):
     self.network, self.rest_pose, self.steps = network, rest_pose, steps
     model = network.model
-    forward = functools.partial(trained_network.look, model, kept=KEPT)
+    forward = functools.partial(trained_network.forward, model, kept=KEPT)
     self._forward = jax.jit(forward)
     self._attention = jax.jit(functools.partial(_attention_from, model))
     self._class_map = jax.jit(functools.partial(grad_cam.class_map, model))

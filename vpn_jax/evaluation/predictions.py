@@ -32,19 +32,14 @@ class Predictions:
 def metrics(predictions: Predictions) -> dict[str, float]:
   """Accuracies in percent.
 
-  Returns: top1, top5 (K when there are fewer than five classes), mean_class: the mean
-    over the classes present in the labels of the share of their clips that are right
-    (the headline of Smarthome), and clips, their number.
+  Returns: top1, top5 (100 when there are no more than five classes), mean_class (see
+    `metrics.mean_class_accuracy`), and clips, their number.
   """
   labels, scores = predictions.labels, predictions.scores
-  order = np.argsort(-scores, axis=1, kind="stable")
-  matrix = metrics_lib.confusion(labels, order[:, 0], scores.shape[1])
-  count = matrix.sum(axis=1)
-  present = count > 0
   return {
-    "top1": float(100 * np.mean(order[:, 0] == labels)),
-    "top5": float(100 * np.mean((order[:, :5] == labels[:, None]).any(axis=1))),
-    "mean_class": float(100 * np.mean(np.diag(matrix)[present] / count[present])),
+    "top1": metrics_lib.top_k_accuracy(labels, scores, 1),
+    "top5": metrics_lib.top_k_accuracy(labels, scores, 5),
+    "mean_class": metrics_lib.mean_class_accuracy(labels, scores),
     "clips": len(labels),
   }
 
@@ -53,7 +48,7 @@ def control_metrics(found: dict[str, Predictions]) -> dict[str, float]:
   """shuffled_top1, shuffled_mean_class, rest_top1, rest_mean_class, in percent.
 
   Args:
-    found: from `predict`; only the controls that it has.
+    found: from `scoring.score_part`; only the controls that it has.
   """
   values = {
     name: metrics(found[name]) for name in pose_controls.CONTROLS if name in found
@@ -85,7 +80,7 @@ def write(
   content = {**values, **about}
   (folder / "metrics.json").write_text(json.dumps(content, indent=1) + "\n")
   names = predictions.class_names
-  order = np.argsort(-predictions.scores, axis=1, kind="stable")
+  order = metrics_lib.ranking(predictions.scores)
   with (folder / "predictions.csv").open("w", newline="") as f:
     writer = csv.writer(f)
     writer.writerow(["clip", "true", "predicted", "score", "top5"])
@@ -95,7 +90,7 @@ def write(
       top5 = "; ".join(names[k] for k in ranked[:5])
       best = ranked[0]
       writer.writerow([name, names[label], names[best], f"{score[best]:.4f}", top5])
-  matrix = metrics_lib.confusion(predictions.labels, order[:, 0], len(names))
+  matrix = metrics_lib.confusion(predictions.labels, predictions.scores)
   with (folder / "confusion.csv").open("w", newline="") as f:
     writer = csv.writer(f)
     writer.writerow(["true \\ predicted", *names])
@@ -136,9 +131,9 @@ def read(folder: str | pathlib.Path) -> Predictions:
       raise ValueError(f"labels beyond the {classes} classes")
     return found
   except Exception as e:  # zipfile, zlib and NumPy raise many kinds on damaged files
-    told = " ".join(f"{type(e).__name__}: {e}".split())[:200]
+    reason = " ".join(f"{type(e).__name__}: {e}".split())[:200]
     raise ValueError(
-      f"{path} is damaged ({told}): run --job=evaluate on that workdir again."
+      f"{path} is damaged ({reason}): run --job=evaluate on that workdir again."
     ) from e
 
 

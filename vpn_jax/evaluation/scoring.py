@@ -16,8 +16,8 @@ class ScoreStep:
   """(variables, batch) -> softmax scores float32 [B, K] by the poses they come from.
 
   "own" are the scores with the poses of the batch; the batch may hold those of
-  `pose_controls.CONTROLS` as well. Of a network that can start from features (VPN with
-  attention) the backbone is one program, and all that follows it another, which runs
+  `pose_controls.CONTROLS` as well. Where a network can start from features (VPN with
+  attention), the backbone is one program, and all that follows it another, which runs
   once for each pose: scores that differ do so by the pose alone. Other networks run as
   a whole.
   """
@@ -52,7 +52,7 @@ class ScoreStep:
     }
 
 
-def predict(
+def score_part(
   score_step: Callable,
   variables,
   part,

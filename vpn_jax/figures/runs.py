@@ -132,10 +132,10 @@ class Runs:
   # Networks.
 
   @functools.cached_property
-  def _networks(self) -> dict[int, trained_network.Trained]:
+  def _networks(self) -> dict[int, trained_network.TrainedNetwork]:
     return {}
 
-  def network(self, run: int) -> trained_network.Trained:
+  def network(self, run: int) -> trained_network.TrainedNetwork:
     """The network of a run, restored once.
 
     Raises: NotAvailableError without its checkpoint or the records; ValueError when
@@ -151,7 +151,7 @@ class Runs:
       network.provenance.check(
         Provenance.of(index, part.protocol), on_mismatch=self.on_mismatch
       )
-      forward = functools.partial(trained_network.look, network.model, kept=KEPT)
+      forward = functools.partial(trained_network.forward, network.model, kept=KEPT)
       self._networks[run] = dataclasses.replace(network, forward=jax.jit(forward))
     return self._networks[run]
 

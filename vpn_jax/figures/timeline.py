@@ -51,7 +51,7 @@ def timeline(result) -> Figure:
     result: a `predict.Result`.
   """
   scores = np.stack([w.scores for w in result.windows])
-  bounds = cells(np.array([w.part for w in result.windows]))
+  bounds = cells(np.array([w.span for w in result.windows]))
   chosen = rows(scores)
   edges, columns = [0.0], []
   for (left, right), values in zip(bounds, scores[:, chosen]):
@@ -82,7 +82,7 @@ def timeline(result) -> Figure:
   axes.set_yticks(range(len(chosen)), names, fontsize=9)
   axes.xaxis.set_major_locator(ticker.MaxNLocator(8))
   axes.set_xlabel("seconds")
-  title = f"{pathlib.Path(result.film).name}: top {TOP} of each window, line: the best"
+  title = f"{pathlib.Path(result.video).name}: top {TOP} of each window, line: the best"
   style.heading(figure, title + ", grey: nobody seen" * bool(result.left_out))
   style.colorbar(figure, image, "score", ax=axes, pad=0.02, aspect=12)
   return figure

@@ -55,7 +55,7 @@ def centered(
   return jnp.nan_to_num(joints - origin[:, None, None], nan=0.0)
 
 
-def serving(network: trained_network.Trained) -> Callable[[dict], dict]:
+def serving(network: trained_network.TrainedNetwork) -> Callable[[dict], dict]:
   """The function to export: dict of raw inputs -> dict of scores and attention.
 
   Each operation has the form for the platform that runs the function, not for the one
@@ -76,7 +76,7 @@ def serving(network: trained_network.Trained) -> Callable[[dict], dict]:
       for name, x in shapes.items()
       if name not in batch
     }
-    scores, out = trained_network.look(network.model, variables, {**unused, **batch})
+    scores, out = trained_network.forward(network.model, variables, {**unused, **batch})
     return {"scores": scores, **out}
 
   def run_as(formulation):
@@ -95,7 +95,7 @@ def serving(network: trained_network.Trained) -> Callable[[dict], dict]:
 
 
 def inputs(
-  network: trained_network.Trained, batch: int
+  network: trained_network.TrainedNetwork, batch: int
 ) -> dict[str, jax.ShapeDtypeStruct]:
   """Shapes and types of the exported inputs; a `batch` of 0 is any number, "B"."""
   b = batch or jax.export.symbolic_shape("B")[0]
@@ -123,7 +123,10 @@ def _without_source_paths():
 
 
 def export(
-  network: trained_network.Trained, file: str, batch: int, platforms: tuple[str, ...]
+  network: trained_network.TrainedNetwork,
+  file: str,
+  batch: int,
+  platforms: tuple[str, ...],
 ) -> dict:
   """Writes a network file.
 

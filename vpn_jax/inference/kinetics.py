@@ -1,4 +1,4 @@
-"""I3D with its Kinetics weights, which looks at the frames of any video."""
+"""I3D with its Kinetics weights, which scores the frames of any video."""
 
 from collections.abc import Iterator
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from vpn_jax import timing
 from vpn_jax.inference import stream, windows
+from vpn_jax.inference.options import Options
 from vpn_jax.models import i3d
 from vpn_jax.weights import pretrained
 
@@ -46,31 +47,31 @@ def load():
   return i3d.KineticsI3D(), variables
 
 
-class Viewer:
-  """Looks at a video with I3D; see `predict.Viewer`."""
+class KineticsRecognizer:
+  """Scores a video with I3D; see `predict.Recognizer`."""
 
   network, combined, skeleton = "I3D, Kinetics-400", "mean", None
 
-  def __init__(self, settings, clock: timing.Clock):
+  def __init__(self, options: Options, clock: timing.Clock):
     """Loads the network.
 
     Args:
-      settings: `config.predict`.
+      options: its `pose` must be empty.
       clock: of the stages "crop", "compile" and "network".
     Raises: ValueError for a setting that this network does not take.
     """
-    self.length, self.stride = FRAMES, settings.window_stride or FRAMES
-    if not 1 <= self.stride <= FRAMES or settings.short_side < 32:
+    self.length, self.stride = FRAMES, options.window_stride or FRAMES
+    if not 1 <= self.stride <= FRAMES or options.short_side < 32:
       raise ValueError(
         f"config.predict has window_stride {self.stride} and short_side "
-        f"{settings.short_side}, expected 1 to {FRAMES} and at least 32."
+        f"{options.short_side}, expected 1 to {FRAMES} and at least 32."
       )
-    if settings.pose:
+    if options.pose:
       raise ValueError(
         "config.predict.pose is set, but I3D on Kinetics takes no pose: add --workdir="
         "<a trained run>, or leave the pose out."
       )
-    self._short_side, self._clock = settings.short_side, clock
+    self._short_side, self._clock = options.short_side, clock
     model, variables = load()
 
     @jax.jit
@@ -81,22 +82,22 @@ class Viewer:
     self._forward = timing.timed(forward, jax.device_put(variables), clock)
     self.class_names = tuple(pretrained.kinetics_class_names())
 
-  def parts(
-    self, film: stream.Source, held: windows.Held | None
-  ) -> Iterator[windows.Part]:
-    """Windows of the video; its frames go to `held` on the way where it is given."""
+  def segments(
+    self, video: stream.Stream, buffer: windows.FrameBuffer | None
+  ) -> Iterator[windows.Segment]:
+    """Windows of the video; its frames go to `buffer` on the way where it is given."""
 
     def crops():
-      for frame in film.frames:
-        if held is not None:
-          held.append(frame)
+      for frame in video.frames:
+        if buffer is not None:
+          buffer.append(frame)
         yield centre(frame, self._short_side)
 
     cut = self._clock.each("crop", crops())
     for first, frames, _ in windows.slide(cut, self.length, self.stride):
       end = first + len(frames)
-      yield windows.Part(first, end, (first, end - 1), clip(frames)[None])
+      yield windows.Segment(first, end, (first, end - 1), clip(frames)[None])
 
-  def look(self, batch: np.ndarray) -> tuple[np.ndarray, None]:
+  def forward(self, batch: np.ndarray) -> tuple[np.ndarray, None]:
     """Softmax float32 [K] of frames uint8 [1, F, side, side, 3]; and no attention."""
     return self._forward(batch), None

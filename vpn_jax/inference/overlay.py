@@ -10,30 +10,31 @@ from vpn_jax.datasets import video
 from vpn_jax.inference import windows
 from vpn_jax.records import crop, record_format
 
-FILM_SIDES = 480, 960  # pixels; the longer side is brought between them
-SHOWN = 3  # classes below a film
+SIDES = 480, 960  # pixels; the longer side is brought between them
+SHOWN = 3  # classes below a frame
 
 
-class Film:
+class OverlayWriter:
   """The video with skeleton, attention in the crop, and the top 3 below; for `with`.
 
   Written as the windows come: a frame shows the window whose middle is nearest. Cold
   and hot compare the windows so far.
   """
 
-  def __init__(self, path: str, fps: float, viewer, held: windows.Held):
+  def __init__(self, path: str, fps: float, recognizer, buffer: windows.FrameBuffer):
     """Opens nothing before the first frame.
 
     Args:
-      path: of the film, .mp4, .avi or .mkv.
+      path: of the overlay, .mp4, .avi or .mkv.
       fps: frames a second.
-      viewer: a `predict.Viewer`, for its skeleton, stride and number of classes.
-      held: the frames of the last window.
+      recognizer: a `predict.Recognizer`: its skeleton, stride and class names.
+      buffer: the frames of the last window.
     """
     pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
     self._writer = video.Writer(path, fps)
-    self._held, self._skeleton, self._stride = held, viewer.skeleton, viewer.stride
-    self._rows = min(SHOWN, len(viewer.class_names))
+    self._buffer, self._stride = buffer, recognizer.stride
+    self._skeleton = recognizer.skeleton
+    self._rows = min(SHOWN, len(recognizer.class_names))
     self._span: tuple[float, float] | None = None  # of all attention so far
     self._last = None
 
@@ -42,7 +43,7 @@ class Film:
     """Frames written."""
     return self._writer.count
 
-  def __enter__(self) -> "Film":
+  def __enter__(self) -> "OverlayWriter":
     return self
 
   def __exit__(self, *error) -> None:
@@ -50,14 +51,14 @@ class Film:
 
   def show(
     self,
-    part: windows.Part,
+    segment: windows.Segment,
     ranked: list[tuple[str, float]] = (),
     attention: np.ndarray | None = None,
   ) -> None:
     """Takes the next window: writes its frames that are not nearer to one to come.
 
     Args:
-      part: still in `held`.
+      segment: still in the buffer.
       ranked: its best classes and their scores; none where nobody was seen.
       attention: A_ST, float [T, M, N].
     """
@@ -67,11 +68,11 @@ class Film:
         low, high = min(low, self._span[0]), max(high, self._span[1])
       self._span = low, high
     joints = None
-    if part.record is not None:
-      side = record_format.frame_side(part.record.frames[0])
-      joints = crop.from_crop(part.record.image_joints, part.record.boxes, side)
-    self._last = part, joints, ranked, attention
-    self._write(min(part.end, (part.first + part.end + self._stride) // 2))
+    if segment.record is not None:
+      side = record_format.frame_side(segment.record.frames[0])
+      joints = crop.from_crop(segment.record.image_joints, segment.record.boxes, side)
+    self._last = segment, joints, ranked, attention
+    self._write(min(segment.end, (segment.first + segment.end + self._stride) // 2))
 
   def finish(self) -> None:
     """Writes what is left of the last window."""
@@ -79,23 +80,23 @@ class Film:
       self._write(self._last[0].end)
 
   def _write(self, end: int) -> None:
-    part, joints, ranked, attention = self._last
+    segment, joints, ranked, attention = self._last
     for t in range(self.count, end):
-      frame = self._held[t]
-      scale = float(np.clip(max(frame.shape[:2]), *FILM_SIDES) / max(frame.shape[:2]))
+      frame = self._buffer[t]
+      scale = float(np.clip(max(frame.shape[:2]), *SIDES) / max(frame.shape[:2]))
       if scale != 1:
         how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
         frame = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=how)
       if attention is not None:
-        (first, last), steps = part.shown, len(attention)
+        (first, last), steps = segment.shown, len(attention)
         step = (t - first) * steps // (last + 1 - first)
         heat = attention[int(np.clip(step, 0, steps - 1))]
-        box = tuple(scale * float(v) for v in part.record.boxes[t - part.first])
+        box = tuple(scale * float(v) for v in segment.record.boxes[t - segment.first])
         frame = drawing.draw_heat(
           frame, heat, drawing.heat_range(np.array(self._span)), box
         )
       if joints is not None:
         frame = drawing.draw_skeleton(
-          frame, scale * joints[t - part.first], self._skeleton
+          frame, scale * joints[t - segment.first], self._skeleton
         )
       self._writer.add(drawing.draw_scores(frame, ranked, self._rows))

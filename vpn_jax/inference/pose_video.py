@@ -1,4 +1,4 @@
-"""A trained network, looking at a video with its poses: window by window as clips.
+"""A trained network on a video with its poses: window by window, as clips.
 
 Each window is cropped, compressed and sampled by the very steps that prepared the
 network's records, so that a short video gets the scores that its record would get.
@@ -18,32 +18,37 @@ from vpn_jax import timing
 from vpn_jax.datasets import detections, pose_estimation, single_clip
 from vpn_jax.datasets.base import BadClip, Clip, RawClip
 from vpn_jax.inference import stream, trained_network, windows
+from vpn_jax.inference.options import Options
 from vpn_jax.inputs import example, sampling
 from vpn_jax.records import crop, make_record
 
 
-class Viewer:
-  """Looks at a video with a trained network; see `predict.Viewer`."""
+class PoseRecognizer:
+  """Scores a video with a trained network; see `predict.Recognizer`."""
 
   combined = "max"  # over windows (section 4.1)
 
-  def __init__(self, network: trained_network.Trained, settings, clock: timing.Clock):
-    """Opens the poses; the video waits for `parts`.
+  def __init__(
+    self,
+    network: trained_network.TrainedNetwork,
+    options: Options,
+    clock: timing.Clock,
+  ):
+    """Opens the poses; the video waits for `segments`.
 
     Args:
       network: its crop recipe and skeleton say what it needs.
-      settings: `config.predict`: `video`, `pose`, `pose_model`, `boxes`, `image_units`
-        and `window_stride`.
+      options: the video, its poses and its windows.
       clock: of the stages "pose", "crop", "compile" and "network".
     Raises: ValueError or FileNotFoundError that says what is wrong with which file or
       setting; BadClip for poses that are damaged.
     """
-    _check(network, settings)
+    _check(network, options)
     self.network = f"{network.workdir}, step {network.step}"
     self.class_names = network.provenance.class_names
     self.skeleton = network.skeleton
     self.length = 2 * network.settings.num_frames  # what F frames at stride 2 span
-    self.stride = settings.window_stride or self.length
+    self.stride = options.window_stride or self.length
     if self.stride > self.length:
       raise ValueError(
         f"config.predict.window_stride is {self.stride}, expected at most "
@@ -51,69 +56,73 @@ class Viewer:
       )
     self._trained, self._clock = network, clock
     self._forward = timing.timed(network.forward, network.variables, clock)
-    self._pose_found = settings.pose == "mediapipe"
-    self._boxes_found = _boxed(network) and settings.boxes == "mediapipe"
-    pose = None if self._pose_found else settings.pose or None
-    self._clip = Clip(pathlib.Path(settings.video).stem, 0, {}, settings.video, pose)
+    self._pose_found = options.pose == "mediapipe"
+    self._boxes_found = _boxed(network) and options.boxes == "mediapipe"
+    pose = None if self._pose_found else options.pose or None
+    self._clip = Clip(pathlib.Path(options.video).stem, 0, {}, options.video, pose)
     needs_image = network.provenance.crop["kind"] == "joints"
     files = single_clip.SingleClip(
-      network.skeleton, settings.image_units, needs_image=needs_image
+      network.skeleton, options.image_units, needs_image=needs_image
     )
     self._model = ""  # MediaPipe's bundle, where it is needed
     if self._pose_found or self._boxes_found:
-      self._model = pose_estimation.WithEstimatedPoses(files, settings.pose_model).model
+      self._model = pose_estimation.WithEstimatedPoses(files, options.pose_model).model
     self._opened: RawClip | None = None  # what files say about the whole video
     if _boxed(network) and not self._boxes_found:
-      files = detections.WithDetections(files, settings.boxes)
+      files = detections.WithDetections(files, options.boxes)
       self._opened = files.read(self._clip)
     elif pose:
       self._opened = files.read(self._clip)
 
-  def parts(self, film: stream.Source, held: windows.Held) -> Iterator[windows.Part]:
+  def segments(
+    self, video: stream.Stream, buffer: windows.FrameBuffer
+  ) -> Iterator[windows.Segment]:
     """Windows of the video, as the network sees them.
 
     A file with less than two windows is one, whole (`windows.divide`); of a webcam or
     stream each comes as soon as it is full (`windows.slide`).
 
     Args:
-      film: a video that has not begun to play.
-      held: takes its frames; of `length` + `stride` at least.
+      video: a video that has not begun to play.
+      buffer: takes its frames; of `length` + `stride` at least.
     Raises: BadClip, from `next`, for damage, for poses and frames that differ in number
       by more than a tenth, and where a video of one window shows nobody.
     """
-    cut = windows.slide if film.live else windows.divide
-    for stretch in cut(self._rows(film, held), self.length, self.stride):
+    cut = windows.slide if video.live else windows.divide
+    for stretch in cut(self._rows(video, buffer), self.length, self.stride):
       first, end = stretch.first, stretch.first + len(stretch.items)
       with self._clock.stage("crop"):
         try:
-          part = self._part(stretch, self._raw(stretch, held, film.fps))
+          segment = self._segment(stretch, self._raw(stretch, buffer, video.fps))
         except BadClip as e:
           if stretch.alone:
             raise
-          part = windows.Part(first, end, (first, end - 1), None, str(e))
-      yield part
+          segment = windows.Segment(first, end, (first, end - 1), None, str(e))
+      yield segment
 
-  def look(self, batch: dict) -> tuple[np.ndarray, np.ndarray | None]:
+  def forward(self, batch: dict) -> tuple[np.ndarray, np.ndarray | None]:
     """Softmax float32 [K], and A_ST [T, M, N] where the network has attention."""
     scores, out = self._forward(batch)
     return scores[0], out["attention"][0] if "attention" in out else None
 
-  def _rows(self, film: stream.Source, held: windows.Held) -> Iterator:
-    """What MediaPipe finds in each frame, [people, 33, 6], or None; fills `held`."""
-    frames = film.frames
+  def _rows(self, video: stream.Stream, buffer: windows.FrameBuffer) -> Iterator:
+    """What MediaPipe finds in each frame, [people, 33, 6], or None; fills `buffer`."""
+    frames = video.frames
     if self._opened is not None:
       frames = _with_pose(frames, len(self._opened.pose))
     if self._model:
-      found = pose_estimation.follow(frames, film.fps, film.size, self._model)
+      found = pose_estimation.follow(frames, video.fps, video.size, self._model)
       found = self._clock.each("pose", found)
     else:
       found = ((frame, None) for frame in frames)
     for frame, row in found:
       with self._clock.stage("crop"):
-        held.append(frame)
+        buffer.append(frame)
       yield row
 
-  def _raw(self, stretch: windows.Stretch, held: windows.Held, fps: float) -> RawClip:
+  def _raw(
+    self, stretch: windows.Stretch, buffer: windows.FrameBuffer, fps: float
+  ) -> RawClip:
     """A stretch as a dataset opens a clip."""
     first, count = stretch.first, len(stretch.items)
     world = np.zeros((count, 1, self.skeleton.num_joints, 3), np.float32)
@@ -136,10 +145,10 @@ class Viewer:
         boxes = pose_estimation.boxes(pose_estimation.split(joints)[1])
     frames = range(first, first + count)
     return RawClip(
-      world, image, lambda: (held[t] for t in frames), fps, visibility, boxes
+      world, image, lambda: (buffer[t] for t in frames), fps, visibility, boxes
     )
 
-  def _part(self, stretch: windows.Stretch, opened: RawClip) -> windows.Part:
+  def _segment(self, stretch: windows.Stretch, opened: RawClip) -> windows.Segment:
     network, first = self._trained, stretch.first
     dataset = _Opened(opened, network.skeleton.name)
     record = make_record.make_record(dataset, self._clip, network.provenance.crop)
@@ -151,7 +160,7 @@ class Viewer:
     count = len(record.frames)
     frames = first + sampling.frame_window(count, network.settings.num_frames, None)
     shown = int(frames.min()), int(frames.max())
-    return windows.Part(first, first + count, shown, batch, record=record)
+    return windows.Segment(first, first + count, shown, batch, record=record)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,12 +186,12 @@ def _with_pose(frames: Iterable[np.ndarray], poses: int) -> Iterator[np.ndarray]
     raise BadClip(make_record.mismatch(poses, count))
 
 
-def _boxed(network: trained_network.Trained) -> bool:
+def _boxed(network: trained_network.TrainedNetwork) -> bool:
   return network.provenance.crop["kind"] == "boxes"
 
 
-def _check(network: trained_network.Trained, settings) -> None:
-  """What can be told before a file is opened."""
+def _check(network: trained_network.TrainedNetwork, options: Options) -> None:
+  """Raises what can be said before a file is opened."""
   recipe, workdir = network.provenance.crop, network.workdir
   lacking = {*crop.recipe(), "jpeg_quality"} - recipe.keys()
   if lacking or recipe.get("version") != crop.VERSION:
@@ -191,15 +200,15 @@ def _check(network: trained_network.Trained, settings) -> None:
       + (f" with {sorted(lacking)}" if lacking else "")
       + ": use the version of the code that trained it, or train again."
     )
-  live, pose = stream.is_live(settings.video), settings.pose
+  live, pose = stream.is_live(options.video), options.pose
   for field in ("pose", "boxes"):
-    if live and settings[field] not in ("", "mediapipe"):
+    if live and getattr(options, field) not in ("", "mediapipe"):
       raise ValueError(
-        f"config.predict.{field} is {settings[field]}, but "
-        f"{stream.public(settings.video)} is no file that it could belong to: set it "
+        f"config.predict.{field} is {getattr(options, field)}, but "
+        f"{stream.public(options.video)} is not a file that it could belong to: set it "
         "to mediapipe."
       )
-  if _boxed(network) and not settings.boxes:
+  if _boxed(network) and not options.boxes:
     raise FileNotFoundError(
       f"the network in {workdir} sees a crop around detections, and "
       "config.predict.boxes is not set: give a file as vpn_jax/datasets/detections.py "

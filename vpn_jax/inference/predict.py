@@ -7,25 +7,32 @@ length; it is read once.
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import numpy as np
 
-from vpn_jax import timing
-from vpn_jax.datasets import skeletons
+from vpn_jax import interrupt, timing
+from vpn_jax.datasets import folders, skeletons
 from vpn_jax.datasets.base import BadClip
 from vpn_jax.inference import (
+  kinetics,
   overlay,
+  pose_video,
   stream,
+  trained_network,
   windows,
 )
+from vpn_jax.inference.options import Options
+
+POSE_ENDINGS = (".npz", ".skeleton", ".json")  # of the files beside videos
 
 
-class Viewer(Protocol):
-  """A network that looks at videos.
+class Recognizer(Protocol):
+  """A network that scores videos.
 
   Attributes:
     network: which one, in words.
@@ -42,30 +49,30 @@ class Viewer(Protocol):
   length: int
   stride: int
 
-  def parts(
-    self, film: stream.Source, held: windows.Held | None
-  ) -> Iterator[windows.Part]:
-    """Plays a video and gives its windows; their frames are in `held` meanwhile."""
+  def segments(
+    self, video: stream.Stream, buffer: windows.FrameBuffer | None
+  ) -> Iterator[windows.Segment]:
+    """Plays a video and gives its windows; their frames are in `buffer` meanwhile."""
     ...
 
-  def look(self, batch) -> tuple[np.ndarray, np.ndarray | None]:
-    """Softmax float32 [K] of a part's batch, and A_ST [T, M, N] or None."""
+  def forward(self, batch) -> tuple[np.ndarray, np.ndarray | None]:
+    """Softmax float32 [K] of a segment's batch, and A_ST [T, M, N] or None."""
     ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-  """A stretch of the video and what the network says about it.
+  """A segment of the video and its scores.
 
   Attributes:
     first, last: frames of the video that the network saw, both inclusive.
-    part: frames that the window stands for, end exclusive.
+    span: frames that the window stands for, end exclusive.
     scores: softmax, float32 [K].
   """
 
   first: int
   last: int
-  part: tuple[int, int]
+  span: tuple[int, int]
   scores: np.ndarray
 
 
@@ -74,8 +81,8 @@ class Result:
   """Scores of a whole video.
 
   Attributes:
-    film: its name.
-    network, combined, class_names: of the `Viewer`.
+    video: its name.
+    network, combined, class_names: of the `Recognizer`.
     scores: float32 [K]; a maximum over windows need not sum to 1.
     windows: in order, at least one.
     left_out: how many more windows there were, in which nobody was seen.
@@ -83,7 +90,7 @@ class Result:
     fps: frames a second.
   """
 
-  film: str
+  video: str
   network: str
   combined: str
   class_names: tuple[str, ...]
@@ -93,7 +100,7 @@ class Result:
   num_frames: int
   fps: float
 
-  def ranked(self, top: int) -> list[tuple[str, float]]:
+  def ranked(self, top: int = 5) -> list[tuple[str, float]]:
     """The best `top` classes as (name, score), best first."""
     return ranked(self.class_names, self.scores, top)
 
@@ -104,69 +111,185 @@ def ranked(class_names, scores: np.ndarray, top: int) -> list[tuple[str, float]]
   return [(class_names[k], float(scores[k])) for k in order]
 
 
-def watch(
-  viewer: Viewer,
-  film: stream.Source,
-  held: windows.Held | None = None,
-  drawn: overlay.Film | None = None,
+def predict(
+  network: trained_network.TrainedNetwork | None,
+  video: str,
+  *,
+  overlay_file: str = "",
+  max_windows: int = 0,
+  say: Callable[[str], None] = lambda line: None,
+  clock: timing.Clock | None = None,
+  **options,
+) -> Result:
+  """Scores a video file, a webcam or a stream.
+
+  A webcam or stream is scored until it ends or SIGINT (Ctrl-C) arrives.
+
+  >>> net = vpn_jax.load("runs/vpn")
+  >>> result = vpn_jax.predict(net, "videos/wave.avi", pose="videos/wave.npz")
+  >>> [(name, score)] = result.ranked(1)
+
+  Args:
+    network: from `trained_network.load`; None for I3D with its Kinetics weights.
+    video: a file, the number of a webcam or the address of a stream.
+    overlay_file: .mp4, .avi or .mkv to write with skeleton, attention and scores drawn
+      over the frames; "" for none.
+    max_windows: 0 for all.
+    say: receives a line for each window of a webcam or stream as it comes.
+    clock: of the stages "load", "decode", "pose", "crop", "compile", "network", "draw".
+    options: fields of `Options`, such as pose="walk.npz" or pose="mediapipe".
+  Raises: FileNotFoundError for a file that is missing; ValueError for a damaged file,
+    poses that do not belong to the video or the network, or a video that shows nobody.
+  """
+  clock = clock or timing.Clock()
+  options = Options(video=str(video), **options)
+  try:
+    with contextlib.ExitStack() as stack:
+      with clock.stage("load"):
+        if network is None:
+          recognizer = kinetics.KineticsRecognizer(options, clock)
+        else:
+          recognizer = pose_video.PoseRecognizer(network, options, clock)
+        opened = stream.open_stream(options.video)
+      frames = clock.each("decode", opened.frames)
+      if opened.live:
+        requests = stack.enter_context(interrupt.Requests())
+        frames = itertools.takewhile(lambda _: not requests.arrived(), frames)
+        say(
+          f"{opened.name}, {opened.fps:g} frames/s: windows as they come; Ctrl-C ends"
+        )
+      buffer = writer = None
+      if network is not None or overlay_file:
+        capacity = recognizer.length + recognizer.stride
+        buffer = stack.enter_context(windows.FrameBuffer(capacity))
+      if overlay_file:
+        writer = overlay.OverlayWriter(overlay_file, opened.fps, recognizer, buffer)
+        stack.enter_context(writer)
+      return recognize(
+        recognizer,
+        dataclasses.replace(opened, frames=frames),
+        buffer,
+        writer,
+        max_windows=max_windows,
+        say=say,
+        clock=clock,
+      )
+  except BadClip as e:
+    name = stream.public(options.video)
+    if network is None:
+      raise ValueError(f"{name}: {e}: give a video that plays.") from e
+    files = " and ".join(filter(None, (name, options.pose)))
+    remedy = "Give a video and poses that belong together, one pose a frame."
+    raise ValueError(f"{files}: {e}. {remedy}") from e
+
+
+def predict_folder(
+  network: trained_network.TrainedNetwork,
+  folder: str | pathlib.Path,
+  *,
+  on_error: Callable[[pathlib.Path, Exception], None] | None = None,
+  **options,
+) -> Iterator[tuple[pathlib.Path, Result]]:
+  """Scores every video in a folder and the folders below it, in order of their paths.
+
+  >>> net = vpn_jax.load("runs/vpn")
+  >>> found = dict(vpn_jax.predict_folder(net, "videos"))
+  >>> [path.name for path in found]
+  ['nod.avi', 'wave.avi']
+
+  Args:
+    network: from `trained_network.load`.
+    folder: of the videos. Unless `pose` is given, the joints of a video are read from
+      the file beside it with its name and one of `POSE_ENDINGS`, where there is one.
+    on_error: called with a video that cannot be scored, which is then left out; None
+      raises its error.
+    options: as in `predict`, for all videos.
+  Yields: path of the video and its scores.
+  Raises: FileNotFoundError when there is no video; as `predict`.
+  """
+  found = pathlib.Path(folder).rglob("*")
+  paths = sorted(path for path in found if path.suffix.lower() in folders.ENDINGS)
+  if not paths:
+    raise FileNotFoundError(
+      f"no video in {folder}, expected files that end in {', '.join(folders.ENDINGS)}."
+    )
+  for path in paths:
+    own = dict(options)
+    if "pose" not in options:
+      beside = (path.with_suffix(ending) for ending in POSE_ENDINGS)
+      own["pose"] = str(next((file for file in beside if file.is_file()), ""))
+    try:
+      result = predict(network, str(path), **own)
+    except (ValueError, FileNotFoundError) as e:
+      if on_error is None:
+        raise
+      on_error(path, e)
+      continue
+    yield path, result
+
+
+def recognize(
+  recognizer: Recognizer,
+  video: stream.Stream,
+  buffer: windows.FrameBuffer | None = None,
+  writer: overlay.OverlayWriter | None = None,
   *,
   max_windows: int = 0,
+  say: Callable[[str], None] = lambda line: None,
   clock: timing.Clock | None = None,
 ) -> Result:
   """Plays a video to its end, or for so many windows, and combines their scores.
 
-  Of all windows only the scores are kept. Those of a live source are printed as they
-  come, a line each.
+  Only the scores of the windows are kept.
 
   Args:
-    viewer: who looks.
-    film: at what.
-    held: room for the frames of a window, as the viewer needs it.
-    drawn: a film that shows `held` with the scores.
+    recognizer: scores the windows.
+    video: one that has not begun to play.
+    buffer: room for the frames of a window, as the recognizer needs it.
+    writer: of an overlay from the frames in `buffer`.
     max_windows: 0 for all.
+    say: receives a line for each window of a live video as it comes.
     clock: of the stage "draw".
-  Raises: BadClip for damage, and when there is no window to look at.
+  Raises: BadClip for damage, and when no window can be scored.
   """
   clock = clock or timing.Clock()
-  seen, lost, end, reason = [], 0, 0, "it ended before the first frame"
-  with contextlib.closing(viewer.parts(film, held)) as parts:
-    for part in parts:
-      end, best, attention = part.end, [], None
-      if part.batch is None:
-        lost, reason = lost + 1, part.reason
+  scored, lost, end, reason = [], 0, 0, "it ended before the first frame"
+  with contextlib.closing(recognizer.segments(video, buffer)) as segments:
+    for segment in segments:
+      end, best, attention = segment.end, [], None
+      if segment.batch is None:
+        lost, reason = lost + 1, segment.reason
       else:
-        scores, attention = viewer.look(part.batch)
-        seen.append(Window(*part.shown, (part.first, part.end), scores))
-        best = ranked(viewer.class_names, scores, overlay.SHOWN)
-      if film.live:
-        said = f"{best[0][1]:.4f}  {best[0][0]}" if best else f"left out: {reason}"
-        times = f"{part.first / film.fps:9.1f} to {part.end / film.fps:.1f} s"
-        print(f"{times}  {said}", flush=True)
-      if drawn is not None:
+        scores, attention = recognizer.forward(segment.batch)
+        span = segment.first, segment.end
+        scored.append(Window(*segment.shown, span, scores))
+        best = ranked(recognizer.class_names, scores, overlay.SHOWN)
+      if video.live:
+        words = f"{best[0][1]:.4f}  {best[0][0]}" if best else f"left out: {reason}"
+        times = f"{segment.first / video.fps:9.1f} to {segment.end / video.fps:.1f} s"
+        say(f"{times}  {words}")
+      if writer is not None:
         with clock.stage("draw"):
-          drawn.show(part, best, attention)
-      if len(seen) == max_windows > 0:
+          writer.show(segment, best, attention)
+      if len(scored) == max_windows > 0:
         break
-  if not seen:
+  if not scored:
     raise BadClip(reason + (f", nor in the {lost - 1} windows before") * (lost > 1))
-  if drawn is not None:
+  if writer is not None:
     with clock.stage("draw"):
-      drawn.finish()
-  scores = np.stack([w.scores for w in seen])
+      writer.finish()
+  scores = np.stack([w.scores for w in scored])
   return Result(
-    film=film.name,
-    network=viewer.network,
-    combined=viewer.combined,
-    class_names=viewer.class_names,
-    scores=scores.max(axis=0) if viewer.combined == "max" else scores.mean(axis=0),
-    windows=tuple(seen),
+    video=video.name,
+    network=recognizer.network,
+    combined=recognizer.combined,
+    class_names=recognizer.class_names,
+    scores=scores.max(axis=0) if recognizer.combined == "max" else scores.mean(axis=0),
+    windows=tuple(scored),
     left_out=lost,
     num_frames=end,
-    fps=film.fps,
+    fps=video.fps,
   )
-
-
-# What comes out.
 
 
 def write_json(path: str, result: Result, top: int, rates: dict) -> None:
@@ -181,7 +304,7 @@ def write_json(path: str, result: Result, top: int, rates: dict) -> None:
     return [{"class": name, "score": round(score, 6)} for name, score in pairs]
 
   content = {
-    "video": result.film,
+    "video": result.video,
     "network": result.network,
     "frames": result.num_frames,
     "fps": result.fps,

@@ -1,4 +1,4 @@
-"""What there is to look at, frame by frame: a video file, a webcam or a stream."""
+"""A video frame by frame: a file, a webcam or a stream."""
 
 import dataclasses
 import itertools
@@ -14,7 +14,7 @@ _FPS = 30.0  # of a source that does not say: that of most cameras
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class Stream:
   """A video that plays once.
 
   Attributes:
@@ -33,7 +33,7 @@ class Source:
 
 
 def is_live(name: str) -> bool:
-  """Whether a name is the number of a webcam or an address, and no file."""
+  """Whether a name is the number of a webcam or an address instead of a file."""
   return name.isdecimal() or "://" in name
 
 
@@ -47,18 +47,18 @@ def public(name: str) -> str:
   return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
-def open_source(name: str) -> Source:
+def open_stream(name: str) -> Stream:
   """Opens a video file, a webcam by its number, or a stream by its address.
 
   A webcam or stream is opened up to its first frame.
 
-  Raises: BadClip for a file that is no video (see `video.probe`), later also from
+  Raises: BadClip for a file that is not a video (see `video.probe`), later also from
     `frames`; ValueError for a webcam or stream that does not play.
   """
   if not is_live(name):
     header = video.probe(name)
     frames = video.read_frames(name, threads=0)
-    return Source(name, frames, header.fps, (header.width, header.height))
+    return Stream(name, frames, header.fps, (header.width, header.height))
   if name.isdecimal():
     frames, fps = _open_webcam(int(name))
   else:
@@ -70,7 +70,7 @@ def open_source(name: str) -> Source:
       "video file."
     )
   height, width = first.shape[:2]
-  return Source(
+  return Stream(
     name=public(name),
     frames=itertools.chain([first], frames),
     fps=fps if 1 <= fps <= 1000 else _FPS,

@@ -1,10 +1,11 @@
-"""A trained network, restored to look at clips that it was not trained on."""
+"""A trained network, restored from its checkpoint to score new clips."""
 
 import dataclasses
 import functools
 from collections.abc import Callable
 
 import jax
+import numpy as np
 from flax import linen as nn
 
 from vpn_jax.datasets import skeletons
@@ -14,10 +15,14 @@ from vpn_jax.training import checkpoint
 from vpn_jax.training.provenance import Provenance
 from vpn_jax.weights import folding
 
+ATTENTION = ("spatial_attention", "temporal_attention", "attention")
+
 
 @dataclasses.dataclass(frozen=True)
-class Trained:
+class TrainedNetwork:
   """A network from its checkpoint, and what it expects of its input.
+
+  Call it on arrays, as `scores, out = network(frames, pose)`.
 
   Attributes:
     workdir, step: where it is from.
@@ -28,8 +33,8 @@ class Trained:
     skeleton: of its poses.
     provenance: class names, crop recipe and the rest.
     uses_pose: False for the visual backbone alone.
-    has_attention: whether there is an A_ST to look at.
-    forward: `look` of this network, jitted: (variables, batch) -> its results.
+    has_attention: whether it has an A_ST.
+    forward: `forward` of this network, jitted: (variables, batch) -> its results.
   """
 
   workdir: str
@@ -44,28 +49,79 @@ class Trained:
   has_attention: bool
   forward: Callable
 
+  @property
+  def class_names(self) -> tuple[str, ...]:
+    """Names of the K classes, in the order of the scores."""
+    return self.provenance.class_names
 
-ATTENTION = ("spatial_attention", "temporal_attention", "attention")
+  @property
+  def input_shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shape and type of each input of one clip, without the batch, by its name."""
+    joints = self.settings.persons * self.skeleton.num_joints
+    shapes = self.settings.example_shapes(joints)
+    return {name: shapes[name] for name in self.model.inputs}
+
+  def __call__(
+    self,
+    frames: np.ndarray | None = None,
+    pose: np.ndarray | None = None,
+    **hands: np.ndarray,
+  ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Scores a batch of clips that are cropped and sampled already.
+
+    Args:
+      frames: uint8 RGB [B, F, H, W, 3]; a network of poses alone ignores them.
+      pose: float32 [B, S, J, 3], metres, centred (`example.center_pose`), J joints of
+        one person, or of `settings.persons` in a row. Networks of frames alone ignore
+        it.
+      hands: left_hand and right_hand, as frames, for a network that has them.
+    Returns: softmax scores float32 [B, K], and the attention by its name, where the
+      network has it: spatial_attention A_S [B, M, N], temporal_attention A_T [B, T] and
+      attention A_ST [B, T, M, N].
+    Raises: ValueError for an input that is missing or of another shape or type.
+    """
+    given, batch = {"frames": frames, "pose": pose, **hands}, {}
+    clips = None
+    shapes = self.input_shapes
+    for name, expected in shapes.items():
+      array = given.get(name)
+      if array is not None:
+        array = np.asarray(array)
+        clips = len(array) if clips is None and array.ndim else clips
+        if array.shape == (clips, *expected.shape) and array.dtype == expected.dtype:
+          batch[name] = array
+          continue
+      got = "missing" if array is None else f"{array.dtype} {list(array.shape)}"
+      raise ValueError(
+        f"{name} is {got}, expected {expected.dtype} of shape "
+        f"{['B' if clips is None else clips, *expected.shape]}: give "
+        f"{', '.join(shapes)} as `input_shapes` says, with an axis of clips in front."
+      )
+    return jax.device_get(self.forward(self.variables, batch))
 
 
-def look(
+def forward(
   model: nn.Module, variables: dict, batch: dict, kept: tuple[str, ...] = ATTENTION
 ) -> tuple[jax.Array, dict]:
   """Applies a network to a batch of its inputs.
 
   Returns: softmax float32 [B, K], and those of the steps `kept` that the network has,
-    by their names in `out`: A_S, A_T and A_ST unless told otherwise.
+    by their names in `out`; by default A_S, A_T and A_ST.
   """
   logits, out = model.apply(variables, *networks.inputs(model, batch), train=False)
   scores = jax.nn.softmax(logits.astype("float32"), axis=-1)
   return scores, {name: out[name] for name in kept if name in out}
 
 
-def load(workdir: str) -> Trained:
+def load(workdir: str) -> TrainedNetwork:
   """Restores the best checkpoint of a run.
 
-  Raises: FileNotFoundError when there is none; ValueError when the skeleton changed
-    since.
+  >>> net = vpn_jax.load("runs/vpn")
+  >>> net.class_names
+  ('nod', 'wave')
+
+  Raises: FileNotFoundError when there is none; ValueError when it is damaged, or when
+    the skeleton changed since.
   """
   with checkpoint.reading(workdir) as runs:
     step = runs.best_step()
@@ -86,8 +142,8 @@ def load(workdir: str) -> Trained:
     name: jax.ShapeDtypeStruct((1, *x.shape), x.dtype) for name, x in shapes.items()
   }
   variables = folding.fold(model, variables, *networks.inputs(model, batch))
-  return Trained(
-    workdir=workdir,
+  return TrainedNetwork(
+    workdir=str(workdir),
     step=step,
     config=config,
     model=model,
@@ -97,5 +153,5 @@ def load(workdir: str) -> Trained:
     provenance=provenance,
     uses_pose="pose" in model.inputs,
     has_attention=config["model"].get("attention", "none") != "none",
-    forward=jax.jit(functools.partial(look, model)),
+    forward=jax.jit(functools.partial(forward, model)),
   )

@@ -28,15 +28,15 @@ class Stretch(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
-  """A stretch of a video that the network looks at as one clip.
+class Segment:
+  """A stretch of a video that the network scores as one clip.
 
   Attributes:
     first, end: its frames in the video, end exclusive.
     shown: the first and the last frame that the network sees, both inclusive.
-    batch: the network's inputs; None for a part that it cannot look at.
+    batch: the network's inputs; None when it cannot be scored.
     reason: why not, as when nobody was seen.
-    record: the part as a prepared clip; None where networks take frames alone.
+    record: the segment as a prepared clip; None where networks take frames alone.
   """
 
   first: int
@@ -58,15 +58,15 @@ def slide(items: Iterable, length: int, stride: int) -> Iterator[Stretch]:
     length: items of a window.
     stride: from one start to the next, 1 to `length`.
   """
-  held, count, fresh = collections.deque(maxlen=length), 0, 0
+  latest, count, fresh = collections.deque(maxlen=length), 0, 0
   for item in items:
-    held.append(item)
+    latest.append(item)
     count, fresh = count + 1, fresh + 1
     if count == length or (count > length and fresh == stride):
-      yield Stretch(count - length, list(held))
+      yield Stretch(count - length, list(latest))
       fresh = 0
   if fresh:
-    yield Stretch(count - len(held), list(held), alone=count < length)
+    yield Stretch(count - len(latest), list(latest), alone=count < length)
 
 
 def divide(items: Iterable, length: int, stride: int) -> Iterator[Stretch]:
@@ -82,7 +82,7 @@ def divide(items: Iterable, length: int, stride: int) -> Iterator[Stretch]:
     yield Stretch(0, head, alone=True)
 
 
-class Held:
+class FrameBuffer:
   """The latest frames of a video: in memory while they are small, else in a file.
 
   The file has no name and is gone with the process, however it ends. For a `with`
@@ -95,14 +95,14 @@ class Held:
     self._file = tempfile.SpooledTemporaryFile(memory)
     self._shape: tuple[int, ...] = ()
 
-  def __enter__(self) -> "Held":
+  def __enter__(self) -> "FrameBuffer":
     return self
 
   def __exit__(self, *_) -> None:
     self._file.close()
 
   def append(self, frame: np.ndarray) -> None:
-    """Takes the next frame in place of the oldest: uint8 [H, W, 3], all of one size."""
+    """Replaces the oldest frame by the next one: uint8 [H, W, 3], all of one size."""
     self._shape = frame.shape
     self._file.seek(self.count % self.capacity * frame.nbytes)
     self._file.write(frame.tobytes())

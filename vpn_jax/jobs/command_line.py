@@ -2,6 +2,7 @@
 
 python launch.py --config=configs/synthetic.py:cs --workdir=runs/vpn
 python -m vpn_jax --config=configs/synthetic.py:cs --workdir=runs/vpn --job=evaluate
+vpn-jax --config=configs/synthetic.py:cs --workdir=runs/vpn --job=figures
 """
 
 import importlib
@@ -104,7 +105,11 @@ def run(left: list[str], values: flags.FlagValues = flags.FLAGS) -> None:
 
 
 def main() -> None:
-  """The program."""
+  """The program: launch.py, `python -m vpn_jax` and the script `vpn-jax`."""
+  if os.getcwd() not in sys.path and "" not in sys.path:
+    sys.path.insert(
+      0, os.getcwd()
+    )  # where configs/ lies, whose files import each other
   os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", CACHE)
   keep_buffers()
   define_flags()

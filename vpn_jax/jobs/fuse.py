@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from vpn_jax.evaluation import fusion
 from vpn_jax.evaluation import predictions as predictions_lib
 from vpn_jax.evaluation.predictions import Predictions
+from vpn_jax.jobs import evaluate
 from vpn_jax.results import tables
 from vpn_jax.training import run_summary
 
@@ -60,7 +61,10 @@ def fused_summary(summaries: Sequence[dict], predictions: Predictions) -> dict:
 
 
 def fuse_runs(
-  workdirs: Sequence[str], weights: Sequence[float] = (), output: str = ""
+  workdirs: Sequence[str],
+  weights: Sequence[float] = (),
+  output: str = "",
+  command: str = "",
 ) -> tuple[pathlib.Path, dict]:
   """Fuses the test scores of finished runs and leaves the result as a run of its own.
 
@@ -69,6 +73,7 @@ def fuse_runs(
       be parts as well.
     weights: one a run; () for equal ones.
     output: where it goes; "" for `default_output`.
+    command: that asked for it, for the summary.
   Returns: that folder, with the files of `predictions.write` in test, a summary.json,
     and the summary.
   Raises: FileNotFoundError for a run that is not finished, ValueError for runs that
@@ -115,7 +120,6 @@ def fuse_runs(
   ]
   predictions_lib.write(folder / "test", fused, about={"parts": parts})
   fields = fused_summary(summaries, fused)
-  command = shlex.join(["python", *sys.argv])
   run_summary.save_summary(folder, command, **fields, parts=parts)
   return folder, fields
 
@@ -138,10 +142,9 @@ def run(config, workdir: str) -> None:
         f"config.fuse.weights is {words!r}, expected a number for each run, such as "
         "1,1, or nothing for equal ones."
       ) from None
-  folder, fields = fuse_runs(workdirs, weights, output)
-  result = fields["result"]
+  command = shlex.join(["python", *sys.argv])
+  folder, fields = fuse_runs(workdirs, weights, output, command)
   print(
-    f"{folder}, {fields['row']}: top-1 {result['top1']:.1f}, top-5 "
-    f"{result['top5']:.1f}, mean class {result['mean_class']:.1f} on "
-    f"{result['clips']} test clips; predictions in {folder / 'test'}"
+    f"{folder}, {fields['row']}: {evaluate.in_words(fields['result'])}; predictions in "
+    f"{folder / 'test'}"
   )

@@ -35,7 +35,7 @@ def sweep() -> dict:
   """The runs of whole tables."""
   return dict(
     tables="1,2,3,4",
-    rows="",  # their names parted by ";", in place of those of the tables
+    rows="",  # their names separated by ";", instead of those of the tables
     fuse="",  # rows whose scores are summed in the end: "VPN + pose alone; I3D + VPN"
     protocols="",  # such as "cs,cv"; "" for that of --config
     seeds="0,1,2",
@@ -65,10 +65,10 @@ def predict() -> dict:
 def figures() -> dict:
   """Pictures of finished runs; docs/figures.md says which figure takes which."""
   return dict(
-    only="",  # names of figures parted by commas; "" for all
-    classes="",  # look-alikes, parted by ";"; "" for those that the runs mix up most
+    only="",  # names of figures separated by commas; "" for all
+    classes="",  # look-alikes, separated by ";"; "" for those that the runs mix up most
     pairs="",  # of radar, such as "hop|jump;cup|can"; "" for those mixed up most
-    clips="",  # names of test clips, parted by ";"; "" for one of each look-alike
+    clips="",  # names of test clips, separated by ";"; "" for one of each look-alike
     times=(0.1, 0.35, 0.6, 0.85),  # of heatmaps, fractions of the clip
     top=5,  # classes of top_gains
     clips_per_class=40,  # at most, of tsne and dynamicity

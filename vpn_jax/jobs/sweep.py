@@ -2,6 +2,7 @@
 
 import functools
 import pathlib
+import shlex
 import sys
 
 from vpn_jax import interrupt, text
@@ -79,7 +80,7 @@ def run(config, workdir: str) -> None:
     sys.exit(interrupt.EXIT_CODE)
   for group in groups:
     if all((pathlib.Path(part) / run_summary.SUMMARY_FILE).exists() for part in group):
-      fuse.fuse_runs(group)
+      fuse.fuse_runs(group, command=shlex.join(["python", *sys.argv]))
   if any(r.done() for r in runs):
     tables_job.run(None, workdir)
   if failed:

@@ -1,8 +1,8 @@
 """Features of a frozen visual backbone, computed once and kept beside the records.
 
 A network whose visual backbone does not train sees the same f of a view in every epoch.
-Here f of every view is written to files, which training and evaluation read in place of
-frames. The folder is named by a digest of all that f depends on, so that features of
+Here f of every view is written to files, which training and evaluation read instead
+of frames. The folder is named by a digest of all that f depends on, so that features of
 other records, weights, views or code are never read.
 """
 
@@ -27,6 +27,7 @@ from jax.experimental import multihost_utils
 from vpn_jax import device_mesh, files, ops
 from vpn_jax.inputs import example, multi_view, pipeline, regions, sampling
 from vpn_jax.models import backbones, trunk
+from vpn_jax.records import store
 
 ABOUT_FILE = "about.json"
 _FILE_BYTES = 64 * 2**20  # about; a file is made at once or not at all
@@ -56,26 +57,18 @@ class Features:
   shape: tuple[int, int, int, int]
   per_file: int
 
-  def __post_init__(self):
-    files = [
-      np.load(self.path(number), mmap_mode="r") for number in range(self.num_files)
-    ]
-    object.__setattr__(self, "_files", files)
-
-  @property
-  def num_files(self) -> int:
-    return -(-self.count // self.per_file)
-
-  def path(self, number: int) -> pathlib.Path:
-    return _path(self.folder, number)
+  @functools.cached_property
+  def _files(self) -> list[np.ndarray]:
+    numbers = range(-(-self.count // self.per_file))
+    return [np.load(_path(self.folder, n), mmap_mode="r") for n in numbers]
 
   def __len__(self) -> int:
     return self.count
 
-  def __getitem__(self, place: int) -> np.ndarray:
-    if not 0 <= place < self.count:
-      raise IndexError(f"got view {place}, expected 0 to {self.count - 1}.")
-    number, row = divmod(place, self.per_file)
+  def __getitem__(self, i: int) -> np.ndarray:
+    if not 0 <= i < self.count:
+      raise IndexError(f"got view {i}, expected 0 to {self.count - 1}.")
+    number, row = divmod(i, self.per_file)
     return np.array(self._files[number][row])
 
 
@@ -107,6 +100,49 @@ def check(fields: dict, network: str, views: int) -> None:
       f"config.data.example.views is {views}, expected 1 or more fixed views of each "
       "training clip whose features are kept."
     )
+
+
+def provide(
+  model,
+  config,
+  data: dict[str, pipeline.Part],
+  index: store.Index,
+  state,
+  say: Callable[[str], None],
+):
+  """Gives the parts of the data the features of every view that a run shows.
+
+  Args:
+    model: the network, with its visual backbone.
+    config: of the run.
+    data: the parts by name.
+    index: of the records.
+    state: a `train_step.TrainState`.
+    say: as in `load_or_compute`.
+  Returns: the network that takes the features.
+  Raises: as `check` and `load_or_compute`.
+  """
+  check(config.model.to_dict(), config.network, config.data.example.views)
+  folder = config.features.folder or pathlib.Path(config.data.records) / "features"
+  variables = jax.device_get(state.variables())
+  variables = {name: tree["backbone"] for name, tree in variables.items()}
+  for name, part in data.items():
+    wanted = {None} if name == "train" else {multi_view.ONE_VIEW}
+    if name == "test":
+      wanted |= {multi_view.Inference(**config.inference)}
+    for views in wanted:
+      part.features[views] = load_or_compute(
+        part,
+        views,
+        folder=folder,
+        index_digest=index.digest(),
+        fields=config.model.to_dict(),
+        variables=variables,
+        batch_size=config.train.eval_batch_size,
+        threads=config.data.threads,
+        say=say,
+      )
+  return model.clone(from_features=True)
 
 
 def digest_of_weights(variables: dict) -> str:
@@ -184,7 +220,7 @@ def load_or_compute(
   variables: dict,
   batch_size: int,
   threads: int = 4,
-  say: Callable[[str], None] = print,
+  say: Callable[[str], None] = lambda line: None,
 ) -> Features:
   """The features of every view of a part, computed where they are not there yet.
 

@@ -1,4 +1,4 @@
-"""Checkpoints (Orbax): the state, the place in the data, and what they belong to."""
+"""Checkpoints (Orbax): the state, the position in the data, and what they belong to."""
 
 import contextlib
 import dataclasses
@@ -14,6 +14,7 @@ from absl import logging
 from vpn_jax import files
 from vpn_jax.models import networks
 from vpn_jax.training import checksums
+from vpn_jax.training.progress import Progress
 from vpn_jax.training.provenance import Provenance, code
 
 FOLDER = "checkpoints"
@@ -41,7 +42,7 @@ def _one_line(error: Exception) -> str:
 
 
 def _paths(tree) -> set[str]:
-  """The paths of the leaves, alike for a state and for what Orbax says of it."""
+  """The paths of the leaves, the same for a state and for Orbax's metadata of it."""
   return {
     jax.tree_util.keystr(path, simple=True, separator="/")
     for path, _ in jax.tree_util.tree_leaves_with_path(tree)
@@ -61,26 +62,8 @@ class _Keep:
 
 
 @dataclasses.dataclass(frozen=True)
-class Progress:
-  """Where a run stands at a step, whatever interrupted it on the way.
-
-  Attributes:
-    seconds: it took, evaluations on the way included.
-    steady_steps, steady_seconds: without the first step of each part, which compiles.
-    peak_memory_gib: of the process.
-    loss: the last one that was reported.
-  """
-
-  seconds: float = 0.0
-  steady_steps: int = 0
-  steady_seconds: float = 0.0
-  peak_memory_gib: float = 0.0
-  loss: float = float("nan")
-
-
-@dataclasses.dataclass(frozen=True)
 class About:
-  """What a checkpoint says of itself.
+  """What a checkpoint says about itself.
 
   Attributes:
     config: the configuration that trained it.
@@ -99,7 +82,7 @@ class Checkpoints:
   """The checkpoints of one workdir: the latest one and the best one.
 
   A checkpoint holds `state` (parameters, statistics, optimiser, step) and `about`. The
-  step is also the place in the data: batches are drawn in an order of their own.
+  step is also the position in the data: batches are drawn in an order of their own.
   evaluated.json beside them has what was evaluated on the way.
 
   Args:
@@ -113,7 +96,7 @@ class Checkpoints:
     self._sound: set[int] = set()  # steps whose files were compared
     self._warned = False  # of an earlier version
     self._evaluated = _read_evaluated(self.workdir / EVALUATED_FILE)
-    with self._told(None):
+    with self._in_one_line(None):
       self._manager = self._open(read_only)
     if not self._manager.all_steps():  # of an earlier run in this folder
       self._evaluated = {}
@@ -128,14 +111,14 @@ class Checkpoints:
       options=ocp.CheckpointManagerOptions(
         preservation_policy=_Keep(self._best),
         enable_async_checkpointing=False,
-        # Of a save that was killed; while reading, it may be a save under way.
+        # Left by a save that was killed; while reading, it may be a save under way.
         cleanup_tmp_directories=not read_only,
         create=not read_only,
       ),
     )
 
   def _best(self, steps: list[int]) -> int | None:
-    """Of these steps the one of the highest accuracy, the later of equals."""
+    """The step of the highest accuracy among these, the later of equals."""
     known = [step for step in steps if self.evaluated(step, "validation")]
     found = self._evaluated.get("validation", {})
     return max(known, key=lambda step: (found[str(step)], step), default=None)
@@ -169,7 +152,7 @@ class Checkpoints:
     *,
     config: dict,
     provenance: Provenance,
-    progress: Progress = Progress(),
+    progress: Progress | None = None,
   ) -> None:
     """Writes a checkpoint at once or not at all; a step that is there is left alone.
 
@@ -182,12 +165,12 @@ class Checkpoints:
     about = {
       "config": config,
       "provenance": provenance.to_dict(),
-      "progress": dataclasses.asdict(progress),
+      "progress": dataclasses.asdict(progress or Progress()),
       "code": code(),
     }
     try:
       if jax.process_index() == 0:  # those of an earlier run, if any
-        checksums.forget(self.workdir, step)
+        checksums.remove(self.workdir, step)
       self._manager.save(
         step,
         args=ocp.args.Composite(
@@ -196,7 +179,7 @@ class Checkpoints:
       )
       self._manager.wait_until_finished()
       if jax.process_index() == 0:
-        checksums.write(self.workdir, self._place(step), self._manager.all_steps())
+        checksums.write(self.workdir, self._folder(step), self._manager.all_steps())
     except Exception as e:  # Orbax and tensorstore raise various kinds
       kept = f"step {before} is" if before is not None else "no earlier step is"
       raise OSError(
@@ -205,22 +188,22 @@ class Checkpoints:
         "same command again."
       ) from e
 
-  def _place(self, step: int) -> pathlib.Path:
+  def _folder(self, step: int) -> pathlib.Path:
     return self.workdir / FOLDER / str(step)
 
   @contextlib.contextmanager
-  def _told(self, step: int | None) -> Iterator[None]:
+  def _in_one_line(self, step: int | None) -> Iterator[None]:
     """Makes one line of whatever Orbax raises while it reads a step, or lists them."""
     try:
       if step is not None and step not in self._sound:
-        if checksums.compare(self.workdir, self._place(step)):
+        if checksums.compare(self.workdir, self._folder(step)):
           self._sound.add(step)
       yield
     except Exception as e:  # Orbax and TensorStore raise many kinds on damaged files
-      told, folder = _one_line(e), self.workdir / FOLDER
+      reason, folder = _one_line(e), self.workdir / FOLDER
       if step is None:
         raise ValueError(
-          f"the checkpoints in {folder} cannot be listed ({told}): move that folder "
+          f"the checkpoints in {folder} cannot be listed ({reason}): move that folder "
           "away and train again, or copy it again from where it came."
         ) from e
       others = sorted(set(self._manager.all_steps()) - {step})
@@ -230,9 +213,10 @@ class Checkpoints:
       if step in self._sound:
         remedy = "its files are sound: use the configuration and code that trained it"
       elif others:
-        remedy = f"delete {self._place(step)} to go on from step {others[-1]}"
+        remedy = f"delete {self._folder(step)} to go on from step {others[-1]}"
       raise ValueError(
-        f"the checkpoint of step {step} in {folder} cannot be read ({told}); {remedy}."
+        f"the checkpoint of step {step} in {folder} cannot be read ({reason}); "
+        f"{remedy}."
       ) from e
 
   def _step(self, step: int | None) -> int:
@@ -245,12 +229,12 @@ class Checkpoints:
     return step
 
   def about(self, step: int | None = None) -> About:
-    """What a checkpoint says of itself, the latest if None.
+    """What a checkpoint says about itself, the latest if None.
 
     Raises: FileNotFoundError when there is none, ValueError when it is damaged.
     """
     step = self._step(step)
-    with self._told(step):
+    with self._in_one_line(step):
       restored = self._manager.restore(
         step, args=ocp.args.Composite(about=ocp.args.JsonRestore())
       )
@@ -302,7 +286,7 @@ class Checkpoints:
 
   def _check_layout(self, step: int, abstract_state) -> None:
     """ValueError when the saved state lacks a leaf that is asked for."""
-    with self._told(step):
+    with self._in_one_line(step):
       saved = _paths(self._manager.item_metadata(step)["state"].tree)
     missing = sorted(_paths(abstract_state) - saved)
     if not missing:
@@ -327,7 +311,7 @@ class Checkpoints:
     Raises: as `about`.
     """
     step = self._step(step)
-    with self._told(step):
+    with self._in_one_line(step):
       tree = self._manager.item_metadata(step)["state"].tree
       wanted = {k: tree[k] for k in ("params", "batch_stats")}
     as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
@@ -338,7 +322,7 @@ class Checkpoints:
     args = ocp.args.PyTreeRestore(
       item=tree, restore_args=restore_args, partial_restore=True
     )
-    with self._told(step):
+    with self._in_one_line(step):
       return self._manager.restore(step, args=ocp.args.Composite(state=args))["state"]
 
   def close(self) -> None:
@@ -353,7 +337,7 @@ def reading(workdir: str | pathlib.Path) -> Iterator[Checkpoints]:
   """
   if not pathlib.Path(workdir).is_dir():  # Orbax would make it
     raise FileNotFoundError(
-      f"no checkpoint in {workdir}, which is no folder: train first with "
+      f"no checkpoint in {workdir}, which is not a folder: train first with "
       f"--workdir={workdir}, or name the folder of a finished run."
     )
   runs = Checkpoints(workdir, read_only=True)

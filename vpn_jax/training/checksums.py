@@ -24,7 +24,7 @@ def of_file(path: pathlib.Path) -> tuple[int, str]:
 
 
 def write(workdir: pathlib.Path, checkpoint: pathlib.Path, kept: Iterable[int]) -> None:
-  """Writes those of a step; takes away those of steps that are gone.
+  """Writes the checksums of a step, and removes those of steps that are gone.
 
   Args:
     checkpoint: folder of the step, named by its number.
@@ -42,8 +42,8 @@ def write(workdir: pathlib.Path, checkpoint: pathlib.Path, kept: Iterable[int]) 
       path.unlink()
 
 
-def forget(workdir: pathlib.Path, step: int) -> None:
-  """Takes away those of a step that is about to be written."""
+def remove(workdir: pathlib.Path, step: int) -> None:
+  """Removes the checksums of a step that is about to be written."""
   (workdir / FOLDER / f"{step}.json").unlink(missing_ok=True)
 
 

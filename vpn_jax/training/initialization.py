@@ -1,7 +1,8 @@
-"""Where training starts: fresh variables, and trained weights in place of some."""
+"""Where training starts: fresh variables, some of them replaced by trained weights."""
 
 import functools
 import pathlib
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -33,9 +34,14 @@ def fresh(model, settings: example.Settings, key, joints: int) -> dict:
 
 
 def pretrain(
-  model, variables: dict, init, data: Provenance, on_mismatch: str = "refuse"
-) -> tuple[dict, str]:
-  """Puts trained weights in place of random ones, where the network has the part.
+  model,
+  variables: dict,
+  init,
+  data: Provenance,
+  on_mismatch: str = "refuse",
+  say: Callable[[str], None] = lambda line: None,
+) -> dict:
+  """Replaces random weights by trained ones, where the network has the part.
 
   Args:
     model: the network.
@@ -43,12 +49,13 @@ def pretrain(
     init: `backbone`: "none"; the workdir of a finished run (stage 1 of section 3.3); a
       file or folder of published weights (`pretrained.load`); or "kinetics" for the one
       that `kinetics` names for this backbone. A network with several visual
-      backbones takes one for all, or as many, parted by commas. `pose_backbone`:
+      backbones takes one for all, or as many, separated by commas. `pose_backbone`:
       "none", or the workdir of a run of the same pose backbone, such as model=pose
       (appendix 2).
     data: what the network is to be trained on.
     on_mismatch: see `Provenance.check_start`, of a run that is started from.
-  Returns: the variables and a line that says what was done.
+    say: receives a line that says what was replaced by what.
+  Returns: the variables.
   Raises: ValueError when a run has no such part, or one of other shapes or of another
     skeleton; when a pose backbone is to stay frozen at random weights; or for another
     number of sources than backbones. FileNotFoundError for a source that is not there.
@@ -65,22 +72,23 @@ def pretrain(
   for part, source in zip(visual, sources * len(visual)):
     if source == "none":
       continue
-    weights, told = _visual(model, part, source, init.kinetics, of_run)
+    weights, used = _visual(model, part, source, init.kinetics, of_run)
     variables = pretrained.merge(variables, weights, at=(part,))
-    lines.append(f"{part} from {source} ({told})")
+    lines.append(f"{part} from {source} ({used})")
   if "pose_backbone" in variables["params"]:
     if init.pose_backbone != "none":
       _check_pose_backbone(model, init.pose_backbone)
-      weights, told = of_run(init.pose_backbone, ("pose_backbone",))
+      weights, used = of_run(init.pose_backbone, ("pose_backbone",))
       variables = pretrained.merge(variables, weights, at=("pose_backbone",))
-      lines.append(f"pose backbone from {init.pose_backbone} ({told})")
+      lines.append(f"pose backbone from {init.pose_backbone} ({used})")
     elif model.pose.get("frozen"):
       raise ValueError(
         "config.model.pose.frozen is True, but config.init.pose_backbone is 'none', so "
         "random weights would never change: train the row model=pose,pose_backbone=... "
         "first and set config.init.pose_backbone to its workdir."
       )
-  return variables, "weights: " + ("; ".join(lines) or "from scratch")
+  say("weights: " + ("; ".join(lines) or "from scratch"))
+  return variables
 
 
 def _check_pose_backbone(model, workdir: str) -> None:

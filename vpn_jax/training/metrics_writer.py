@@ -39,6 +39,7 @@ class Report:
       they come again. What it wrote of this one is replaced if it comes again.
     tensorboard: whether to write the same for TensorBoard.
     silent: True writes and says nothing, for all processes of a run but one.
+    say: receives the lines of `say`.
   """
 
   def __init__(
@@ -48,11 +49,12 @@ class Report:
     after: int = 0,
     tensorboard: bool = True,
     silent: bool = False,
+    say: Callable[[str], None] = lambda line: None,
   ):
     self.workdir = pathlib.Path(workdir)
     self.workdir.mkdir(parents=True, exist_ok=True)
     self._path = self.workdir / METRICS_FILE
-    self._silent, self._after = silent, after
+    self._silent, self._after, self._say = silent, after, say
     if not silent:
       _keep(self._path, lambda line: line["step"] <= after)
     self._board = None
@@ -94,9 +96,10 @@ class Report:
     self._bar.update(step * batch_size - self._bar.n)
 
   def say(self, line: str) -> None:
-    """Prints a line without breaking the bar."""
+    """Hands on a line, which may be printed without breaking the bar."""
     if not self._silent:
-      tqdm.tqdm.write(line)
+      with tqdm.tqdm.external_write_mode():
+        self._say(line)
 
   def close(self) -> None:
     if self._bar is not None:
@@ -106,7 +109,7 @@ class Report:
 
 
 def _keep(path: pathlib.Path, wanted: Callable[[dict], bool]) -> None:
-  """Takes what is not wanted out of a metrics file, and lines cut short or damaged."""
+  """Removes unwanted lines from a metrics file, and lines cut short or damaged."""
   if not path.exists():
     return
   kept = []

@@ -56,7 +56,7 @@ class Provenance:
 
   @classmethod
   def of(cls, index: store.Index, protocol: protocols.Protocol) -> "Provenance":
-    """That of training on the records of an index by a protocol."""
+    """The provenance of training on the records of an index by a protocol."""
     p = protocol
     own = () if p.validation_attribute else p.validation
     made = cls(
@@ -89,7 +89,7 @@ class Provenance:
     return cls(**{**values, "class_names": tuple(values["class_names"])})
 
   def differences(self, data: "Provenance", names: tuple[str, ...]) -> list[str]:
-    """What of these attributes differs, a line each that names both sides."""
+    """Which of these attributes differ, a line each that names both sides."""
     found = []
     for name in names:
       ours, theirs = getattr(self, name), getattr(data, name)
@@ -145,7 +145,7 @@ class Provenance:
 
 
 def changed_settings(before: dict, now: dict) -> list[str]:
-  """What of a configuration changed since a checkpoint, as "name: old -> new".
+  """Settings that changed since a checkpoint, as "name: old -> new".
 
   Raises: ValueError for what fixes the order of the clips and the place among them, or
     which parameters there are.

@@ -8,18 +8,12 @@ import shlex
 from vpn_jax.training import provenance
 
 SUMMARY_FILE = "summary.json"
-
-
 # What a line of a table takes from a summary, and from its result.
 _WORDS = ("command", "commit", "row", "dataset", "protocol")
-
-
 _NUMBERS = (
   "top1", "mean_class", "parameters", "seconds", "train_clips_per_second",
   "eval_clips_per_second",
 )  # fmt: skip
-
-
 # Accuracies with poses that are not the clip's own (`controls`), of rows with a pose;
 # column -> name of the control.
 CONTROLS = {"shuffled": "shuffled", "at rest": "rest"}

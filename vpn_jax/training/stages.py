@@ -9,12 +9,13 @@ skipped when it is finished.
 import dataclasses
 import pathlib
 import shlex
+from collections.abc import Callable
 
 import ml_collections
 
 from vpn_jax.inputs import regions
 from vpn_jax.models import vpn
-from vpn_jax.training import checkpoint, run_summary
+from vpn_jax.training import checkpoint, loop, run_summary
 from vpn_jax.training.provenance import changed_settings
 
 # config.model of a visual backbone alone, taken from that of the whole network.
@@ -32,10 +33,11 @@ _FLAGS = {
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-  """A run that must be finished before the whole network is trained.
+  """A run of a row: one that must be finished before the whole network, or the whole.
 
   Attributes:
-    kind: "pose" or "visual", the backbone that it trains alone.
+    kind: "pose" or "visual", the backbone that it trains alone; "whole" for the run
+      that starts from the others.
     workdir: of the run.
     config: of the run.
     command: that trains it by itself; "" when that of the whole is not known.
@@ -105,6 +107,52 @@ def started_from(
   return config
 
 
+def train(
+  config: ml_collections.ConfigDict,
+  workdir: str,
+  command: str = "",
+  *,
+  say: Callable[[str], None] = lambda line: None,
+  finished: Callable[[Stage, dict], None] = lambda stage, result: None,
+) -> dict[str, float]:
+  """Trains a row: the stages that are not finished yet, then the whole network.
+
+  A run that was stopped is resumed; a finished one is only tested.
+
+  >>> metrics = vpn_jax.train(config, "runs/new")
+  >>> 0 <= metrics["top1"] <= 100
+  True
+
+  Args:
+    config: of the row, such as `configs.synthetic.get_config("cs")`.
+    workdir: of the whole network; the stages have folders in it.
+    command: that asked for it, for the summaries.
+    say: receives lines on how it goes.
+    finished: called with each run that was trained here, and its `loop.train` result.
+  Returns: of the whole network, top1, top5, mean_class (percent) and clips of the test
+    part, where there is one, loss, steps, seconds, seconds_per_step, peak_memory_gib
+    and more; the same as in its summary.json.
+  Raises: as `loop.train`.
+  """
+  planned = plan(config, workdir, command)
+  number_of_runs = len(planned) + 1
+  for number, stage in enumerate(planned, start=1):
+    line = f"stage {number} of {number_of_runs}, {stage.kind} backbone alone"
+    if stage.done():
+      say(f"{line}: finished in {stage.workdir}")
+      if changes := stage.changes():
+        say(f"with other settings than now: {'; '.join(changes)}")
+      continue
+    say(f"{line}: {stage.workdir}")
+    finished(stage, loop.train(stage.config, stage.workdir, stage.command, say))
+  if planned:
+    say(f"stage {number_of_runs} of {number_of_runs}, the whole: {workdir}")
+  whole = Stage("whole", workdir, started_from(config, planned), command)
+  result = loop.train(whole.config, workdir, command, say)
+  finished(whole, result)
+  return result
+
+
 def _names_runs(sources: str) -> bool:
   """Whether all of these sources of weights are folders of runs."""
   paths = [pathlib.Path(source.strip()) for source in sources.split(",")]
@@ -134,7 +182,7 @@ def _alone(config, kind: str) -> ml_collections.ConfigDict:
 
 
 def _pose_config(config) -> ml_collections.ConfigDict:
-  """That of the pose backbone alone."""
+  """The configuration of the pose backbone alone."""
   c = _alone(config, "pose")
   c.network = "pose"
   c.model.pose.update(frozen=False, recurrent_output="steps")
@@ -143,7 +191,7 @@ def _pose_config(config) -> ml_collections.ConfigDict:
 
 
 def _visual_config(config, region: str) -> ml_collections.ConfigDict:
-  """That of the visual backbone alone, on one region of the frames."""
+  """The configuration of the visual backbone alone, on one region of the frames."""
   c = _alone(config, "visual")
   c.network = "vpn"
   c.data.example.update(inputs=("frames", "pose"), region=region)
@@ -193,7 +241,7 @@ def own_flag(flag: str, kind: str) -> str:
 
 
 def flags_of_stage(flags: list[str], kind: str) -> list[str]:
-  """Of the --config flags of a whole network those that a stage takes."""
+  """The --config flags of a whole network that a stage takes."""
   found = []
   for flag in flags:
     if own := own_flag(flag, kind):

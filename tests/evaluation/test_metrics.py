@@ -1,0 +1,36 @@
+"""The metrics, by hand."""
+
+import numpy as np
+import pytest
+
+from vpn_jax.evaluation import metrics
+
+# Three clips of class 0, of which two are right, one of class 1, none of class 2.
+LABELS = np.array([0, 0, 0, 1])
+SCORES = np.array([[0.5, 0.3, 0.2], [0.4, 0.4, 0.2], [0.1, 0.2, 0.7], [0.2, 0.3, 0.5]])
+
+
+def test_ranking_keeps_the_order_of_equals():
+  assert metrics.ranking(SCORES).tolist() == [
+    [0, 1, 2],
+    [0, 1, 2],
+    [2, 1, 0],
+    [2, 1, 0],
+  ]
+
+
+@pytest.mark.parametrize(("k", "expected"), [(1, 50.0), (2, 75.0), (3, 100.0)])
+def test_top_k_accuracy(k, expected):
+  assert metrics.top_k_accuracy(LABELS, SCORES, k) == expected
+
+
+def test_confusion_has_a_row_for_each_true_class():
+  matrix = metrics.confusion(LABELS, SCORES)
+  assert matrix.tolist() == [[2, 0, 1], [0, 0, 1], [0, 0, 0]]
+  percent = metrics.row_percent(matrix)
+  np.testing.assert_allclose(percent[:2], [[200 / 3, 0, 100 / 3], [0, 0, 100]])
+  assert np.isnan(percent[2]).all()
+
+
+def test_mean_class_accuracy_leaves_out_classes_without_clips():
+  assert metrics.mean_class_accuracy(LABELS, SCORES) == pytest.approx(100 / 3)

@@ -1,0 +1,47 @@
+"""What a user asks of a video: its file, its poses, and how windows are laid."""
+
+import dataclasses
+import pathlib
+
+from vpn_jax.inference import stream
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """A video and how it is scored; the job "predict" fills it from `config.predict`.
+
+  Attributes:
+    video: a file, the number of a webcam or the address of a stream.
+    pose: skeleton file of the dataset, npz with `world` and `image` (see
+      `single_clip.Single`), or "mediapipe"; "" for networks of frames alone.
+    pose_model: path of pose_landmarker_full.task, for "mediapipe".
+    boxes: file of detections or "mediapipe", for a network trained on such crops.
+    image_units: of `image`: "fraction" of the frame, or "pixel".
+    window_stride: frames from one window to the next; 0 for no overlap.
+    short_side: pixels, of the frames that I3D with Kinetics weights is shown.
+  Raises: FileNotFoundError without the video; ValueError for a negative stride.
+  """
+
+  video: str
+  pose: str = ""
+  pose_model: str = ""
+  boxes: str = ""
+  image_units: str = "fraction"
+  window_stride: int = 0
+  short_side: int = 256
+
+  def __post_init__(self):
+    if not self.video:
+      raise FileNotFoundError(
+        "config.predict.video is not set: add --config.predict.video=<a video file, "
+        "the number of a webcam or the address of a stream>."
+      )
+    if not stream.is_live(self.video) and not pathlib.Path(self.video).is_file():
+      raise FileNotFoundError(
+        f"no file {self.video}: config.predict.video is a video file, the number of "
+        "a webcam or the address of a stream."
+      )
+    if self.window_stride < 0:
+      raise ValueError(
+        f"config.predict.window_stride is {self.window_stride}, expected 0 or more."
+      )

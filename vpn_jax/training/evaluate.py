@@ -1,0 +1,168 @@
+"""A network on the test part: what is computed, written and returned."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Iterator
+
+import jax
+import ml_collections
+
+from vpn_jax import device_mesh
+from vpn_jax.evaluation import predictions as predictions_lib
+from vpn_jax.evaluation import scoring
+from vpn_jax.inputs import multi_view, pipeline
+from vpn_jax.models import networks
+from vpn_jax.training import checkpoint, run_summary
+from vpn_jax.training.provenance import Provenance
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+  """A trained network on the test part.
+
+  Attributes:
+    step: of the checkpoint.
+    metrics: top1, top5, mean_class, in percent, and clips, their number; also
+      shuffled_top1, shuffled_mean_class, rest_top1 and rest_mean_class with the poses
+      of the controls, where the network takes poses.
+    predictions: the scores of every clip.
+    inference: how clips were scored.
+    folder: where the files are.
+  """
+
+  step: int
+  metrics: dict[str, float]
+  predictions: predictions_lib.Predictions
+  inference: multi_view.Inference
+  folder: pathlib.Path
+
+
+def test_folder(
+  workdir: str | pathlib.Path, inferred: multi_view.Inference
+) -> pathlib.Path:
+  """Where an evaluation goes: workdir/test, or test_shuffled or test_rest."""
+  name = "test" if inferred.poses == "own" else f"test_{inferred.poses}"
+  return pathlib.Path(workdir) / name
+
+
+def batches(
+  part: pipeline.Part,
+  config: ml_collections.ConfigDict,
+  inferred: multi_view.Inference,
+  controls: bool,
+) -> Iterator[pipeline.Batch]:
+  """The share of this process in the batches of a test; see `Part.eval_batches`.
+
+  Args:
+    part: whose clips.
+    config: of the run.
+    inferred: which views.
+    controls: whether the poses of the controls come with them.
+  """
+  return part.eval_batches(
+    config.train.eval_batch_size,
+    inferred,
+    with_controls=controls,
+    shard=(jax.process_index(), jax.process_count()),
+    threads=config.data.threads,
+  )
+
+
+def write(
+  workdir: str | pathlib.Path,
+  step: int,
+  found: dict[str, predictions_lib.Predictions],
+  inferred: multi_view.Inference,
+) -> Evaluation:
+  """Computes the metrics of a test, and writes it to `test_folder`.
+
+  Args:
+    found: scores from `scoring.score_part`, by the poses they come from.
+    inferred: how they were made.
+  """
+  controls = predictions_lib.control_metrics(found)
+  evaluation = Evaluation(
+    step=step,
+    metrics={**predictions_lib.metrics(found["own"]), **controls},
+    predictions=found["own"],
+    inference=inferred,
+    folder=test_folder(workdir, inferred),
+  )
+  if device_mesh.is_main():
+    about = {**controls, **dataclasses.asdict(inferred)}
+    predictions_lib.write(evaluation.folder, found["own"], about)
+  return evaluation
+
+
+def evaluate(config: ml_collections.ConfigDict, workdir: str) -> Evaluation:
+  """Restores the best checkpoint of `workdir` and evaluates it on the test part.
+
+  The network and its example settings are those of the checkpoint; the records, the
+  protocol and the inference are those of `config`. Works on any number and kind of
+  devices. The controls also go into a summary.json that describes the same test.
+
+  >>> _ = vpn_jax.train(config, "runs/new")
+  >>> evaluation = vpn_jax.evaluate(config, "runs/new")
+  >>> evaluation.predictions.scores.shape  # [test clips, K]
+  (8, 4)
+
+  Raises: FileNotFoundError without a checkpoint or records, ValueError when dataset,
+    classes, skeleton, crop or protocol differ from the training's
+    (`Provenance.check`).
+  """
+  inferred = multi_view.Inference(**config.inference)
+  with checkpoint.reading(workdir) as runs:
+    step = runs.best_step()
+    about = runs.about(step)
+    trained = about.config
+    data = config.data.copy_and_resolve_references()
+    data.example = trained["data"]["example"]
+    index, parts = pipeline.open_parts(data, ("test",))
+    part = parts["test"]
+    about.provenance.check(
+      Provenance.of(index, part.protocol), on_mismatch=config.on_mismatch
+    )
+    devices = device_mesh.make_mesh()
+    device_mesh.check_batch_size(
+      "config.train.eval_batch_size", config.train.eval_batch_size
+    )
+    variables = jax.device_put(runs.restore_variables(step), device_mesh.whole(devices))
+  fields = networks.inference_fields(
+    trained["model"], trained["data"]["example"], inferred.views
+  )
+  model = networks.build(trained["network"], fields)
+  controls = scoring.has_controls(model, part, inferred)
+  found = scoring.score_part(
+    scoring.ScoreStep(model),
+    variables,
+    part,
+    batches(part, config, inferred, controls),
+    device_mesh.make_placer(devices),
+    inferred,
+  )
+  evaluation = write(workdir, step, found, inferred)
+  if device_mesh.is_main():
+    _complete_summary(workdir, evaluation)
+  return evaluation
+
+
+def _complete_summary(workdir: str, evaluation: Evaluation) -> None:
+  """Adds the controls to the summary of a run, when it is of this test.
+
+  That is, one of the same inference, number of clips and accuracies: a control is only
+  worth something beside the accuracy that belongs to it.
+  """
+  path = pathlib.Path(workdir) / run_summary.SUMMARY_FILE
+  if not path.exists():
+    return
+  summary = run_summary.read_summary(path)
+  result, values = summary["result"], evaluation.metrics
+  same = ("top1", "mean_class", "clips")
+  inferred = multi_view.Inference(**result.get("inference", {}))
+  if inferred == evaluation.inference and all(
+    result.get(name) == values[name] for name in same
+  ):
+    controls = {k: v for k, v in values.items() if k not in (*same, "top5")}
+    summary["result"] = {**result, **controls}
+    path.write_text(json.dumps(summary, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""XLA told to compile quickly: most of the time of the tests goes into compiling."""
+"""Flags that make XLA compile quickly, which takes most of the time of the tests."""
 
 FLAGS = (
   "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "

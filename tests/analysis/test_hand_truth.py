@@ -7,7 +7,7 @@ import pytest
 
 from vpn_jax.analysis import hand_truth
 from vpn_jax.datasets import skeletons
-from vpn_jax.datasets.synthetic import generator, kinematics
+from vpn_jax.datasets.synthetic import generator, kinematics, scripts
 from vpn_jax.datasets.synthetic import motion as motions
 from vpn_jax.records import prepare, store
 
@@ -28,7 +28,7 @@ def acting_names(moved):
   return {SKELETON.joints[j] for j in np.flatnonzero(moved.acting.any(axis=0))}
 
 
-@pytest.mark.parametrize("action", motions.ACTIONS)
+@pytest.mark.parametrize("action", scripts.ACTIONS)
 def test_what_acts(action):
   sides = set()
   for seed in range(8):

@@ -75,6 +75,7 @@ def test_conv3d_3x3x3_for_a_number_of_frames(frames):
     ((2, 5, 5, 7), (3, 3, 3), (2, 2, 2)),
     ((2, 6, 5, 7), (3, 1, 1), (1, 1, 1)),
     ((2, 4, 5, 7), (2, 3, 4), (5, 2, 1)),
+    ((1, 3, 16, 5), (3, 3, 3), (1, 1, 1)),  # over rows as well
   ],
 )
 def test_conv3d_of_other_kernels_and_strides(shape, size, strides):

@@ -11,9 +11,9 @@ from vpn_jax.ops import cook_toom, formulations, frame_convolution, shifted_slic
 
 # Taps in time for which there are Cook-Toom tiles of 4 outputs.
 _LONGEST = 4
-# Kernels of more rows, those of the stems, are convolved over rows as over time; for
-# others it gains nothing.
-_SHORT = 3
+# Frames of as many rows are convolved over rows as over time; smaller ones gain too
+# little for what it takes to compile them.
+_ROWS = 14
 # Positions in a clip's result from which on it is faster to convolve clip by clip:
 # 50,176 of I3D's stem are enough, 12,544 of its Conv3d_2c_3x3 are too few.
 _LARGE = 1 << 15
@@ -88,18 +88,19 @@ def _is_large(x, strides):
 
 def _conv_frames(x, kernel, strides, padding, groups):
   """Convolves each frame: [B, T, M, N, Cin], [kh, kw, Cin / groups, Cout]."""
-  if len(kernel) > _SHORT and groups == 1 and jnp.finfo(x.dtype).bits >= 32:
-    b, t, m, n, c = x.shape
+  b, t, m, n, c = x.shape
+  # It saves half of the multiplications for 3 taps of stride 1 and 7 of stride 2.
+  saves = len(kernel) > strides[0] + 1 and jnp.finfo(x.dtype).bits >= 32
+  if m >= _ROWS and groups == 1 and saves:
     conv = functools.partial(
       _conv_frames, strides=(1, strides[1]), padding=((0, 0), padding[1]), groups=1
     )
     x = x.reshape(b * t, m, 1, n, c)  # rows instead of time
     y = _conv_over_time(conv, x, kernel[:, None], strides[0], padding[0])
     return y.reshape(b, t, y.shape[1], *y.shape[3:])
-  y = frame_convolution.conv2d(
-    x.reshape(-1, *x.shape[2:]), kernel, strides, padding, groups
-  )
-  return y.reshape(*x.shape[:2], *y.shape[1:])
+  x = x.reshape(b * t, m, n, c)
+  y = frame_convolution.conv2d(x, kernel, strides, padding, groups)
+  return y.reshape(b, t, *y.shape[1:])
 
 
 def _conv_over_time(conv, x, kernel, stride, padding, groups=1):

@@ -95,12 +95,16 @@ def test_stopped_anywhere_it_ends_the_same(
   """In a step, with the save before a validation, and in the test at the end."""
   workdir = tmp_path / "stopped"
   stop = [config, workdir, monkeypatch]
-  message = interrupted(*stop, metrics_writer.Report, "progress", 1, signal.SIGTERM)
+  message = interrupted(
+    *stop, metrics_writer.MetricsWriter, "progress", 1, signal.SIGTERM
+  )
   assert f"{workdir} was asked to stop: step 1 of 5 is saved, the same comm" in message
   message = interrupted(*stop, checkpoint.Checkpoints, "save", 1, signal.SIGINT)
   assert "step 2 of 5 is saved" in message
   assert not (workdir / "evaluated.json").exists()
-  message = interrupted(*stop, metrics_writer.Report, "progress", 1, signal.SIGINT)
+  message = interrupted(
+    *stop, metrics_writer.MetricsWriter, "progress", 1, signal.SIGINT
+  )
   assert "step 3 of 5 is saved" in message
   message = interrupted(
     *stop, checkpoint.Checkpoints, "set_evaluated", 2, signal.SIGTERM

@@ -28,7 +28,7 @@ def peak_memory_gib() -> float:
   return peak / (2**30 if sys.platform == "darwin" else 2**20)
 
 
-class Report:
+class MetricsWriter:
   """Scalars of one run, written as they come.
 
   `metrics.jsonl` has one object a line: step, seconds since the start, and the values.

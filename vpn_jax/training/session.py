@@ -50,7 +50,7 @@ class Session:
       runs = checkpoint.Checkpoints(self.workdir)
       self.checkpoints = stack.enter_context(contextlib.closing(runs))
       self.done = runs.latest_step() or 0
-      out = metrics_writer.Report(
+      out = metrics_writer.MetricsWriter(
         self.workdir,
         after=self.done,
         tensorboard=self._config.train.tensorboard,
@@ -83,7 +83,7 @@ class Session:
     return state
 
   def say(self, line: str) -> None:
-    """Hands on a line; see `Report.say`."""
+    """Hands on a line; see `MetricsWriter.say`."""
     self.out.say(line)
 
   def report(self, step: int, values: dict[str, float]) -> None:

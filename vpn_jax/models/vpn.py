@@ -33,7 +33,8 @@ class VPN(nn.Module):
     attention_hidden: width of the tanh layers of eq. 2.
     attention_norm: of `AttentionNetwork.norm`.
     attention_scale: "sum": A_T sums to 1 over time, as softmax leaves it. "mean": A_T
-      times T modulates, so that its mean is 1, for study.
+      times T modulates, so that its mean is 1. Reading: frozen features need the latter
+      (docs/results.md); eq. 2 has the former.
     attention_grid: (T, M, N) of the features in training, where inference is on larger
       frames (section 4.1): A_S is resized, and nothing is embedded, which serves the
       loss alone. () takes the features as they come.

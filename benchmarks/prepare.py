@@ -20,7 +20,7 @@ import cv2
 import ml_collections
 import numpy as np
 
-from vpn_jax.datasets import registry, skeletons, video
+from vpn_jax.datasets import registry, video
 from vpn_jax.datasets.synthetic import generator
 from vpn_jax.jobs import command_line, settings
 from vpn_jax.records import crop, make_record, record_format
@@ -43,7 +43,7 @@ def synthetic_videos(
     image = made.image_joints[order] / np.float32([480, 270])
     np.savez(path.with_suffix(".npz"), world=made.pose[order], image=image)
   return ml_collections.ConfigDict(
-    {"dataset": "custom", "raw": str(folder), "skeleton": skeletons.KINECT_V2.name}
+    {"dataset": "custom", "raw": str(folder), "skeleton": "kinect_v2"}
   )
 
 

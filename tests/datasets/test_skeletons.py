@@ -1,6 +1,8 @@
 """Skeletons: the graph of eq. 1 against a slow loop, and properties of bodies."""
 
 import dataclasses
+import json
+import pickle
 
 import numpy as np
 import pytest
@@ -19,6 +21,12 @@ TWO = skeletons.Skeleton("two", ("a", "b", "c"), (("a", "b"),), ("a",))
     ("kinect_v1", 20, 19),
     ("lcrnet_13", 13, 14),
     ("mediapipe_33", 33, 35),
+    ("coco_17", 17, 19),
+    ("openpose_18", 18, 17),
+    ("openpose_25", 25, 24),
+    ("h36m_17", 17, 16),
+    ("smpl_24", 24, 23),
+    ("halpe_26", 26, 27),
   ],
 )
 def test_counts(name, joints, bones):
@@ -28,7 +36,7 @@ def test_counts(name, joints, bones):
   assert all(a != b for a, b in skeleton.bones)
 
 
-@pytest.mark.parametrize("name", ["kinect_v2", "kinect_v1", "lcrnet_13"])
+@pytest.mark.parametrize("name", sorted(set(KNOWN) - {"mediapipe_33"}))
 def test_body_is_connected(name):
   e = graph_lib.adjacency(skeletons.get(name), other_weight=0.0)
   reach = np.linalg.matrix_power(np.eye(len(e)) + (e > 0), len(e))
@@ -46,6 +54,59 @@ def test_kinect_v2_has_the_order_of_the_files():
   }  # fmt: skip
   # The released code connects tips and thumbs to the hands, too (8-22, 8-23).
   assert bones == published
+
+
+# The positions at which the tools write some joints: COCO's annotations, OpenPose's
+# poseParameters.cpp, the 17 joints that VideoPose3D keeps of Human3.6M, SMPL's
+# kinematic tree, and the list of Halpe-FullBody.
+ORDERS = {
+  "coco_17": {"nose": 0, "left_eye": 1, "left_ear": 3, "left_shoulder": 5,
+              "right_wrist": 10, "left_hip": 11, "right_ankle": 16},
+  "openpose_18": {"neck": 1, "right_wrist": 4, "left_shoulder": 5, "right_hip": 8,
+                  "left_ankle": 13, "right_eye": 14, "left_ear": 17},
+  "openpose_25": {"neck": 1, "right_wrist": 4, "mid_hip": 8, "right_hip": 9,
+                  "left_ankle": 14, "left_ear": 18, "left_big_toe": 19,
+                  "left_heel": 21, "right_heel": 24},
+  "h36m_17": {"pelvis": 0, "right_hip": 1, "left_hip": 4, "left_ankle": 6, "spine": 7,
+              "thorax": 8, "head": 10, "left_shoulder": 11, "right_wrist": 16},
+  "smpl_24": {"left_hip": 1, "spine1": 3, "right_ankle": 8, "spine3": 9, "neck": 12,
+              "right_collar": 14, "head": 15, "left_elbow": 18, "right_hand": 23},
+  "halpe_26": {"right_ankle": 16, "head": 17, "neck": 18, "hip": 19,
+               "right_big_toe": 21, "left_small_toe": 22, "right_heel": 25},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_joints_are_where_the_tools_write_them(name):
+  skeleton = skeletons.get(name)
+  assert {j: skeleton.index(j) for j in ORDERS[name]} == ORDERS[name]
+
+
+def test_smpl_has_the_published_kinematic_tree():
+  parents = [-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19,
+             20, 21]  # fmt: skip
+  bones = {tuple(b) for b in skeletons.get("smpl_24").bone_indices().tolist()}
+  assert bones == {(parent, child) for child, parent in enumerate(parents) if child}
+
+
+def test_coco_has_the_bones_of_its_annotations():
+  """The list `skeleton` of the category "person", 1-based."""
+  published = {
+    (16, 14), (14, 12), (17, 15), (15, 13), (12, 13), (6, 12), (7, 13), (6, 7), (6, 8),
+    (7, 9), (8, 10), (9, 11), (2, 3), (1, 2), (1, 3), (2, 4), (3, 5), (4, 6), (5, 7),
+  }  # fmt: skip
+  bones = skeletons.get("coco_17").bone_indices() + 1
+  assert {frozenset(b) for b in bones.tolist()} == {frozenset(b) for b in published}
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_hips_shoulders_and_hands_are_pairs(name):
+  skeleton = skeletons.get(name)
+  for pair in (skeleton.hips(), skeleton.shoulders(), skeleton.hands()):
+    left, right = (skeleton.joints[i] for i in pair)
+    assert left.replace("left", "right") == right
+    assert skeleton.mirror()[pair[0]] == pair[1]
+  assert "shoulder" in skeleton.joints[skeleton.shoulders()[0]]
 
 
 @pytest.mark.parametrize("name", KNOWN)
@@ -148,6 +209,104 @@ def test_register_refuses_another_skeleton_of_the_same_name(monkeypatch):
   assert skeletons.register(TWO) is TWO
   with pytest.raises(ValueError, match="'two' is registered already: rename yours"):
     skeletons.register(dataclasses.replace(TWO, bones=()))
+
+
+# A skeleton of one's own.
+
+BODY = {
+  "name": "rig",
+  "joints": ["root", "chest", "lSho", "rSho", "lThigh", "rThigh", "lArm", "rArm"],
+  "bones": [["root", "chest"], ["chest", "lSho"], ["chest", "rSho"], ["lSho", "lArm"],
+            ["rSho", "rArm"], ["root", "lThigh"], ["root", "rThigh"]],
+  "origin": ["root"],
+  "roles": {"left_hip": "lThigh", "right_hip": "rThigh", "left_shoulder": "lSho",
+            "right_shoulder": "rSho"},
+  "mirror": [["lSho", "rSho"], ["lThigh", "rThigh"], ["lArm", "rArm"]],
+}  # fmt: skip
+
+
+@pytest.fixture
+def registry(monkeypatch):
+  monkeypatch.setattr(skeletons, "SKELETONS", dict(skeletons.SKELETONS))
+
+
+def test_a_skeleton_file(tmp_path, registry):
+  path = tmp_path / "body.json"
+  path.write_text(json.dumps(BODY))
+  rig = skeletons.find(str(path))
+  assert skeletons.get("rig") is skeletons.find("rig") is rig
+  assert rig.bone_indices().tolist() == [
+    [0, 1], [1, 2], [1, 3], [2, 6], [3, 7], [0, 4], [0, 5]
+  ]  # fmt: skip
+  assert rig.mirror().tolist() == [0, 1, 3, 2, 5, 4, 7, 6]
+  assert (rig.hips(), rig.shoulders()) == ((4, 5), (2, 3))
+  with pytest.raises(ValueError, match=r"no left_hand .* name the joint in its roles"):
+    rig.hands()
+  plain = dataclasses.replace(rig, mirror_pairs=())
+  assert plain.mirror().tolist() == list(range(8))
+  assert plain.digest() != rig.digest()
+
+
+def test_another_process_knows_a_skeleton_by_what_it_receives(registry, monkeypatch):
+  """Through a pickle, as a worker does, and through what is stored with records."""
+  rig = skeletons.register(skeletons.from_dict(BODY, "body.json"))
+  sent, stored = pickle.dumps(rig), json.dumps(skeletons.definition("rig"))
+  assert skeletons.definition("kinect_v2") is None
+  for receive in (
+    lambda: pickle.loads(sent),
+    lambda: skeletons.restore(json.loads(stored), "index.json"),
+  ):
+    del skeletons.SKELETONS["rig"]
+    receive()
+    assert skeletons.get("rig") == rig
+  skeletons.restore(None, "index.json")
+
+
+def test_the_origin_is_between_the_hips_unless_named():
+  content = {k: v for k, v in BODY.items() if k != "origin"}
+  assert skeletons.from_dict(content, "x").origin == ("lThigh", "rThigh")
+  content.pop("roles")
+  with pytest.raises(ValueError, match=r"x has no origin and no hips: name the joints"):
+    skeletons.from_dict(content, "x")
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    ([], r"holds \[\], expected an object"),
+    ({"parents": []}, r"expected name, joints, bones .* remove \['parents'\]"),
+    ({"bones": None}, r"bones are None, expected a list of pairs"),
+    ({"bones": [["root", "root"]]}, "expected a list of pairs of different joints"),
+    ({"bones": [["root", "tail"]]}, r"bones or origin name \['tail'\]"),
+    ({"name": ""}, "name is '', expected a short word"),
+    ({"joints": ["a"], "bones": []}, "has 1 joints, expected 2 to 512"),
+    ({"joints": ["root", 3]}, "joints are .* expected a list of names"),
+    ({"roles": {"tail": "root"}}, "expected joints by their roles, which are among"),
+    ({"roles": {"left_hip": "tail"}}, r"roles name \['tail'\]"),
+    ({"mirror": [["lArm", "tail"]]}, r"mirror pairs name \['tail'\]"),
+    ({"mirror": [["lArm", "rArm"], ["lArm", "root"]]}, "a joint is in two mirror pai"),
+  ],
+)
+def test_messages_of_a_skeleton_file(change, message, tmp_path, registry):
+  path = tmp_path / "body.json"
+  path.write_text(json.dumps(BODY | change if isinstance(change, dict) else change))
+  with pytest.raises(ValueError, match=message):
+    skeletons.find(str(path))
+
+
+def test_files_that_are_no_skeletons(tmp_path):
+  with pytest.raises(FileNotFoundError, match=r"no file .*x\.json: config\.data\.skel"):
+    skeletons.find(str(tmp_path / "x.json"))
+  for content, message in (
+    (b"{", "is not JSON"),
+    (b"[" * 100_000, "is not JSON"),
+    (b" " * (1 << 20 | 1), "has more than 1 MB, expected a skeleton"),
+  ):
+    (tmp_path / "x.json").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+      skeletons.find(str(tmp_path / "x.json"))
+  with pytest.raises(ValueError, match=r"expected name, joints, bones .* add \['bones"):
+    skeletons.from_dict({"name": "x", "joints": ["a", "b"]}, "x")
 
 
 def test_messages():

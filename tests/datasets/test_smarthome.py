@@ -108,7 +108,7 @@ def test_values_are_planar(tmp_path):
 def test_synthetic_bodies_are_upright(tmp_path):
   """The head is above the ankles, and the right side is left in the image."""
   ((body,),) = read(tmp_path, fake_smarthome.content(fake_smarthome.person(1)))
-  joint = {name: i for i, name in enumerate(skeletons.LCRNET_13.joints)}
+  joint = {name: i for i, name in enumerate(skeletons.get("lcrnet_13").joints)}
   x, y = body.image.T
   assert y[joint["head"]] < y[joint["left_hip"]] < y[joint["left_ankle"]]
   assert x[joint["right_hip"]] < x[joint["left_hip"]]

@@ -7,6 +7,7 @@ import pickle
 import fake_records
 import pytest
 
+from vpn_jax.datasets import skeletons
 from vpn_jax.records import record_format, store
 
 
@@ -47,6 +48,34 @@ def test_reader(folder):
   fake_records.assert_same(reader[1], fake_records.lab_record("bb"))
   copy = pickle.loads(pickle.dumps(reader))  # with an open file
   fake_records.assert_same(copy[2], fake_records.lab_record("ccc"))
+
+
+def test_an_index_knows_a_skeleton_whose_file_is_gone(tmp_path, monkeypatch):
+  monkeypatch.setattr(skeletons, "SKELETONS", dict(skeletons.SKELETONS))
+  ours = skeletons.Skeleton("ours", ("a", "b"), (("a", "b"),), ("a",))
+  skeletons.register(ours)
+  index = store.Index("custom", ("x",), "ours", ours.digest(), {}, {})
+  index = dataclasses.replace(index, skeleton_definition=skeletons.definition("ours"))
+  index.save(tmp_path)
+  del skeletons.SKELETONS["ours"]
+  assert store.read_index(tmp_path) == index
+  assert skeletons.get("ours") == ours
+  other = dataclasses.replace(ours, bones=())
+  skeletons.SKELETONS["ours"] = other
+  with pytest.raises(
+    ValueError, match=r"index\.json: skeleton 'ours' is registered al"
+  ):
+    store.read_index(tmp_path)
+
+
+def test_the_digest_of_an_earlier_index(folder):
+  """Computed by the version before indices had definitions of skeletons."""
+  path = folder / "index.json"
+  content = json.loads(path.read_text())
+  assert content["digest"] == "21106f172cad3d84"
+  del content["skeleton_definition"]
+  path.write_text(json.dumps(content))
+  assert store.read_index(folder).skeleton_definition is None
 
 
 def test_index_round_trip(folder):

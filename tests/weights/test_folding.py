@@ -13,7 +13,7 @@ from vpn_jax.models import graph as graph_lib
 from vpn_jax.models import i3d, p_i3d, pose_backbone, resnext3d, vpn
 from vpn_jax.weights import folding
 
-SKELETON = skeletons.KINECT_V2
+SKELETON = skeletons.get("kinect_v2")
 GRAPH = graph_lib.normalized_adjacency(graph_lib.adjacency(SKELETON))
 RESNEXT = {"width": 0.25, "blocks": (2, 1, 1, 1), "final_endpoint": "layer2"}
 SMALL = {"num_classes": 3, "width": 0.125, "endpoint": "Mixed_3b"}

@@ -5,7 +5,7 @@ import numpy as np
 from vpn_jax.datasets import skeletons
 
 _ARM = {"shoulder", "elbow", "wrist", "hand", "thumb", "tip", "pinky", "index"}
-_LEG = {"hip", "knee", "ankle", "foot", "heel"}
+_LEG = {"hip", "knee", "ankle", "foot", "heel", "toe"}
 PARTS = ("head and trunk", "left arm", "right arm", "left leg", "right leg")
 
 

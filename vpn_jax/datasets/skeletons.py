@@ -1,14 +1,28 @@
 """Skeletons: joint names, bones and left/right pairs.
 
-`register` adds a skeleton of your own.
+The known ones are in `skeleton_layouts`. One of your own comes from a JSON file
+(`find`) or a call of `register`.
 """
 
 import dataclasses
 import hashlib
-import itertools
 import json
+import pathlib
+import reprlib
 
 import numpy as np
+
+from vpn_jax.datasets import skeleton_layouts
+
+Pairs = tuple[tuple[str, str], ...]
+
+MAX_JOINTS = 512
+_MAX_BYTES = 1 << 20  # of a JSON file
+_FIELDS = ("name", "joints", "bones", "origin", "roles", "mirror")
+_ROLES = (
+  "left_hand", "right_hand", "left_hip", "right_hip", "left_shoulder", "right_shoulder",
+  "left_elbow", "right_elbow", "left_knee", "right_knee", "left_ankle", "right_ankle",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,24 +36,46 @@ class Skeleton:
     origin: joints whose mean in the first valid frame becomes (0, 0, 0).
     roles: (role, joint) where a joint of another name plays a role: LCR-Net and
       BlazePose have wrists instead of "left_hand" and "right_hand".
+    mirror_pairs: joints that a flip exchanges; () for those whose names differ in the
+      words "left" and "right" alone.
   """
 
   name: str
   joints: tuple[str, ...]
-  bones: tuple[tuple[str, str], ...]
+  bones: Pairs
   origin: tuple[str, ...]
-  roles: tuple[tuple[str, str], ...] = ()
+  roles: Pairs = ()
+  mirror_pairs: Pairs = ()
 
   def __post_init__(self):
+    for field in ("joints", "origin"):
+      object.__setattr__(self, field, tuple(getattr(self, field)))
+    for field in ("bones", "mirror_pairs"):
+      object.__setattr__(self, field, tuple(map(tuple, getattr(self, field))))
+    roles = tuple(sorted(map(tuple, self.roles)))  # equal whatever their order
+    object.__setattr__(self, "roles", roles)
     if len(set(self.joints)) != len(self.joints):
       raise ValueError(f"skeleton {self.name}: a joint name appears twice; rename it.")
-    named = [j for bone in self.bones for j in bone] + list(self.origin)
-    unknown = sorted(set(named) - set(self.joints))
-    if unknown:
+    paired = [j for pair in self.mirror_pairs for j in pair]
+    for what, named in (
+      ("bones or origin name", [j for b in self.bones for j in b] + list(self.origin)),
+      ("roles name", [joint for _, joint in self.roles]),
+      ("mirror pairs name", paired),
+    ):
+      unknown = sorted(set(named) - set(self.joints))
+      if unknown:
+        raise ValueError(
+          f"skeleton {self.name}: {what} {unknown}, expected names among "
+          f"its joints {list(self.joints)}."
+        )
+    if len(set(paired)) != len(paired):
       raise ValueError(
-        f"skeleton {self.name}: bones or origin name {unknown}, expected names among "
-        f"its joints {list(self.joints)}."
+        f"skeleton {self.name}: a joint is in two mirror pairs, expected each once."
       )
+
+  def __reduce__(self):
+    # A process that receives a skeleton knows it by name from then on.
+    return _registered, tuple(getattr(self, f.name) for f in dataclasses.fields(self))
 
   @property
   def num_joints(self) -> int:
@@ -53,20 +89,35 @@ class Skeleton:
 
   def bone_indices(self) -> np.ndarray:
     """The positions of both ends of each bone, int [bones, 2]."""
-    return np.array([[self.index(a), self.index(b)] for a, b in self.bones])
+    ends = [[self.index(a), self.index(b)] for a, b in self.bones]
+    return np.array(ends, int).reshape(-1, 2)
 
   def origin_indices(self) -> np.ndarray:
     return np.array([self.index(j) for j in self.origin])
 
   def hands(self) -> tuple[int, int]:
     """The positions of the joints of the left and the right hand."""
-    roles = dict(self.roles)
-    left, right = (roles.get(hand, hand) for hand in ("left_hand", "right_hand"))
-    return self.index(left), self.index(right)
+    return self._sides("hand")
 
   def hips(self) -> tuple[int, int]:
     """Positions of the left and the right hip."""
-    return self.index("left_hip"), self.index("right_hip")
+    return self._sides("hip")
+
+  def shoulders(self) -> tuple[int, int]:
+    """Positions of the left and the right shoulder."""
+    return self._sides("shoulder")
+
+  def _sides(self, part: str) -> tuple[int, int]:
+    roles, found = dict(self.roles), []
+    for role in (f"left_{part}", f"right_{part}"):
+      joint = roles.get(role, role)
+      if joint not in self.joints:
+        raise ValueError(
+          f"skeleton {self.name} has no {role} among its joints {self.joints}: name "
+          f"the joint in its roles, as {{{role!r}: ...}}."
+        )
+      found.append(self.index(joint))
+    return found[0], found[1]
 
   def mirror(self) -> np.ndarray:
     """The order of joints after a horizontal flip, int [J].
@@ -75,14 +126,110 @@ class Skeleton:
     """
     swap = {"left": "right", "right": "left"}
     words = ["_".join(swap.get(w, w) for w in j.split("_")) for j in self.joints]
+    if self.mirror_pairs:
+      other = dict([*self.mirror_pairs, *(pair[::-1] for pair in self.mirror_pairs)])
+      words = [other.get(j, j) for j in self.joints]
     return np.array(
       [self.index(w) if w in self.joints else i for i, w in enumerate(words)]
     )
 
   def digest(self) -> str:
-    """Eight hex digits over joints, bones and origin."""
-    text = json.dumps([self.joints, self.bones, self.origin])
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+    """Eight hex digits over joints, bones, origin and, if given, mirror pairs."""
+    content = [self.joints, self.bones, self.origin]
+    if self.mirror_pairs:
+      content.append(self.mirror_pairs)
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:8]
+
+  def to_dict(self) -> dict:
+    """The content of its JSON file; see `from_dict`."""
+    return {
+      "name": self.name,
+      "joints": list(self.joints),
+      "bones": [list(bone) for bone in self.bones],
+      "origin": list(self.origin),
+      "roles": dict(self.roles),
+      "mirror": [list(pair) for pair in self.mirror_pairs],
+    }
+
+
+def from_dict(content, what: str) -> Skeleton:
+  """Makes a skeleton from the content of a JSON file, without registering it.
+
+  Args:
+    content: a dict of `name`, `joints` (names), `bones` (pairs of names) and, where the
+      names of the joints do not tell, `origin` (names; by default the hips), `roles`
+      (role -> joint) and `mirror` (pairs of names).
+    what: names the file in messages.
+  Raises: ValueError with got, expected, remedy.
+  """
+  if not isinstance(content, dict):
+    raise ValueError(f"{what} holds {_brief(content)}, expected an object {_FIELDS}.")
+  unknown = [key for key in content if key not in _FIELDS]
+  lacking = [key for key in ("name", "joints", "bones") if key not in content]
+  if unknown or lacking:
+    raise ValueError(
+      f"{what} has the fields {_brief(list(content))}, expected name, joints, bones "
+      f"and, optionally, {_FIELDS[3:]}: {'add ' if lacking else 'remove '}"
+      f"{_brief(lacking or unknown)}."
+    )
+  name = content["name"]
+  if not _is_word(name):
+    raise ValueError(f"{what}: name is {_brief(name)}, expected a short word.")
+  joints = _words(content["joints"], f"{what}: joints")
+  if not 2 <= len(joints) <= MAX_JOINTS:
+    raise ValueError(
+      f"{what} has {len(joints)} joints, expected 2 to {MAX_JOINTS}: check the file."
+    )
+  roles = content.get("roles", {})
+  if not (
+    isinstance(roles, dict)
+    and all(role in _ROLES and _is_word(joint) for role, joint in roles.items())
+  ):
+    raise ValueError(
+      f"{what}: roles are {_brief(roles)}, expected joints by their roles, which are "
+      f"among {_ROLES}."
+    )
+  hips = [roles.get(hip, hip) for hip in ("left_hip", "right_hip")]
+  origin = content.get("origin") or (hips if set(hips) <= set(joints) else None)
+  if origin is None:
+    raise ValueError(
+      f"{what} has no origin and no hips: name the joints at the middle of the body, "
+      'such as "origin": ["pelvis"].'
+    )
+  return Skeleton(
+    name,
+    joints,
+    _pairs(content["bones"], f"{what}: bones"),
+    _words(origin, f"{what}: origin"),
+    tuple(roles.items()),
+    _pairs(content.get("mirror", []), f"{what}: mirror"),
+  )
+
+
+def _is_word(value) -> bool:
+  return isinstance(value, str) and 0 < len(value) <= 60 and value.isprintable()
+
+
+def _words(values, what: str) -> tuple[str, ...]:
+  if not (isinstance(values, list) and all(map(_is_word, values))):
+    raise ValueError(f"{what} are {_brief(values)}, expected a list of names.")
+  return tuple(values)
+
+
+def _pairs(values, what: str) -> Pairs:
+  if not (
+    isinstance(values, list)
+    and all(isinstance(p, list) and len(p) == 2 and _is_word(p[0]) for p in values)
+    and all(_is_word(p[1]) and p[0] != p[1] for p in values)
+  ):
+    raise ValueError(
+      f"{what} are {_brief(values)}, expected a list of pairs of different joints."
+    )
+  return tuple((a, b) for a, b in values)
+
+
+def _brief(value) -> str:
+  return reprlib.repr(value)[:100]
 
 
 SKELETONS: dict[str, Skeleton] = {}
@@ -97,6 +244,10 @@ def register(skeleton: Skeleton) -> Skeleton:
   return skeleton
 
 
+def _registered(*fields) -> Skeleton:
+  return register(Skeleton(*fields))
+
+
 def get(name: str) -> Skeleton:
   """Returns a registered skeleton; ValueError lists the known ones."""
   if name not in SKELETONS:
@@ -107,101 +258,52 @@ def get(name: str) -> Skeleton:
   return SKELETONS[name]
 
 
-def _chains(*chains: str) -> tuple[tuple[str, str], ...]:
-  """Bones from chains of joint names separated by spaces."""
-  words = [chain.split() for chain in chains]
-  return tuple((a, b) for w in words for a, b in itertools.pairwise(w))
+def find(name_or_file: str) -> Skeleton:
+  """Returns a skeleton by its name, or registers that of a JSON file.
+
+  Args:
+    name_or_file: name in `SKELETONS`, or a path that ends in .json; see `from_dict`.
+  Raises: FileNotFoundError without the file; ValueError for an unknown name or a file
+    that is not a skeleton.
+  """
+  if not name_or_file.endswith(".json"):
+    return get(name_or_file)
+  path = pathlib.Path(name_or_file)
+  if not path.is_file():
+    raise FileNotFoundError(
+      f"no file {path}: config.data.skeleton is the name of a skeleton, one of "
+      f"{sorted(SKELETONS)}, or a JSON file of its joints and bones."
+    )
+  if path.stat().st_size > _MAX_BYTES:
+    raise ValueError(f"{path} has more than 1 MB, expected a skeleton: check the path.")
+  try:
+    content = json.loads(path.read_bytes())
+  except (ValueError, RecursionError) as e:
+    raise ValueError(f"{path} is not JSON ({e}): write a skeleton as JSON.") from e
+  return register(from_dict(content, str(path)))
 
 
-# Kinect v2, in the order of the NTU files. 24 bones (NTU RGB+D, Shahroudy et al. 2016).
-KINECT_V2 = register(Skeleton(
-  name="kinect_v2",
-  joints=(
-    "spine_base", "spine_mid", "neck", "head",
-    "left_shoulder", "left_elbow", "left_wrist", "left_hand",
-    "right_shoulder", "right_elbow", "right_wrist", "right_hand",
-    "left_hip", "left_knee", "left_ankle", "left_foot",
-    "right_hip", "right_knee", "right_ankle", "right_foot",
-    "spine_shoulder", "left_hand_tip", "left_thumb", "right_hand_tip", "right_thumb",
-  ),
-  bones=_chains(
-    "spine_base spine_mid spine_shoulder neck head",
-    "spine_shoulder left_shoulder left_elbow left_wrist left_hand left_hand_tip",
-    "spine_shoulder right_shoulder right_elbow right_wrist right_hand right_hand_tip",
-    "left_hand left_thumb",
-    "right_hand right_thumb",
-    "spine_base left_hip left_knee left_ankle left_foot",
-    "spine_base right_hip right_knee right_ankle right_foot",
-  ),
-  origin=("spine_mid",),
-))  # fmt: skip
+def definition(name: str) -> dict | None:
+  """What must be stored beside the name of a skeleton to know it elsewhere.
 
-# Kinect v1, in the order of the N-UCLA files. 19 bones.
-KINECT_V1 = register(Skeleton(
-  name="kinect_v1",
-  joints=(
-    "hip_center", "spine", "shoulder_center", "head",
-    "left_shoulder", "left_elbow", "left_wrist", "left_hand",
-    "right_shoulder", "right_elbow", "right_wrist", "right_hand",
-    "left_hip", "left_knee", "left_ankle", "left_foot",
-    "right_hip", "right_knee", "right_ankle", "right_foot",
-  ),
-  bones=_chains(
-    "hip_center spine shoulder_center head",
-    "shoulder_center left_shoulder left_elbow left_wrist left_hand",
-    "shoulder_center right_shoulder right_elbow right_wrist right_hand",
-    "hip_center left_hip left_knee left_ankle left_foot",
-    "hip_center right_hip right_knee right_ankle right_foot",
-  ),
-  origin=("spine",),
-))  # fmt: skip
+  Returns: `Skeleton.to_dict()`; None for a skeleton of `skeleton_layouts`.
+  """
+  return None if name in _BUILT_IN else get(name).to_dict()
 
-# LCR-Net, in the order of the Smarthome files. There is no published graph. Ours
-# has limbs, hips, shoulders, shoulders to hips, head to shoulders: 14 bones.
-LCRNET_13 = register(Skeleton(
-  name="lcrnet_13",
-  joints=(
-    "right_ankle", "left_ankle", "right_knee", "left_knee", "right_hip", "left_hip",
-    "right_wrist", "left_wrist", "right_elbow", "left_elbow",
-    "right_shoulder", "left_shoulder", "head",
-  ),
-  bones=_chains(
-    "right_ankle right_knee right_hip right_shoulder right_elbow right_wrist",
-    "left_ankle left_knee left_hip left_shoulder left_elbow left_wrist",
-    "right_hip left_hip",
-    "right_shoulder left_shoulder",
-    "right_shoulder head left_shoulder",
-  ),
-  origin=("right_hip", "left_hip"),
-  roles=(("right_hand", "right_wrist"), ("left_hand", "left_wrist")),
-))  # fmt: skip
 
-# BlazePose, in the order of MediaPipe's pose landmarks, with the 35 connections that it
-# documents. Face and body are not connected.
-MEDIAPIPE_33 = register(Skeleton(
-  name="mediapipe_33",
-  joints=(
-    "nose", "left_eye_inner", "left_eye", "left_eye_outer",
-    "right_eye_inner", "right_eye", "right_eye_outer", "left_ear", "right_ear",
-    "mouth_left", "mouth_right", "left_shoulder", "right_shoulder",
-    "left_elbow", "right_elbow", "left_wrist", "right_wrist",
-    "left_pinky", "right_pinky", "left_index", "right_index",
-    "left_thumb", "right_thumb", "left_hip", "right_hip", "left_knee", "right_knee",
-    "left_ankle", "right_ankle", "left_heel", "right_heel",
-    "left_foot_index", "right_foot_index",
-  ),
-  bones=_chains(
-    "nose left_eye_inner left_eye left_eye_outer left_ear",
-    "nose right_eye_inner right_eye right_eye_outer right_ear",
-    "mouth_left mouth_right",
-    "left_shoulder right_shoulder",
-    "left_shoulder left_elbow left_wrist left_pinky left_index left_wrist left_thumb",
-    "right_shoulder right_elbow right_wrist right_pinky right_index right_wrist",
-    "right_wrist right_thumb",
-    "left_shoulder left_hip right_hip right_shoulder",
-    "left_hip left_knee left_ankle left_heel left_foot_index left_ankle",
-    "right_hip right_knee right_ankle right_heel right_foot_index right_ankle",
-  ),
-  origin=("left_hip", "right_hip"),
-  roles=(("right_hand", "right_wrist"), ("left_hand", "left_wrist")),
-))  # fmt: skip
+def restore(content: dict | None, what: str) -> None:
+  """Registers what `definition` returned.
+
+  Raises: ValueError, which names `what`, if it is damaged or differs from the skeleton
+    of that name in this process.
+  """
+  if content is not None:
+    try:
+      register(from_dict(content, what))
+    except ValueError as e:
+      raise ValueError(f"{what}: {e}") from e
+
+
+_BUILT_IN = tuple(layout["name"] for layout in skeleton_layouts.ALL)
+for _layout in skeleton_layouts.ALL:
+  register(Skeleton(**_layout))

@@ -223,6 +223,7 @@ def _finish(
     },
     source=dataset.source,
     skipped=len(skipped),
+    skeleton_definition=skeletons.definition(dataset.skeleton),
   )
   index.save(folder)
   return index

@@ -14,10 +14,14 @@ from collections.abc import Iterable, Sequence
 from array_record.python import array_record_module
 
 from vpn_jax import files
+from vpn_jax.datasets import skeletons
 from vpn_jax.records import record_format
 from vpn_jax.records.record_format import FORMAT, Record, RecordError
 
 INDEX_FILE = "index.json"
+# Fields that the first indices lack, with the value that stands for that. The digest
+# leaves them out while they have it.
+_ADDED = {"skeleton_definition": None}
 
 
 def summary(record: Record) -> dict:
@@ -60,6 +64,8 @@ class Index:
     source: what else the clips depend on; see `base.Dataset`.
     shards: file name -> the `summary` of each clip in it, in order.
     skipped: number of clips left out.
+    skeleton_definition: `skeletons.definition(skeleton)`, so that a skeleton of one's
+      own is known without its file.
   """
 
   dataset: str
@@ -70,6 +76,7 @@ class Index:
   shards: dict[str, list[dict]]
   source: dict = dataclasses.field(default_factory=dict)
   skipped: int = 0
+  skeleton_definition: dict | None = None
 
   def clips(self) -> list[dict]:
     """All clips in order, each with its shard and the position of its header."""
@@ -83,7 +90,11 @@ class Index:
 
   def digest(self) -> str:
     """16 hex digits over everything in the index."""
-    text = json.dumps(dataclasses.asdict(self), sort_keys=True)
+    content = dataclasses.asdict(self)
+    for name, value in _ADDED.items():
+      if content[name] == value:
+        del content[name]
+    text = json.dumps(content, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
   def save(self, folder: pathlib.Path) -> None:
@@ -93,10 +104,11 @@ class Index:
 
 
 def read_index(folder: str | pathlib.Path) -> Index:
-  """Reads index.json and checks its digest.
+  """Reads index.json, checks its digest and registers a skeleton of one's own.
 
-  Raises: FileNotFoundError when the folder holds no index, RecordError when the index
-    was edited, has another format or names a shard in another folder.
+  Raises: FileNotFoundError when the folder holds no index; RecordError when the index
+    was edited, has another format or names a shard in another folder; ValueError when
+    its skeleton is not the one of that name in this process.
   """
   path = pathlib.Path(folder) / INDEX_FILE
   if not path.exists():
@@ -127,6 +139,7 @@ def read_index(folder: str | pathlib.Path) -> Index:
         f"{path} names the shard {shard!r}, expected a file beside it: run "
         "--job=prepare again."
       )
+  skeletons.restore(index.skeleton_definition, str(path))
   return index
 
 

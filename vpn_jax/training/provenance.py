@@ -43,6 +43,7 @@ class Provenance:
     protocol: which clips test and which do not: attribute, not_test, test and classes.
     validation: which of the latter validate: attribute and values.
     index_digest: of the records.
+    skeleton_definition: `skeletons.definition(skeleton)`.
   """
 
   dataset: str
@@ -53,6 +54,7 @@ class Provenance:
   protocol: dict
   validation: dict
   index_digest: str
+  skeleton_definition: dict | None = None
 
   @classmethod
   def of(cls, index: store.Index, protocol: protocols.Protocol) -> "Provenance":
@@ -76,6 +78,7 @@ class Provenance:
         "values": _sorted(p.validation),
       },
       index_digest=index.digest(),
+      skeleton_definition=skeletons.definition(index.skeleton),
     )
     return cls.from_dict(made.to_dict())
 
@@ -84,8 +87,9 @@ class Provenance:
 
   @classmethod
   def from_dict(cls, values: dict) -> "Provenance":
-    """Also from JSON, which knows no tuples."""
+    """Also from JSON, which knows no tuples; registers a skeleton of one's own."""
     values = json.loads(json.dumps(values))
+    skeletons.restore(values.get("skeleton_definition"), "the checkpoint")
     return cls(**{**values, "class_names": tuple(values["class_names"])})
 
   def differences(self, data: "Provenance", names: tuple[str, ...]) -> list[str]:

@@ -51,10 +51,15 @@ def load(c, part, inferred=None, seed=0, say=lambda line: None, **changed):
   return cached_features.load_or_compute(part, inferred, **{**given, **changed})
 
 
-@pytest.mark.parametrize("windows", [1, 2])
-def test_training_on_features_is_training_without(frozen_config, tmp_path, windows):
+@pytest.mark.parametrize(
+  ("frozen_until", "windows"), [(ENDPOINT, 1), (ENDPOINT, 2), ("MaxPool3d_2a_3x3", 1)]
+)
+def test_training_on_features_is_training_without(
+  frozen_config, tmp_path, frozen_until, windows
+):
   c = frozen_config
   c.train.epochs = 3.0
+  c.model.frozen_until = frozen_until
   c.inference.windows = windows
   cached = loop.train(c, str(tmp_path / "cached"))
   c.features.cached = False
@@ -79,10 +84,11 @@ def test_training_on_features_is_training_without(frozen_config, tmp_path, windo
 
 def test_a_second_run_reads_what_the_first_one_wrote(frozen_config, tmp_path):
   c = frozen_config
+  c.model.frozen_until = "MaxPool3d_2a_3x3"
   loop.train(c, str(tmp_path / "first"))
   made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("0*.npy")}
   assert len(made) == 2  # of training and of the test
-  c.seed = 1  # other heads, other order, the same features
+  c.seed = 1  # other upper layers, other order, the same features
   c.init.backbone = str(tmp_path / "first")
   loop.train(c, str(tmp_path / "second"))
   assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("0*.npy")} == made
@@ -194,7 +200,9 @@ def test_size_is_said_before_anything_is_written(frozen_config, monkeypatch):
 def test_a_backbone_that_trains_has_no_features_to_keep(frozen_config, tmp_path):
   c = frozen_config
   c.model.frozen_until = ""
-  with pytest.raises(ValueError, match=r"but the visual backbone trains .*frozen=True"):
+  with pytest.raises(
+    ValueError, match=r"but the whole visual backbone trains .*frozen=True"
+  ):
     loop.train(c, str(tmp_path / "run"))
   c.model.frozen_until = c.model.endpoint
   c.data.example.views = 0

@@ -43,12 +43,22 @@ def get(name: str) -> Backbone:
   return BACKBONES[name]
 
 
+def until(backbone: str, tree: dict, layer: str) -> dict:
+  """The parameters or statistics of the layers of a backbone up to one."""
+  module = get(backbone).module
+  kept = trunk.until(module.ENDPOINTS, layer)
+  return {
+    name: value for name, value in tree.items() if module.endpoint_of(name) in kept
+  }
+
+
 def features(
   backbone: str,
   frames: jax.Array,
   *,
   train: bool,
   after: dict[str, Callable] | None = None,
+  start_after: str = "",
   dtype: str = "float32",
   name: str = "backbone",
   **fields,
@@ -57,15 +67,16 @@ def features(
 
   Args:
     backbone: its name here.
-    frames: uint8 [B, F, H, W, 3].
+    frames: uint8 [B, F, H, W, 3]; with `start_after` the output of that layer.
     train: whether it is being trained.
-    after: blocks behind some of its layers, as in `trunk.Trunk`.
+    after, start_after: as in `trunk.Trunk`.
     dtype: of the computation.
     name: of its parameters in the calling module.
     fields: other settings of its module.
   Returns: f, float32 [B, T, M, N, C].
   """
   chosen = get(backbone)
-  x = chosen.normalize_frames(frames).astype(dtype)
+  x = frames if start_after else chosen.normalize_frames(frames)
   module = chosen.module(dtype=jnp.dtype(dtype), name=name, **fields)
-  return module(x, train=train, after=after)[0].astype(jnp.float32)
+  x = module(x.astype(dtype), train=train, after=after, start_after=start_after)[0]
+  return x.astype(jnp.float32)

@@ -75,6 +75,7 @@ class Trunk(nn.Module):
     *,
     train: bool = False,
     after: dict[str, Callable] | None = None,
+    start_after: str = "",
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Maps frames to features, and to every endpoint on the way.
 
@@ -83,11 +84,13 @@ class Trunk(nn.Module):
       train: whether BatchNorm uses and records the statistics of this batch.
       after: name -> function of that layer's output, of the same shape, put between it
         and the next layer.
+      start_after: the layer whose output is given instead of frames; "" for frames.
     Returns: features [B, T, M, N, C], and out, the endpoints by their names.
     Raises: ValueError for names that are not among the layers, or frames of another
       rank.
     """
     names = until(self.ENDPOINTS, self.final_endpoint or self.ENDPOINTS[-1])
+    given = until(names, start_after) if start_after else ()
     after = after or {}
     if frames.ndim != 5 or not jnp.issubdtype(frames.dtype, jnp.floating):
       raise ValueError(
@@ -100,8 +103,8 @@ class Trunk(nn.Module):
       )
     if set(after) - set(names):
       raise ValueError(f"after names {tuple(after)}, expected some of {names}.")
-    x, out, frozen = frames, {}, bool(self.frozen_until)
-    for name in names:
+    x, out, frozen = frames, {}, self.frozen_until not in ("", *given)
+    for name in names[len(given) :]:
       x = self.layer(name, x, train and not frozen)
       if name == self.frozen_until:
         x, frozen = jax.lax.stop_gradient(x), False

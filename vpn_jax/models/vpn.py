@@ -18,8 +18,10 @@ class VPN(nn.Module):
 
   Attributes:
     num_classes: K.
-    from_features: whether the network takes f instead of the frames; the visual
-      backbone is then never run, and its variables are not needed.
+    from_features: whether the network takes features instead of the frames: the output
+      of layer `features_of`. The layers up to it are then never applied, and their
+      variables are not needed.
+    features_of: a layer of the visual backbone; "" for `endpoint`, whose output is f.
     backbone: name in `backbones.BACKBONES`.
     width: multiplies every channel count of the backbone; 1 is the published network.
     endpoint: where f is taken; of I3D "Mixed_5c" in the paper.
@@ -54,6 +56,7 @@ class VPN(nn.Module):
 
   num_classes: int
   from_features: bool = False
+  features_of: str = ""
   backbone: str = "i3d"
   width: float = 1.0
   endpoint: str = "Mixed_5c"
@@ -87,7 +90,7 @@ class VPN(nn.Module):
   ):
     """Maps frames uint8 [B, F, H, W, 3], pose float [B, S, J, 3] to logits [B, K].
 
-    With `from_features`, frames are f, float [B, T, M, N, C].
+    With `from_features`, frames are features, float [B, T, M, N, C].
 
     Returns: (logits, out) with, where the row has them, features [B, T, M, N, C],
       modulated (same, or 2C channels without the coupler), spatial_logits [B, M*N],
@@ -124,8 +127,9 @@ class VPN(nn.Module):
       )
 
   def _visual_backbone(self, frames: jax.Array, *, train: bool) -> jax.Array:
-    """Frames -> f; f itself with `from_features`."""
-    if self.from_features:
+    """Frames, or the features that are given instead, -> f."""
+    given = (self.features_of or self.endpoint) if self.from_features else ""
+    if given == self.endpoint:
       return frames
     after = {
       name: non_local.NonLocalBlock(dtype=self.dtype, name=f"non_local_{name}")
@@ -136,6 +140,7 @@ class VPN(nn.Module):
       frames,
       train=train,
       after=after,
+      start_after=given,
       width=self.width,
       final_endpoint=self.endpoint,
       frozen_until=self.frozen_until,

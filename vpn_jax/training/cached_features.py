@@ -1,9 +1,10 @@
-"""Features of a frozen visual backbone, computed once and kept beside the records.
+"""Features of the frozen layers of a visual backbone, kept beside the records.
 
-A network whose visual backbone does not train sees the same f of a view in every epoch.
-Here f of every view is written to files, which training and evaluation read instead
-of frames. The folder is named by a digest of all that f depends on, so that features of
-other records, weights, views or code are never read.
+The output of the last layer that does not train is the same for a view in every epoch.
+Here it is computed once for every view and written to files, which training and
+evaluation read instead of frames. The folder is named by a digest of all that the
+features depend on, so that those of other records, weights, views or code are never
+read. With the whole backbone frozen, these features are f.
 """
 
 import dataclasses
@@ -43,7 +44,7 @@ _PIXELS = (
 
 @dataclasses.dataclass(frozen=True)
 class Features:
-  """f of n views in files, a sequence of float32 [T, M, N, C].
+  """Features of n views in files, a sequence of float32 [T, M, N, C].
 
   Attributes:
     folder: where the files are.
@@ -77,7 +78,7 @@ def _path(folder: pathlib.Path, number: int) -> pathlib.Path:
 
 
 def check(fields: dict, network: str, views: int) -> None:
-  """ValueError unless f of a network is the same in every epoch.
+  """ValueError unless features of a network are the same in every epoch.
 
   Args:
     fields: `config.model`.
@@ -89,11 +90,12 @@ def check(fields: dict, network: str, views: int) -> None:
       f"config.features.cached is True and the network is {network!r}, expected 'vpn', "
       "which has one visual backbone: set config.features.cached to False."
     )
-  if fields["frozen_until"] != fields["endpoint"] or fields["non_local"]:
+  if not fields["frozen_until"] or fields["non_local"]:
     raise ValueError(
-      "config.features.cached is True, but the visual backbone trains "
+      "config.features.cached is True, but the whole visual backbone trains "
       f"(config.model.frozen_until is {fields['frozen_until']!r}, non_local "
-      f"{tuple(fields['non_local'])}): ask for frozen=True behind the protocol."
+      f"{tuple(fields['non_local'])}): name the last layer that does not train, or ask "
+      "for frozen=True behind the protocol."
     )
   if views < 1:
     raise ValueError(
@@ -122,10 +124,15 @@ def provide(
   Returns: the network that takes the features.
   Raises: as `check` and `load_or_compute`.
   """
-  check(config.model.to_dict(), config.network, config.data.example.views)
+  fields = config.model.to_dict()
+  check(fields, config.network, config.data.example.views)
+  layer = fields["frozen_until"]
   folder = config.features.folder or pathlib.Path(config.data.records) / "features"
   variables = jax.device_get(state.variables())
-  variables = {name: tree["backbone"] for name, tree in variables.items()}
+  variables = {
+    name: backbones.until(fields["backbone"], tree["backbone"], layer)
+    for name, tree in variables.items()
+  }
   for name, part in data.items():
     wanted = {None} if name == "train" else {multi_view.ONE_VIEW}
     if name == "test":
@@ -136,13 +143,18 @@ def provide(
         views,
         folder=folder,
         index_digest=index.digest(),
-        fields=config.model.to_dict(),
+        fields={**fields, "endpoint": layer},
         variables=variables,
         batch_size=config.train.eval_batch_size,
         threads=config.data.threads,
         say=say,
       )
-  return model.clone(from_features=True)
+  return reader(model)
+
+
+def reader(model):
+  """The network that takes the features instead of frames."""
+  return model.clone(from_features=True, features_of=model.frozen_until)
 
 
 def digest_of_weights(variables: dict) -> str:
@@ -232,8 +244,8 @@ def load_or_compute(
     inferred: views of an evaluation, `Part.eval_views`; None for `Part.train_views`.
     folder: of the features of all networks and parts.
     index_digest: of the records.
-    fields: `config.model`.
-    variables: {"params", "batch_stats"} of the visual backbone alone.
+    fields: `config.model`, with the layer of the features as `endpoint`.
+    variables: {"params", "batch_stats"} of the layers up to it.
     batch_size: clips at a time, a multiple of the devices of this process.
     threads: that decode frames.
     say: receives a line with the size before anything is written.

@@ -10,7 +10,7 @@ from vpn_jax.evaluation import predictions as predictions_lib
 from vpn_jax.evaluation import scoring
 from vpn_jax.inputs import multi_view, pipeline
 from vpn_jax.models import networks
-from vpn_jax.training import evaluate
+from vpn_jax.training import cached_features, evaluate
 from vpn_jax.training.session import Session
 
 
@@ -82,7 +82,7 @@ class Evaluator:
     )
     model = networks.build(config.network, fields)
     if config.features.cached:
-      model = model.clone(from_features=True)
+      model = cached_features.reader(model)
     same = model == self._model
     score_step = self._score_step if same else scoring.ScoreStep(model)
     controls = scoring.has_controls(model, part, inferred)

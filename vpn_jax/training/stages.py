@@ -26,7 +26,7 @@ _OF_VISUAL = (
 _SHARED = ("seed", "on_mismatch", "data.", "inference.")
 _FLAGS = {
   "pose": (*_SHARED, "model.pose."),
-  "visual": (*_SHARED, "init.backbone", "init.kinetics.")
+  "visual": (*_SHARED, "init.backbone", "init.kinetics.", "features.")
   + tuple(f"model.{name}" for name in _OF_VISUAL),
 }
 
@@ -168,7 +168,7 @@ def _alone(config, kind: str) -> ml_collections.ConfigDict:
     c.model = {"num_classes": 0, "dropout": block.dropout, "pose": c.model.pose}
     if kind == "visual":
       usual = {f.name: f.default for f in dataclasses.fields(vpn.VPN) if f.init}
-      unset = {"parent", "name", "from_features", *c.model}
+      unset = {"parent", "name", "from_features", "features_of", *c.model}
       c.model.update({k: v for k, v in usual.items() if k not in unset})
       c.model.update({name: config.model[name] for name in _OF_VISUAL})
       c.model.update(attention="none", embedding=False)
@@ -195,6 +195,9 @@ def _visual_config(config, region: str) -> ml_collections.ConfigDict:
   c = _alone(config, "visual")
   c.network = "vpn"
   c.data.example.update(inputs=("frames", "pose"), region=region)
+  if config.network == "vpn" and config.features.cached and c.model.frozen_until:
+    c.features.cached = True
+    c.data.example.views = config.data.example.views
   c.init.pose_backbone = "none"
   return c
 

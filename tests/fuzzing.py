@@ -55,6 +55,18 @@ damages = st.lists(
 )
 
 
+def trees(*keys: str):
+  """Any small content of a JSON file, with objects of these keys."""
+  leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+  return st.recursive(
+    leaves,
+    lambda inner: (
+      st.lists(inner, max_size=3)
+      | st.dictionaries(st.sampled_from(keys), inner, max_size=3)
+    ),
+  )
+
+
 def apply(data: bytes, steps) -> bytes:
   """The bytes after all steps of damage, or until none are left."""
   for step in steps:

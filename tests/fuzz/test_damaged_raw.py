@@ -131,14 +131,7 @@ def test_json_skeletons(dataset, tmp_path_factory):
   damaged()
 
 
-LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
-NESTED = st.recursive(
-  LEAVES,
-  lambda inner: (
-    st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(["pose2d", "pose3d", "x"]), inner, max_size=3)
-  ),
-)
+NESTED = fuzzing.trees("pose2d", "pose3d", "x")
 
 
 @pytest.mark.parametrize("key", ["frames", "skeletons"])

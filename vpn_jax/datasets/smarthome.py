@@ -13,7 +13,7 @@ import re
 
 import numpy as np
 
-from vpn_jax.datasets import paired_files, video
+from vpn_jax.datasets import paired_files, tracking, video
 from vpn_jax.datasets.base import BadClip, Clip, RawClip
 from vpn_jax.datasets.paired_files import brief, load_frames, numbers
 
@@ -36,9 +36,8 @@ _FILE = re.compile(
   rf"(?P<name>{_NAME.pattern})(?P<kind>\.(?:mp4|avi|mkv)|(?:_pose3d)?\.json)", re.ASCII
 )
 
-# Our own thresholds; the release does not identify people from frame to frame.
-_LINK_SIZES = 0.5  # a detection within this many body sizes of a track continues it
-_GHOST_SHARE = 0.1  # ghosts have fewer frames than this share of the longest track's
+# Our own threshold: ghosts have fewer frames than this share of the longest track's.
+_GHOST_SHARE = 0.1
 
 
 def parse_name(name: str) -> tuple[int, dict[str, int]]:
@@ -136,7 +135,7 @@ def main_actor(frames: list[list[Detection]]) -> tuple[np.ndarray, np.ndarray]:
   Returns: world float32 [F, 13, 3] and image float32 [F, 13, 2]; NaN where the actor
     was not found.
   """
-  tracks = _link(frames)
+  tracks = tracking.link(frames)
   longest = max(len(track) for track in tracks)
   tracks = [t for t in tracks if len(t) >= _GHOST_SHARE * longest]
   best = max(tracks, key=len)
@@ -147,31 +146,6 @@ def main_actor(frames: list[list[Detection]]) -> tuple[np.ndarray, np.ndarray]:
   for frame, detection in best.items():
     world[frame], image[frame] = detection.world, detection.image
   return world, image
-
-
-def _link(frames: list[list[Detection]]) -> list[dict[int, Detection]]:
-  """Links detections to tracks {frame: detection} by their position.
-
-  A track may pause for any time: who is lost and found again in one position is one
-  person. Of several tracks nearby, the one seen last continues, so that an old ghost
-  does not take over a person who passes by; among those, the nearest.
-  """
-  tracks: list[dict[int, Detection]] = []
-  for frame, detections in enumerate(frames):
-    pairs = []
-    for t, track in enumerate(tracks):
-      last = next(reversed(track))
-      for d, detection in enumerate(detections):
-        distance = np.linalg.norm(detection.centre - track[last].centre)
-        if distance <= _LINK_SIZES * max(detection.size, track[last].size):
-          pairs.append((frame - last, float(distance), t, d))
-    taken: set[int] = set()
-    for _, _, t, d in sorted(pairs):
-      if d not in taken and frame not in tracks[t]:
-        tracks[t][frame] = detections[d]
-        taken.add(d)
-    tracks += [{frame: x} for d, x in enumerate(detections) if d not in taken]
-  return tracks
 
 
 class Smarthome(paired_files.PairedFiles):

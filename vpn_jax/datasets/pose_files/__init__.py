@@ -1,0 +1,1 @@
+"""Files of pose estimators: OpenPose, AlphaPose, MMPose, ultralytics."""

@@ -177,7 +177,17 @@ def data(arg: Arg) -> dict:
       inputs=INPUTS.get(arg.model, ("frames", "pose")),
       region="body",  # shown by the frames; or "left_hand", "right_hand"
       hand_size=0.4,  # side of the square around a hand, of the record's frame
+      augment=dict(  # of the poses alone, in training
+        rotation=(0.0, 0.0, 0.0),  # degrees about x, y (vertical) and z
+        scale=0.0,  # relative change
+        noise=0.0,  # metres
+        joint_drop=0.0,  # probability of each joint
+        limb_drop=0.0,  # probability of one limb
+        temporal_crop=1.0,  # smallest part of the window
+        speed=0.0,  # relative change along the part
+      ),
     ),
+    balanced=False,  # True: all classes equally often
     # Carved from the training part: "subject:1,2", a share of its subjects (or cameras,
     # by protocol) as "10%", or of another attribute as "setup:10%"; "" for none.
     validation="",
@@ -285,6 +295,7 @@ def loss(arg: Arg) -> dict:
     pose_weight=0.0,  # of an auxiliary classifier on h*
     epsilon=1e-3,
     temperature=0.1,  # of embedding=contrastive
+    label_smoothing=0.0,
   )
 
 

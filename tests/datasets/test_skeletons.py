@@ -160,6 +160,27 @@ def test_mirror_is_an_involution_and_keeps_bones(name):
 
 
 @pytest.mark.parametrize("name", KNOWN)
+def test_limbs_are_two_arms_and_two_legs(name):
+  skeleton = skeletons.get(name)
+  words = [{skeleton.joints[j] for j in limb} for limb in skeleton.limbs()]
+  sides = {
+    side: [w for w in words if f"{side}_knee" in w] for side in ("left", "right")
+  }
+  for side, (leg,) in sides.items():
+    assert {f"{side}_hip", f"{side}_ankle"} < leg
+    (arm,) = [w for w in words if f"{side}_elbow" in w]
+    assert {f"{side}_shoulder", f"{side}_wrist"} < arm
+    assert {word.split("_")[0] for word in arm | leg} == {side}
+    assert not arm & leg
+  assert len(words) == 4
+
+
+def test_limbs_of_kinect_v2():
+  limbs = skeletons.get("kinect_v2").limbs()
+  assert limbs[1] == (4, 5, 6, 7, 21, 22)  # with the tip and the thumb
+
+
+@pytest.mark.parametrize("name", KNOWN)
 def test_two_people_are_two_blocks(name):
   skeleton = skeletons.get(name)
   one = graph_lib.adjacency(skeleton)

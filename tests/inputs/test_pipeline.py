@@ -51,6 +51,36 @@ def test_every_clip_occurs_once_per_epoch(noise_records):
   )
 
 
+def test_balanced_batches_show_all_classes_alike(noise_records):
+  train = part(noise_records)
+  labels = np.array([clip["label"] for clip in train.clips])
+  kept = [*np.flatnonzero(labels)[:9], *np.flatnonzero(labels == 0)[:2]]
+  train.clips[:] = [train.clips[i] for i in kept]  # 2 of class 0, 3 each of the others
+  train._reader = store.RecordReader(noise_records, train.clips)
+  labels = labels[kept]
+  batches = take(train.train_batches(8, seed=1, balanced=True), 6)
+  seen = np.concatenate([b["index"] for b in batches])
+  rounds = labels[seen].reshape(12, 4)
+  np.testing.assert_array_equal(np.sort(rounds), np.tile(np.arange(4), (12, 1)))
+  assert len(np.unique(rounds, axis=0)) > 4  # in many orders
+  for label in range(4):
+    own = seen[labels[seen] == label]
+    members = np.flatnonzero(labels == label)
+    for at in range(0, 12, len(members)):  # each once per pass
+      np.testing.assert_array_equal(np.sort(own[at : at + len(members)]), members)
+  again = take(train.train_batches(8, seed=1, balanced=True, start=4), 2)
+  assert_same(batches[4:], again)
+  blocks = [
+    take(train.train_batches(8, seed=1, balanced=True, shard=(p, 2), threads=1), 3)
+    for p in range(2)
+  ]
+  for b, batch in enumerate(batches[:3]):
+    pair = [blocks[p][b]["frames"] for p in range(2)]
+    np.testing.assert_array_equal(batch["frames"], np.concatenate(pair))
+  other = take(train.train_batches(8, seed=2, balanced=True), 3)
+  assert not np.array_equal(seen[:24], np.concatenate([b["index"] for b in other]))
+
+
 def test_batches_do_not_depend_on_threads_or_workers(noise_records):
   train = part(noise_records)
   plain = take(train.train_batches(8, seed=1, threads=1), 4)

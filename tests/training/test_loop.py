@@ -33,6 +33,8 @@ def read_losses(workdir):
 def test_resumed_run_equals_an_undisturbed_one(small_config, tmp_path):
   c = small_config
   c.model.dropout = 0.3  # randomness of the step must continue too
+  c.data.balanced, c.loss.label_smoothing = True, 0.1
+  c.data.example.augment.update(noise=0.01, temporal_crop=0.5)
   c.train.steps = 4
   whole = loop.train(c, str(tmp_path / "whole"))
   c.train.steps = 2

@@ -55,6 +55,24 @@ def test_embedding_loss_is_finite_at_zero():
   assert np.abs(grad).max() > 0
 
 
+def test_label_smoothing_by_hand():
+  """K = 2, logits (log 3, 0): p = 3/4, 1/4; targets of 0.2 are 0.9 and 0.1."""
+  logits, labels = jnp.array([[math.log(3.0), 0.0]]), jnp.array([0])
+  want = -0.9 * math.log(0.75) - 0.1 * math.log(0.25)
+  got = losses.classification_loss(logits, labels, label_smoothing=0.2)
+  np.testing.assert_allclose(got, [want], rtol=1e-6)
+  out = {"pose_logits": logits}
+  total, terms = losses.total_loss(
+    logits, out, labels, pose_weight=0.5, label_smoothing=0.2
+  )
+  np.testing.assert_allclose(terms["pose_loss"], [want], rtol=1e-6)
+  np.testing.assert_allclose(total, [1.5 * want], rtol=1e-6)
+  with pytest.raises(
+    ValueError, match=r"label_smoothing is 1.0, expected a share of 0"
+  ):
+    losses.total_loss(logits, {}, labels, label_smoothing=1.0)
+
+
 def slow_kl(p, q):
   """Eq. 8 with softmax as normaliser."""
   result = []

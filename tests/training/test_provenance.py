@@ -142,6 +142,14 @@ def test_changed_settings_are_said():
     provenance.changed_settings(before, now)
 
 
+def test_a_checkpoint_from_before_balanced_sampling_goes_on_without_it():
+  before, now = {"data": {}}, {"data": {"balanced": False}}
+  assert provenance.changed_settings(before, now) == []
+  now["data"]["balanced"] = True
+  with pytest.raises(ValueError, match=r"data\.balanced is True, .* with False: "):
+    provenance.changed_settings(before, now)
+
+
 def test_the_code_is_named():
   code = provenance.code()
   assert {"commit", "python", "jax", "flax", "grain"} < code.keys()

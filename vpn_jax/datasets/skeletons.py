@@ -119,6 +119,23 @@ class Skeleton:
       found.append(self.index(joint))
     return found[0], found[1]
 
+  def limbs(self) -> tuple[tuple[int, ...], ...]:
+    """Positions of the joints of each arm and each leg; () without such names.
+
+    A limb is what hangs together by bones on one side of the body with a shoulder or a
+    hip, once the bones between shoulders and hips are cut.
+    """
+    sides = [{"left", "right"} & set(j.split("_")) for j in self.joints]
+    ends = {
+      f"{side}_{end}" for side in ("left", "right") for end in ("shoulder", "hip")
+    }
+    limb = {j: {j} for j in range(self.num_joints)}
+    for (a, b), bone in zip(self.bone_indices(), self.bones):
+      if sides[a] and sides[a] == sides[b] and not set(bone) <= ends:
+        limb.update(dict.fromkeys(limb[a] | limb[b], limb[a] | limb[b]))
+    starts = [self.index(end) for end in sorted(ends & set(self.joints))]
+    return tuple(tuple(sorted(map(int, limb[start]))) for start in starts)
+
   def mirror(self) -> np.ndarray:
     """The order of joints after a horizontal flip, int [J].
 

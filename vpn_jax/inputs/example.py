@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from vpn_jax.datasets import skeletons
-from vpn_jax.inputs import multi_view, regions, sampling
+from vpn_jax.inputs import multi_view, pose_augmentation, regions, sampling
 from vpn_jax.records import record_format
 
 INPUTS = ("frames", *regions.HANDS, "pose")
@@ -33,6 +33,8 @@ class Settings:
     inputs: those of `INPUTS` that the network takes; the others are not decoded.
     region: what `frames` shows: "body", "left_hand" or "right_hand".
     hand_size: side of the square around a hand, as a fraction of the record's frame.
+    augment: of the poses of training clips alone; by default nothing. The settings of a
+      config are read as well.
   """
 
   num_frames: int = 64
@@ -46,8 +48,12 @@ class Settings:
   inputs: tuple[str, ...] = ("frames", "pose")
   region: str = "body"
   hand_size: float = 0.4
+  augment: pose_augmentation.Augmentation = pose_augmentation.OFF
 
   def __post_init__(self):
+    if not isinstance(self.augment, pose_augmentation.Augmentation):
+      read = pose_augmentation.Augmentation(**self.augment)
+      object.__setattr__(self, "augment", read)
     unknown = set(self.inputs) - set(INPUTS)
     if unknown or not self.inputs:
       raise ValueError(f"inputs are {tuple(self.inputs)}, expected some of {INPUTS}.")
@@ -93,8 +99,8 @@ def make(
     skeleton: of the record's joints.
     rng: draws in training; None for evaluation, which is deterministic.
     view: in evaluation: the window, and the part of its frames.
-    fixed: for a fixed view of training (`Settings.views`): draws its flip and crop,
-      the window is that of `view`, and `rng` draws the pose steps alone.
+    fixed: for a fixed view of training (`Settings.views`): draws its flip, crop and
+      augmentation, the window is that of `view`, and `rng` draws the pose steps alone.
   Returns: label int32 [], and the inputs in `settings.inputs`: frames, left_hand and
     right_hand uint8 [F, H, W, 3] and pose float32 [S, persons*J, 3]. All draws are
     the same whichever inputs there are.
@@ -108,7 +114,12 @@ def make(
     first, last = 0, len(record.frames) - 1
   else:
     first, last = int(window.min()), int(window.max())
-  steps = sampling.pose_indices(first, last, s.pose_steps, rng)
+  change = pose_augmentation.NO_CHANGE
+  if drawn is not None:
+    change = pose_augmentation.draw(s.augment, skeleton, drawn)
+  steps = sampling.pose_indices(
+    first, last, s.pose_steps, rng, change.part, change.speed
+  )
   pose = center_pose(record.pose[:, : s.persons], skeleton)[steps]
 
   flip = drawn is not None and s.flip and drawn.random() < 0.5
@@ -119,6 +130,7 @@ def make(
     return made
   if flip:
     pose = mirror_pose(pose, skeleton)
+  pose = pose_augmentation.apply(change, pose)
   missing = s.persons - pose.shape[1]
   if missing > 0:  # an absent person is zeros
     pose = np.pad(pose, ((0, 0), (0, missing), (0, 0), (0, 0)))

@@ -14,7 +14,14 @@ import grain
 import numpy as np
 
 from vpn_jax.datasets import instructions, protocol_settings, protocols, skeletons
-from vpn_jax.inputs import example, multi_view, pose_controls, regions, sampling
+from vpn_jax.inputs import (
+  example,
+  multi_view,
+  pose_augmentation,
+  pose_controls,
+  regions,
+  sampling,
+)
 from vpn_jax.records import record_format, store
 
 Batch = dict[str, np.ndarray]
@@ -42,6 +49,7 @@ class Part:
     """Selects the clips of `part` from `index`; EmptyPartError when there are none."""
     self.settings = settings
     self.skeleton = skeletons.get(index.skeleton)
+    pose_augmentation.check(settings.augment, self.skeleton)
     if self.skeleton.digest() != index.skeleton_digest:
       raise ValueError(
         f"skeleton {index.skeleton!r} has digest {self.skeleton.digest()} here and "
@@ -187,6 +195,7 @@ class Part:
     batch_size: int,
     seed: int,
     *,
+    balanced: bool = False,
     start: int = 0,
     shard: tuple[int, int] = (0, 1),
     threads: int = 4,
@@ -194,11 +203,13 @@ class Part:
   ) -> Iterator[Batch]:
     """Endless shuffled batches; every clip occurs once per epoch.
 
-    Epochs follow each other within a batch.
+    Epochs follow each other within a batch. Balanced batches have no epochs: see
+    `_balanced`.
 
     Args:
       batch_size: of all processes together.
       seed: of the order and of all draws.
+      balanced: whether all classes occur equally often.
       start: number of batches to skip: the position in the data when resuming.
       shard: (this process, number of processes); each gets its block of the same global
         batches, in the order in which the mesh joins them.
@@ -215,13 +226,12 @@ class Part:
       raise ValueError(
         f"batch_size is {batch_size}, expected a multiple of {total} processes."
       )
-    dataset = (
-      grain.MapDataset.source(range(len(self)))
-      .seed(seed)
-      .shuffle()
-      .repeat(_EPOCHS)
-      .random_map(self._train_example)
-    )
+    if balanced:
+      order = self._balanced(seed)
+    else:
+      order = grain.MapDataset.source(range(len(self))).seed(seed).shuffle()
+      order = order.repeat(_EPOCHS)
+    dataset = order.random_map(self._train_example)
     local = batch_size // total
     if total > 1:
       places = range(this * local, (this + 1) * local)
@@ -232,6 +242,28 @@ class Part:
     if workers:
       stream = stream.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
     return _until_a_worker_dies(iter(stream))
+
+  def _balanced(self, seed: int) -> grain.MapDataset:
+    """The endless order of clips in which all classes occur equally often.
+
+    Every K clips in a row, from the first on, have each of the K classes with a clip
+    here once, in an order drawn anew. The clips of a class come in passes: each once
+    per pass, in an order drawn anew. So the clips of a small class are repeated, and
+    those of a large one wait for their turn.
+    """
+    members: dict[int, list[int]] = {}
+    for i, clip in enumerate(self.clips):
+      members.setdefault(clip["label"], []).append(i)
+    seeds = np.random.SeedSequence(seed).generate_state(len(members) + 1)
+    classes = [
+      grain.MapDataset.source(members[label]).shuffle(int(own)).repeat(_EPOCHS)
+      for label, own in zip(sorted(members), seeds[1:])
+    ]
+    return grain.experimental.WindowShuffleMapDataset(
+      grain.MapDataset.mix(classes).seed(seed),
+      window_size=len(classes),
+      seed=int(seeds[0]) // 2,  # room for the number of the window in 32 bits
+    )
 
   def _train_example(self, i: int, rng: np.random.Generator) -> Batch:
     made, views = {"index": np.int32(i)}, self.settings.views

@@ -46,15 +46,29 @@ def frame_window(
 
 
 def pose_indices(
-  first: int, last: int, pose_steps: int, rng: np.random.Generator | None
+  first: int,
+  last: int,
+  pose_steps: int,
+  rng: np.random.Generator | None,
+  part: tuple[float, float] = (0.0, 1.0),
+  speed: float = 0.0,
 ) -> np.ndarray:
   """Samples one pose from each of S equal segments of first..last inclusive, int [S].
 
   Args:
     rng: draws the position in each segment; None takes the centres (evaluation).
+    part: of first..last that is sampled, start and end as fractions.
+    speed: s, in (-1, 1): the speed goes linearly from 1 - s to 1 + s, so that the
+      segments grow towards the end of the part.
   Source: section 4.1: poses uniformly sampled from each clip.
   """
   position = np.full(pose_steps, 0.5) if rng is None else rng.random(pose_steps)
+  times = np.arange(pose_steps) + position
+  if speed:
+    times = times * (1.0 - speed + speed * times / pose_steps)
+  if part != (0.0, 1.0):
+    start, end = part
+    times = pose_steps * start + times * (end - start)
   segment = (last + 1 - first) / pose_steps
-  indices = first + np.floor((np.arange(pose_steps) + position) * segment)
+  indices = first + np.floor(times * segment)
   return np.clip(indices, first, last).astype(np.int64)

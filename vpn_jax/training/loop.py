@@ -143,6 +143,7 @@ def _batches(part: pipeline.Part, config, start: int) -> Iterator[pipeline.Batch
   return part.train_batches(
     config.train.batch_size,
     config.seed,
+    balanced=config.data.balanced,
     start=start,
     shard=(jax.process_index(), jax.process_count()),
     threads=config.data.threads,

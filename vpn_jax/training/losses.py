@@ -8,16 +8,31 @@ EMBEDDING_LOSSES = ("euclidean", "kl_fp", "kl_pf", "kl_bi", "contrastive")
 EMBEDDING_GRADIENTS = ("both", "video")
 
 
-def classification_loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
+def classification_loss(
+  logits: jax.Array, labels: jax.Array, *, label_smoothing: float = 0.0
+) -> jax.Array:
   """Cross-entropy of the true class, in nats.
 
   Args:
     logits: float [B, K].
     labels: int [B], 0-based.
+    label_smoothing: share of the target that is spread evenly over all K classes, in
+      [0, 1).
   Returns: L_C per clip, float [B].
-  Source: section 3.3.
+  Raises: ValueError for another share (at trace time).
+  Source: section 3.3; smoothing, Szegedy et al., CVPR 2016, section 7.
   """
-  return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+  if not 0.0 <= label_smoothing < 1.0:
+    raise ValueError(
+      f"config.loss.label_smoothing is {label_smoothing}, expected a share of 0 or "
+      "more, below 1."
+    )
+  if not label_smoothing:
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+  right = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+  return optax.softmax_cross_entropy(
+    logits, optax.smooth_labels(right, label_smoothing)
+  )
 
 
 def unit(x: jax.Array, *, epsilon: float = 1e-12) -> jax.Array:
@@ -192,6 +207,7 @@ def total_loss(
   pose_weight: float = 0.0,
   epsilon: float = 1e-3,
   temperature: float = 0.1,
+  label_smoothing: float = 0.0,
 ) -> tuple[jax.Array, dict]:
   """The training objective, per clip.
 
@@ -212,9 +228,11 @@ def total_loss(
     epsilon: of eq. 7. z1, and with it P_e, starts at zero, where the gradient of L_e
       grows with 1 / sqrt(epsilon): at 1e-12 the first step saturates A_S.
     temperature: of the contrastive kind.
+    label_smoothing: of the two cross-entropies over classes.
   Returns: L [B] and its terms by name, each [B]; with an embedding also the mean
     cosines between clips of f_e (`video_cosine`) and of P_e (`pose_cosine`).
-  Raises: ValueError for an unknown kind or gradient (at trace time).
+  Raises: ValueError for an unknown kind or gradient, or smoothing that is not a share
+    (at trace time).
   Source: eq. 5.
   Reading: without an embedding lambda_1 is 1, without attention lambda_2 is 0.
   """
@@ -223,7 +241,8 @@ def total_loss(
       f"config.loss.embedding_gradient is {embedding_gradient!r}, expected one of "
       f"{EMBEDDING_GRADIENTS}."
     )
-  terms = {"classification_loss": classification_loss(logits, labels)}
+  smoothed = {"label_smoothing": label_smoothing}
+  terms = {"classification_loss": classification_loss(logits, labels, **smoothed)}
   loss = terms["classification_loss"]
   if "video_embedding" in out:
     f, p = out["video_embedding"], out["pose_embedding"]
@@ -241,6 +260,6 @@ def total_loss(
     )
     loss = loss + attention_weight * terms["attention_penalty"]
   if "pose_logits" in out:
-    terms["pose_loss"] = classification_loss(out["pose_logits"], labels)
+    terms["pose_loss"] = classification_loss(out["pose_logits"], labels, **smoothed)
     loss = loss + pose_weight * terms["pose_loss"]
   return loss, terms

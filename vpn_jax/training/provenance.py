@@ -22,7 +22,9 @@ TO_RESUME = (*TO_TEST, "validation", "index_digest")
 # test now may have trained it.
 TO_START = ("crop", "protocol")
 # Settings that fix which clips a step draws.
-PLACE_IN_DATA = ("seed", "train.batch_size")
+PLACE_IN_DATA = ("seed", "train.batch_size", "data.balanced")
+# Of settings that checkpoints did not always have, what they were before.
+_BEFORE = {"data.balanced": False}
 # Settings that fix which parameters there are.
 PARAMETERS = (
   "network", "model.attention_norm", "model.head", "model.pose_classifier",
@@ -163,6 +165,7 @@ def changed_settings(before: dict, now: dict) -> list[str]:
         yield prefix + name, value
 
   old, new = (dict(flat(json.loads(json.dumps(tree)))) for tree in (before, now))
+  old = {name: value for name, value in _BEFORE.items() if name in new} | old
   changed = [name for name in {**old, **new} if old.get(name) != new.get(name)]
   changed = [name for name in changed if name.partition(".")[0] != "row"]
   for name in PLACE_IN_DATA:

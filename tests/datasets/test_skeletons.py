@@ -162,22 +162,24 @@ def test_mirror_is_an_involution_and_keeps_bones(name):
 @pytest.mark.parametrize("name", KNOWN)
 def test_limbs_are_two_arms_and_two_legs(name):
   skeleton = skeletons.get(name)
-  words = [{skeleton.joints[j] for j in limb} for limb in skeleton.limbs()]
-  sides = {
-    side: [w for w in words if f"{side}_knee" in w] for side in ("left", "right")
-  }
-  for side, (leg,) in sides.items():
-    assert {f"{side}_hip", f"{side}_ankle"} < leg
-    (arm,) = [w for w in words if f"{side}_elbow" in w]
-    assert {f"{side}_shoulder", f"{side}_wrist"} < arm
-    assert {word.split("_")[0] for word in arm | leg} == {side}
-    assert not arm & leg
-  assert len(words) == 4
+  limbs = [set(limb) for limb in skeleton.limbs()]
+  roots = *skeleton.shoulders(), *skeleton.hips()
+  assert all(root in limb for root, limb in zip(roots, limbs, strict=True))
+  assert not set.intersection(*limbs)
+  mirror = skeleton.mirror()
+  for left, right in (limbs[:2], limbs[2:]):
+    assert {int(mirror[joint]) for joint in left} == right
+    assert not left & right
+    assert 3 <= len(left) <= 8
 
 
-def test_limbs_of_kinect_v2():
-  limbs = skeletons.get("kinect_v2").limbs()
-  assert limbs[1] == (4, 5, 6, 7, 21, 22)  # with the tip and the thumb
+def test_limbs_by_hand():
+  arm, _, leg, _ = skeletons.get("kinect_v2").limbs()
+  assert arm == (4, 5, 6, 7, 21, 22)  # with the tip and the thumb
+  assert leg == (12, 13, 14, 15)
+  arm, *_ = skeletons.get("coco_17").limbs()
+  assert arm == (5, 7, 9)  # without the ear, which hangs on the shoulder
+  assert TWO.limbs() == ()
 
 
 @pytest.mark.parametrize("name", KNOWN)

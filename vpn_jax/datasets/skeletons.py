@@ -120,21 +120,25 @@ class Skeleton:
     return found[0], found[1]
 
   def limbs(self) -> tuple[tuple[int, ...], ...]:
-    """Positions of the joints of each arm and each leg; () without such names.
+    """Positions of the joints of each arm and each leg; () where there are none.
 
-    A limb is what hangs together by bones on one side of the body with a shoulder or a
-    hip, once the bones between shoulders and hips are cut.
+    An arm is the shoulder and all that hangs on the elbow, a leg the hip and all that
+    hangs on the knee.
     """
-    sides = [{"left", "right"} & set(j.split("_")) for j in self.joints]
-    ends = {
-      f"{side}_{end}" for side in ("left", "right") for end in ("shoulder", "hip")
-    }
-    limb = {j: {j} for j in range(self.num_joints)}
-    for (a, b), bone in zip(self.bone_indices(), self.bones):
-      if sides[a] and sides[a] == sides[b] and not set(bone) <= ends:
-        limb.update(dict.fromkeys(limb[a] | limb[b], limb[a] | limb[b]))
-    starts = [self.index(end) for end in sorted(ends & set(self.joints))]
-    return tuple(tuple(sorted(map(int, limb[start]))) for start in starts)
+    try:
+      roots = *self.shoulders(), *self.hips()
+      starts = *self._sides("elbow"), *self._sides("knee")
+    except ValueError:
+      return ()
+    found = []
+    for root, start in zip(roots, starts):
+      limb, ends = {root}, [start]
+      while ends:
+        limb.add(end := ends.pop())
+        bones = [bone for bone in self.bone_indices() if end in bone]
+        ends += {int(joint) for bone in bones for joint in bone} - limb
+      found.append(tuple(sorted(limb)))
+    return tuple(found)
 
   def mirror(self) -> np.ndarray:
     """The order of joints after a horizontal flip, int [J].

@@ -101,8 +101,8 @@ def check(settings: Augmentation, skeleton: skeletons.Skeleton) -> None:
   if settings.limb_drop and not skeleton.limbs():
     raise ValueError(
       f"config.data.example.augment.limb_drop is {settings.limb_drop} and skeleton "
-      f"{skeleton.name!r} has no limbs, expected joints such as left_shoulder and "
-      "left_hip: rename them, or set limb_drop to 0."
+      f"{skeleton.name!r} has no limbs, expected shoulders, elbows, hips and "
+      "knees: name them in its roles, or set limb_drop to 0."
     )
 
 

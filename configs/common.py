@@ -15,6 +15,7 @@ is VPN (l3 and l7 in the tables); words make the other rows:
   backbone=resnext3d        3D ResNeXt-101 instead of I3D (table 5)
   pose_backbone=lstm        an LSTM instead of the graph (l6; with coupler=False, l4),
                             trained alone, then frozen
+  pose_backbone=stgcn       ST-GCN++ instead of the graph; not in the paper
   coupler=False             two separate streams (l5)
   attention=spatial         A_S without A_T (table 4, also with embedding=none)
   embedding=none            attention without the embedding (l2)
@@ -43,7 +44,7 @@ from vpn_jax.results import paper
 CHOICES = {
   "model": ("vpn", "i3d", "i3d_continued", "i3d_nl", "separable_sta", "p_i3d", "pose"),
   "backbone": ("i3d", "resnext3d"),
-  "pose_backbone": ("gcn", "lstm"),
+  "pose_backbone": tuple(paper.POSE_BACKBONES),
   "coupler": ("True", "False"),
   "attention": ("spatiotemporal", "spatial", "none"),
   "embedding": ("euclidean", "kl_fp", "kl_pf", "kl_bi", "contrastive", "none"),
@@ -243,6 +244,9 @@ def model(arg: Arg, data: ml_collections.ConfigDict, dropout: float) -> dict:
       recurrent_layers=3,
       recurrent_features=512,
       recurrent_output="last" if arg.model in ("separable_sta", "p_i3d") else "steps",
+      blocks=10,  # of stgcn
+      block_features=64,  # of the first ones
+      dtype="float32",  # of the computation of these
     ),
   )
   if arg.model == "pose":

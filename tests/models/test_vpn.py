@@ -36,6 +36,11 @@ STEPS = 20 * 512  # h* of the LSTM
 LSTM_SPATIAL = STEPS * 256 + 256 + NORM + 256 * 49 + 49
 LSTM_TEMPORAL = STEPS * 256 + 256 + NORM + 256 * 8 + 8
 
+# Backbones over joints: test_joint_blocks.py. h* has 256 channels.
+STGCN = INPUT + 1_382_976
+BLOCK_SPATIAL = 256 * 256 + 256 + NORM + 256 * 49 + 49
+BLOCK_TEMPORAL = 256 * 256 + 256 + NORM + 256 * 8 + 8
+
 RNX = 47_383_360 + 2 * 68_928  # weights, scales and biases: test_resnext3d.py
 RNX_HEAD = 2048 * 60 + 60
 RNX_TEMPORAL = H * 256 + 256 + NORM + 256 * 4 + 4  # 4 steps
@@ -53,6 +58,7 @@ TWO_STREAMS = 2 * 1024 * 60 + 60  # the classifier behind A_S f and A_T f
 COUNTS = {
   "pose alone": POSE + H * 60 + 60,
   "pose alone, LSTM": LSTM + STEPS * 60 + 60,
+  "pose alone, ST-GCN++": STGCN + 256 * 60 + 60,
   "I3D": TRUNK + HEAD,
   "I3D, continued": TRUNK + HEAD,
   "I3D+NL": TRUNK + NON_LOCAL + HEAD,
@@ -67,6 +73,9 @@ COUNTS = {
   "VPN without coupler": GCN + SPATIAL + TEMPORAL + EMBEDDING + TWO_STREAMS,
   "VPN, LSTM": FROZEN + LSTM_SPATIAL + LSTM_TEMPORAL + EMBEDDING + HEAD,
   "VPN": GCN + SPATIAL + TEMPORAL + EMBEDDING + HEAD,
+  "VPN, ST-GCN++": (
+    TRUNK + STGCN + BLOCK_SPATIAL + BLOCK_TEMPORAL + EMBEDDING + HEAD
+  ),
   "VPN, kl_fp": GCN + SPATIAL + TEMPORAL + EMBEDDING + HEAD,
   "VPN, kl_pf": GCN + SPATIAL + TEMPORAL + EMBEDDING + HEAD,
   "VPN, contrastive": GCN + SPATIAL + TEMPORAL + EMBEDDING + HEAD,

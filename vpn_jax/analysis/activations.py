@@ -41,7 +41,8 @@ def joint_activation(joint_features: np.ndarray) -> np.ndarray:
   """Response of the graph to each joint at each pose step.
 
   Args:
-    joint_features: f_t^+ of eq. 1 after its activation, float [S, J, 64].
+    joint_features: f_t^+ of eq. 1 after its activation, float [S, J, 64], or those of
+      another backbone over joints, float [S', J, C].
   Returns: root of the mean square over the channels, float [S, J].
   Reading: figure 5 (a) shows one number a joint and does not say which.
   """

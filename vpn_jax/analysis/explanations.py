@@ -130,7 +130,7 @@ class Explainer:
       noise = faithfulness.enlarge(rng.random(grid), shape)
       curves |= self._frame_curves(batch, predicted, of_predicted, noise)
     if "joint_features" in out:
-      joint_features = jax.device_get(out["joint_features"][0])  # [S, J, 64]
+      joint_features = jax.device_get(out["joint_features"][0])  # [S, J, C]
       relevance = activations.joint_activation(joint_features).mean(axis=0)
       if truth is not None:
         pointing |= self._point_at_joints(record, truth, relevance)

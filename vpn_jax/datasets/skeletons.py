@@ -140,6 +140,41 @@ class Skeleton:
       found.append(tuple(sorted(limb)))
     return tuple(found)
 
+  def hops(self) -> np.ndarray:
+    """Bones between each joint and the nearest joint of the origin, int [J].
+
+    A part of the body that no bone connects to the origin, as the face of BlazePose,
+    counts from the first of its joints, which is one hop away.
+    """
+    hops = np.full(self.num_joints, -1)
+    frontier = self.origin_indices()
+    hops[frontier] = 0
+    bones = self.bone_indices()
+    both = np.concatenate([bones, bones[:, ::-1]])
+    while (hops < 0).any():
+      if not len(frontier):
+        frontier = np.flatnonzero(hops < 0)[:1]
+        hops[frontier] = 1
+      reached = both[np.isin(both[:, 0], frontier)]
+      new = reached[hops[reached[:, 1]] < 0]
+      hops[new[:, 1]] = hops[new[:, 0]] + 1
+      frontier = np.unique(new[:, 1])
+    return hops
+
+  def parents(self) -> np.ndarray:
+    """The joint that each one hangs on, int [J], as a tree from the origin.
+
+    It is the first neighbour that is one hop nearer to the origin. The root is the
+    first joint of the origin and its own parent. The other joints of the origin, and
+    the first one of a part without a bone to it, hang on the root.
+    """
+    hops, bones = self.hops(), self.bone_indices()
+    parents = np.full(self.num_joints, self.origin_indices()[0])
+    for child, parent in np.concatenate([bones, bones[:, ::-1]])[::-1]:
+      if hops[parent] == hops[child] - 1:
+        parents[child] = parent
+    return parents
+
   def mirror(self) -> np.ndarray:
     """The order of joints after a horizontal flip, int [J].
 

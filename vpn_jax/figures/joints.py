@@ -12,6 +12,7 @@ from vpn_jax.analysis import activations
 from vpn_jax.datasets.skeletons import Skeleton
 from vpn_jax.figures import style
 from vpn_jax.figures.runs import NotAvailableError, Runs
+from vpn_jax.models import pose_backbone
 
 PANELS, POSES = 4, 5  # clips, and poses drawn above each
 # Inches.
@@ -21,13 +22,15 @@ NAMES, BAR, GAP, TOP, BOTTOM, ROW = 1.2, 0.75, 0.12, 1.2, 0.62, 0.16
 def joints(runs: Runs) -> tuple[Figure, Iterable[list]]:
   """Response of the graph convolution to each joint at each pose step, a panel a clip.
 
-  Joints are in the order of the body; a frame marks the part of largest mean response.
-  The poses stand above. Of several persons the main one is shown.
+  Networks of several graph convolutions show the last one, whose steps may be fewer
+  than those of the pose: each is as wide as the steps that it stands for. Joints are in
+  the order of the body; a frame marks the part of largest mean response. The poses
+  stand above. Of several persons the main one is shown.
   Source: figure 5 (a).
   """
   network = runs.network(-1)
   kind = network.config["model"].get("pose", {}).get("kind")
-  if not network.uses_pose or kind != "gcn":
+  if not network.uses_pose or kind not in pose_backbone.GRAPHS:
     raise NotAvailableError("the network has no graph convolution")
   skeleton = network.skeleton
   parts = activations.body_order(skeleton)
@@ -61,7 +64,7 @@ def _draw(
 
   Args:
     parts: from `activations.body_order`.
-    maps: float [J, S], joints in the order of the body.
+    maps: float [J, S'], joints in the order of the body.
     poses: float [S, J, 3], joints in the order of the skeleton.
     titles: of the panels.
   """
@@ -77,14 +80,17 @@ def _draw(
     above = style.axes_at(figure, left, 0.3, width, TOP - 0.35)
     _draw_poses(above, pose, skeleton, order[0], width, TOP - 0.35)
     axes = style.axes_at(figure, left, TOP, width, height)
+    extent = (-0.5, len(pose) - 0.5, len(order) - 0.5, -0.5)  # in steps of the pose
     image = axes.imshow(
-      values, aspect="auto", cmap="cividis", vmin=low, vmax=high, interpolation="none"
-    )
+      values, aspect="auto", cmap="cividis", vmin=low, vmax=high, interpolation="none",
+      extent=extent,
+    )  # fmt: skip
     style.bare(axes)
-    steps = np.unique(np.linspace(0, values.shape[1] - 1, 4).astype(int))
+    steps = np.unique(np.linspace(0, len(pose) - 1, 4).astype(int))
     axes.set_xticks(steps, steps + 1, fontsize=8)
     axes.set_xlabel("pose step", fontsize=9)
-    _mark_parts(axes, values, [len(members) for members in parts.values()])
+    sizes = [len(members) for members in parts.values()]
+    _mark_parts(axes, values, sizes, len(pose))
     names = [skeleton.joints[j].replace("_", " ") for j in order]
     axes.set_yticks(range(len(order)), names if panel == 0 else [], fontsize=8)
     for label, joint in zip(axes.get_yticklabels(), order):
@@ -100,14 +106,15 @@ def _draw(
   return figure
 
 
-def _mark_parts(axes: Axes, values: np.ndarray, sizes: list[int]) -> None:
+def _mark_parts(axes: Axes, values: np.ndarray, sizes: list[int], steps: int) -> None:
   """Separates the parts of the body and frames the part of largest mean.
 
   Args:
-    values: float [J, S].
+    values: float [J, S'].
     sizes: joints of each part.
+    steps: of the pose, along the horizontal axis.
   """
-  ends, steps = np.cumsum(sizes), values.shape[1]
+  ends = np.cumsum(sizes)
   axes.hlines(ends[:-1] - 0.5, -0.5, steps - 0.5, "white", linewidth=1.5)
   best = int(np.argmax([part.mean() for part in np.split(values, ends[:-1])]))
   axes.add_patch(Rectangle(

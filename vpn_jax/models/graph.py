@@ -68,6 +68,44 @@ def normalized_adjacency(e: np.ndarray) -> np.ndarray:
   return (scale[:, None] * e * scale[None, :]).astype(np.float32)
 
 
+def partitions(skeleton: skeletons.Skeleton) -> np.ndarray:
+  """The graph of the body in three parts, by which of two joints is nearer to its root.
+
+  Args:
+    skeleton: joints and bones.
+  Returns: float32 [3, J, J]: the joint itself and neighbours as far from the origin as
+    it is, neighbours nearer to it (centripetal), and farther ones (centrifugal). Each
+    row is the mean over the joints of its part, or zeros where it has none.
+  Source: spatial configuration partitioning, eq. 8 of ST-GCN (Yan et al., AAAI 2018),
+    which measures the distance to the gravity centre; here it is the number of bones to
+    the origin (`Skeleton.hops`), as in the releases.
+  """
+  size, hops = skeleton.num_joints, skeleton.hops()
+  neighbours = np.eye(size)
+  for i, j in skeleton.bone_indices():
+    neighbours[i, j] = neighbours[j, i] = 1.0
+  nearer = np.sign(hops[None, :] - hops[:, None])  # of j as seen from i
+  parts = np.stack([neighbours * (nearer == sign) for sign in (0, -1, 1)])
+  return (parts / np.maximum(parts.sum(axis=2, keepdims=True), 1.0)).astype(np.float32)
+
+
+def mix_joints(joints: jax.Array, adjacency: jax.Array) -> jax.Array:
+  """Sums the features of the joints by the rows of several graphs.
+
+  Args:
+    joints: float [B, S, J, C].
+    adjacency: float [P, J, J], the same for all clips, or [B, P, J, J].
+  Returns: float [B, S, J, P, C].
+  """
+  b, s, j, c = joints.shape
+  parts = adjacency.shape[-3]
+  rows = adjacency.swapaxes(-3, -2).reshape(-1, 1, j * parts, j)
+  # Broadcast, so that each step is one product of small matrices: XLA would transpose
+  # all joints for one large one.
+  rows = jnp.broadcast_to(rows, (b, s, j * parts, j))
+  return jnp.matmul(rows, joints).reshape(b, s, j, parts, c)
+
+
 def graph_convolution(
   pose: jax.Array, normalized_adjacency: jax.Array, kernel: jax.Array
 ) -> jax.Array:

@@ -1,7 +1,8 @@
 """The pose backbone: 3D poses -> h*.
 
-By graph convolutions (section 3.2, eq. 1), or by LSTMs, the paper's baseline (appendix
-2, tables 2 and 4). `PoseBranch` is what the networks use: it chooses one of the two.
+By graph convolutions (section 3.2, eq. 1), by LSTMs, the paper's baseline (appendix 2,
+tables 2 and 4), or by deeper networks over joints (`joint_blocks.py`). `PoseBranch` is
+what the networks use: it chooses one of them.
 """
 
 import flax.linen as nn
@@ -11,10 +12,13 @@ import numpy as np
 
 from vpn_jax import ops
 from vpn_jax.datasets import skeletons
-from vpn_jax.models import checks, pose_alignment
+from vpn_jax.models import checks, pose_alignment, stgcn
 from vpn_jax.models import graph as graph_lib
 
-KINDS = ("gcn", "lstm")
+# Those of blocks over joints.
+BLOCKS = {"stgcn": stgcn.stgcn}
+GRAPHS = ("gcn", *BLOCKS)  # kinds with features of joints
+KINDS = (*GRAPHS, "lstm")
 INPUT_NORMS = ("batch", "none")
 OUTPUTS = ("steps", "last")
 # Variance of a coordinate, in square metres, below which it counts as noise: (1 cm)^2.
@@ -117,7 +121,7 @@ class PoseBranch(nn.Module):
   Attributes:
     skeleton: name in `skeletons.SKELETONS`.
     persons: people in the pose, one graph block each.
-    kind: "gcn" or "lstm".
+    kind: "gcn" for eq. 1, "lstm", or one of `BLOCKS`.
     frozen: whether weights and statistics stay as they are in training; the LSTM's do,
       once it was trained alone (appendix 2).
     align: "view" turns each clip to face the camera, "body" each step; "none" takes the
@@ -128,6 +132,9 @@ class PoseBranch(nn.Module):
     identity_filter, dropout, bn_momentum: see `GraphPoseBackbone`.
     recurrent_layers, recurrent_features, recurrent_output: see
       `RecurrentPoseBackbone`.
+    blocks, block_features: their number, and channels of the first ones, of a kind in
+      `BLOCKS`; 10 and 64 are the published networks.
+    dtype: of the computation of these kinds; parameters and results stay float32.
 
   Reading: the paper takes the pose as it is. In metres its coordinates differ by tenths
     between clips, and the first layers hardly respond to them. So by default the input
@@ -150,6 +157,9 @@ class PoseBranch(nn.Module):
   recurrent_layers: int = 3
   recurrent_features: int = 512
   recurrent_output: str = "steps"
+  blocks: int = 10
+  block_features: int = 64
+  dtype: str = "float32"
 
   @nn.compact
   def __call__(self, pose: jax.Array, *, train: bool = False):
@@ -164,6 +174,8 @@ class PoseBranch(nn.Module):
         f"skeleton {self.skeleton!r}; set config.data.skeleton and config.data.persons."
       )
     train = train and not self.frozen
+    people = pose.reshape(pose.shape[0], -1, self.persons, skeleton.num_joints * 3)
+    present = (people != 0).any(axis=(1, 3))  # [B, persons]; nobody is zeros
     if self.align != "none":
       pose = pose_alignment.align_pose(pose, *skeleton.hips(), self.align)
     if self.input_norm == "batch":
@@ -174,8 +186,11 @@ class PoseBranch(nn.Module):
         name="input_norm",
       )
       pose = norm(pose.reshape(*pose.shape[:2], -1), train=train).reshape(pose.shape)
-    backbone = self._recurrent() if self.kind == "lstm" else self._graph(skeleton)
-    result = backbone(pose, train=train)
+    if self.kind in BLOCKS:
+      result = self._blocks(skeleton)(pose, present, train=train)
+    else:
+      backbone = self._recurrent() if self.kind == "lstm" else self._graph(skeleton)
+      result = backbone(pose, train=train)
     return jax.lax.stop_gradient(result) if self.frozen else result
 
   def _graph(self, skeleton: skeletons.Skeleton) -> nn.Module:
@@ -191,6 +206,17 @@ class PoseBranch(nn.Module):
       identity_filter=self.identity_filter,
       dropout=self.dropout,
       bn_momentum=self.bn_momentum,
+      name="graph",
+    )
+
+  def _blocks(self, skeleton: skeletons.Skeleton) -> nn.Module:
+    return BLOCKS[self.kind](
+      graph_lib.partitions(skeleton),
+      persons=self.persons,
+      features=self.block_features,
+      blocks=self.blocks,
+      bn_momentum=self.bn_momentum,
+      dtype=self.dtype,
       name="graph",
     )
 

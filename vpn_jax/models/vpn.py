@@ -95,7 +95,7 @@ class VPN(nn.Module):
     Returns: (logits, out) with, where the row has them, features [B, T, M, N, C],
       modulated (same, or 2C channels without the coupler), spatial_logits [B, M*N],
       spatial_attention [B, M, N], temporal_attention [B, T], attention [B, T, M, N],
-      joint_features [B, S, J, 64] of the graph or step_features [B, S, 512] of the
+      joint_features [B, S', J, C] of the graphs or step_features [B, S, 512] of the
       LSTM, video_embedding and pose_embedding [B, D], pose_logits [B, K], pooled [B, C]
       or [B, T*C] (the input of the classifier).
     Raises: ValueError for an unknown setting, poses of another skeleton, or a clip of

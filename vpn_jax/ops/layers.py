@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from vpn_jax.ops import convolution, normalization
+from vpn_jax.ops import convolution, normalization, temporal_convolution
 
 
 class Conv3D(nn.Module):
@@ -42,6 +42,39 @@ class Conv3D(nn.Module):
     return y
 
 
+class TemporalConv(nn.Module):
+  """`temporal_conv` with its kernel.
+
+  Attributes:
+    features: Cout.
+    kernel_size: taps, odd.
+    stride, dilation: of `temporal_conv`.
+    use_bias: whether a bias is added.
+    dtype: type of the computation; parameters are float32.
+  """
+
+  features: int
+  kernel_size: int = 1
+  stride: int = 1
+  dilation: int = 1
+  use_bias: bool = False
+  dtype: jax.typing.DTypeLike = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Maps [B, S, J, Cin] to [B, ceil(S / stride), J, Cout]."""
+    init = nn.initializers.he_normal()
+    shape = (self.kernel_size, x.shape[-1], self.features)
+    kernel = self.param("kernel", init, shape).astype(self.dtype)
+    y = temporal_convolution.temporal_conv(
+      x.astype(self.dtype), kernel, self.stride, self.dilation
+    )
+    if self.use_bias:
+      bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
+      y = y + normalization.per_channel(bias.astype(self.dtype), y)
+    return y
+
+
 # The parameter of a BatchNorm whose factors went into the convolution before it.
 FOLDED_BIAS = "folded_bias"
 
@@ -55,6 +88,7 @@ class BatchNorm(nn.Module):
     use_scale: whether a factor per channel is learnt beside the bias.
     relu: whether max(., 0) follows.
     epsilon: added to the variance.
+    scale_init: the factor at the start.
     momentum: running = momentum * running + (1 - momentum) * batch, for the mean and
       the biased variance, in the collection "batch_stats".
   """
@@ -63,6 +97,7 @@ class BatchNorm(nn.Module):
   relu: bool = False
   epsilon: float = 1e-3
   momentum: float = 0.9
+  scale_init: float = 1.0
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
@@ -80,8 +115,8 @@ class BatchNorm(nn.Module):
       y = x.astype(jnp.float32) + normalization.per_channel(bias, x)
       return (jnp.maximum(y, 0) if self.relu else y).astype(x.dtype)
     shape = (x.shape[-1],)
-    ones, zeros = nn.initializers.ones_init(), nn.initializers.zeros_init()
-    scale = self.param("scale", ones, shape) if self.use_scale else None
+    first, zeros = (nn.initializers.constant(x) for x in (self.scale_init, 0.0))
+    scale = self.param("scale", first, shape) if self.use_scale else None
     bias = self.param("bias", zeros, shape)
     running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)
     running_var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)

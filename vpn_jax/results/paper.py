@@ -26,10 +26,21 @@ class Row:
 
 POSE_ALONE = "pose alone"
 LSTM_ALONE = "pose alone, LSTM"
+# How a pose backbone appends to the name of a row.
+POSE_BACKBONES = {"gcn": "", "lstm": ", LSTM", "stgcn": ", ST-GCN++"}
+
+
+def _pose_alone() -> dict[str, Row]:
+  """The rows of poses alone."""
+  rows = {}
+  for kind, suffix in POSE_BACKBONES.items():
+    words = ["model=pose", *([f"pose_backbone={kind}"] if kind != "gcn" else [])]
+    rows[POSE_ALONE + suffix] = Row(",".join(words))
+  return rows
+
 
 ROWS = {
-  POSE_ALONE: Row("model=pose"),
-  LSTM_ALONE: Row("model=pose,pose_backbone=lstm"),
+  **_pose_alone(),
   "I3D": Row("model=i3d"),
   "I3D, continued": Row("model=i3d_continued", "I3D"),
   "I3D+NL": Row("model=i3d_nl"),
@@ -44,6 +55,7 @@ ROWS = {
   "VPN without coupler": Row("coupler=False", "I3D", POSE_ALONE),
   "VPN, LSTM": Row("pose_backbone=lstm", "I3D", LSTM_ALONE),
   "VPN": Row("", "I3D", POSE_ALONE),
+  "VPN, ST-GCN++": Row("pose_backbone=stgcn", "I3D", "pose alone, ST-GCN++"),
   "VPN, kl_fp": Row("embedding=kl_fp", "I3D", POSE_ALONE),
   "VPN, kl_pf": Row("embedding=kl_pf", "I3D", POSE_ALONE),
   "VPN, contrastive": Row("embedding=contrastive", "I3D", POSE_ALONE),
@@ -179,10 +191,10 @@ def row_name(arg: dict) -> str:
     arg: word -> value, of model, backbone, pose_backbone, coupler, attention and
       embedding.
   """
-  lstm = ", LSTM" if arg["pose_backbone"] == "lstm" else ""
+  pose = POSE_BACKBONES[arg["pose_backbone"]]
   other = "" if arg["backbone"] == "i3d" else "RNX3D101"
   of_model = {
-    "pose": POSE_ALONE + lstm,
+    "pose": POSE_ALONE + pose,
     "i3d": other or "I3D",
     "i3d_continued": f"{other or 'I3D'}, continued",
     "i3d_nl": f"{other or 'I3D'}+NL",
@@ -202,4 +214,4 @@ def row_name(arg: dict) -> str:
     words.append("without embedding")
   elif arg["embedding"] != "euclidean":
     words.append(arg["embedding"])
-  return ", ".join(words) + lstm
+  return ", ".join(words) + pose

@@ -97,7 +97,9 @@ def _check_pose_backbone(model, workdir: str) -> None:
     theirs = runs.about(runs.best_step()).config["model"].get("pose") or {}
   theirs = {"align": "none", **theirs}  # earlier versions did not align
   ours = model.pose or {}
-  for name in ("kind", "align", "input_norm", "identity_filter"):
+  for name in (
+    "kind", "align", "input_norm", "identity_filter", "blocks", "block_features",
+  ):  # fmt: skip
     if name in ours and name in theirs and ours[name] != theirs[name]:
       raise ValueError(
         f"the run in {workdir} has a pose backbone with {name} {theirs[name]!r}, "

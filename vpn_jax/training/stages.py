@@ -76,8 +76,8 @@ def plan(
     return []
   found, folder = [], pathlib.Path(workdir)
   if "pose" in config.pretraining and config.init.pose_backbone == "none":
-    lstm = config.model.pose.kind == "lstm"
-    words = ["model=pose", *(["pose_backbone=lstm"] if lstm else [])]
+    kind = config.model.pose.kind
+    words = ["model=pose", *([f"pose_backbone={kind}"] if kind != "gcn" else [])]
     place = str(folder / "pose")
     command_of = stage_command(command, "pose", words, place)
     found.append(Stage("pose", place, _pose_config(config), command_of))

@@ -62,7 +62,8 @@ def _epsilons(model: nn.Module, variables: dict, *inputs) -> dict[tuple, float]:
       found[context.module.path] = context.module.epsilon
     return call(*args, **kwargs)
 
-  # The plain form has the fewest steps to trace.
+  # The plain form has the fewest steps to trace. A new function, since JAX remembers
+  # those that it traced, and would not call their modules again.
   with nn.intercept_methods(note), ops.use_formulation("plain"):
-    jax.eval_shape(model.apply, variables, *inputs)
+    jax.eval_shape(lambda *args: model.apply(*args), variables, *inputs)
   return found

@@ -11,7 +11,7 @@ is VPN (l3 and l7 in the tables); words make the other rows:
                             LSTM, two separate streams
   model=p_i3d               P-I3D (tables 5 to 7): body and hands, weighted by a frozen
                             LSTM
-  model=pose                the pose backbone alone
+  model=pose                the pose backbone alone; prepare then reads no videos
   backbone=resnext3d        3D ResNeXt-101 instead of I3D (table 5)
   pose_backbone=lstm        an LSTM instead of the graph (l6; with coupler=False, l4),
                             trained alone, then frozen
@@ -200,6 +200,7 @@ def data(arg: Arg) -> dict:
     pose="",  # "mediapipe": estimated from the video, instead of the dataset's own
     pose_model="",  # pose_landmarker_full.task, for "mediapipe"
     boxes="",  # file of detections for the crop, or "mediapipe"
+    frames=arg.model != "pose",  # False: records of skeletons alone, without videos
     shard="",  # "i/n": prepare part i of n, from 0
     threads=4,
     workers=0,

@@ -95,6 +95,33 @@ def draw_skeleton(
   return frame
 
 
+def in_square(
+  image_joints: np.ndarray, pose: np.ndarray, skeleton, side: int
+) -> np.ndarray:
+  """Places the joints of a clip without frames in a square, everybody in view.
+
+  Args:
+    image_joints: float [F, persons, J, 2], pixels; NaN where unknown.
+    pose: float [F, persons, J, 3], metres, taken where no image joint is known: x and y
+      as the camera sees them, with the feet below.
+    skeleton: a `skeletons.Skeleton`.
+    side: of the square, pixels.
+  Returns: float32 [F, persons, J, 2], pixels of the square.
+  """
+  flat = np.array(image_joints, np.float32)
+  if not np.isfinite(flat).any():
+    flat = np.array(pose[..., :2], np.float32)
+    feet = [i for i, j in enumerate(skeleton.joints) if "foot" in j or "ankle" in j]
+    below = flat[..., feet, 1]
+    if np.isfinite(below).any() and np.nanmean(below) < np.nanmean(flat[..., 1]):
+      flat[..., 1] *= -1  # y points up
+  if not np.isfinite(flat).any():
+    return flat
+  low, high = np.nanmin(flat, axis=(0, 1, 2)), np.nanmax(flat, axis=(0, 1, 2))
+  scale = 0.9 * side / max(float((high - low).max()), 1e-6)
+  return (flat - (low + high) / 2) * np.float32(scale) + np.float32(side / 2)
+
+
 def draw_scores(
   frame: np.ndarray, ranked: list[tuple[str, float]], rows: int = 0
 ) -> np.ndarray:

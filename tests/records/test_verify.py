@@ -153,22 +153,18 @@ def test_crop_shows_a_frame_with_somebody():
   skeleton = skeletons.get("kinect_v2")
   clip = make(0)
   clip.image_joints[np.arange(FRAMES) != 3] = np.nan
-  picture, line = contact_sheet.draw_crop(
-    clip, skeleton, SIZE, np.random.default_rng(0)
-  )
+  picture, line = contact_sheet.draw_clip(clip, skeleton, np.random.default_rng(0))
   assert line == "frame 4 of 6"
   clip.visibility[3] = 0.1
-  faint, _ = contact_sheet.draw_crop(clip, skeleton, SIZE, np.random.default_rng(0))
+  faint, _ = contact_sheet.draw_clip(clip, skeleton, np.random.default_rng(0))
   change = abs(picture.astype(int) - 100).max(), abs(faint.astype(int) - 100).max()
   assert 0 < change[1] < 0.5 * change[0]
   clip.image_joints[:] = np.nan
-  picture, line = contact_sheet.draw_crop(
-    clip, skeleton, SIZE, np.random.default_rng(0)
-  )
+  picture, line = contact_sheet.draw_clip(clip, skeleton, np.random.default_rng(0))
   assert line.endswith("no joints in the image")
   assert abs(picture.astype(int) - 100).max() < 4
   clip.pose[:] = np.nan
-  _, line = contact_sheet.draw_crop(clip, skeleton, SIZE, np.random.default_rng(0))
+  _, line = contact_sheet.draw_clip(clip, skeleton, np.random.default_rng(0))
   assert line.endswith("nobody seen")
 
 

@@ -238,7 +238,7 @@ class Explainer:
   def _window(self, record: record_format.Record) -> np.ndarray:
     """Frames of the record that the network sees."""
     return sampling.frame_window(
-      len(record.frames), self.network.settings.num_frames, None
+      record.num_frames, self.network.settings.num_frames, None
     )
 
   def _in_frames(

@@ -42,9 +42,11 @@ def of(record: record_format.Record, index: store.Index) -> GroundTruth:
   seed = settings.pop("seed")
   number = int(record.name[1:].partition("_")[0])
   clip = generator.make_clip(seed, number, generator.Settings(**settings))
-  side = record_format.frame_side(record.frames[0])
+  side = record_format.frame_side(record.frames[0]) if record.frames else 0
 
   def in_record(points: np.ndarray) -> np.ndarray:  # [F, n, 2]
+    if not side:  # there is no crop
+      return points
     return crop.to_crop(points[:, None], record.boxes, side)[:, 0]
 
   joints = in_record(clip.image_joints)

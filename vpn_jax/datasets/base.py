@@ -22,7 +22,7 @@ class Clip:
     name: unique in its dataset; not a path.
     label: class, 0-based.
     attributes: subject, camera, setup and the like; protocols split by them.
-    video: path of the video file; None for a synthetic clip.
+    video: path of the video file; None for a synthetic clip, or a skeleton alone.
     pose: path or key of the poses; None when there are none.
   """
 
@@ -41,8 +41,9 @@ class RawClip:
     pose: float32 [F, persons, J, 3], metres, camera axes; NaN where nobody was seen.
     image_joints: float32 [F, persons, J, 2], x and y in pixels of the video; NaN where
       unknown. F may differ from the length of the video by a few frames.
-    frames: returns an iterator over the frames, uint8 RGB [H, W, 3].
-    fps: frames per second.
+    frames: returns an iterator over the frames, uint8 RGB [H, W, 3]; None for a
+      skeleton alone.
+    fps: frames per second; without a video, the rate at which the dataset was recorded.
     visibility: float32 [F, persons, J], from 0 for a guess to 1 for a visible joint;
       NaN where it is unknown, None where all of it is.
     boxes: float32 [F, people, 4], left, top, right, bottom in pixels of the video; NaN
@@ -51,7 +52,7 @@ class RawClip:
 
   pose: np.ndarray
   image_joints: np.ndarray
-  frames: Callable[[], Iterator[np.ndarray]]
+  frames: Callable[[], Iterator[np.ndarray]] | None
   fps: float
   visibility: np.ndarray | None = None
   boxes: np.ndarray | None = None

@@ -1,4 +1,4 @@
-"""A dataset of your own: a csv that lists the clips, and their joints in npz files.
+"""A dataset of your own: an index that lists the clips, and their joints.
 
 The csv has a header and one line per clip:
 
@@ -17,6 +17,10 @@ clip, under its name:
 
 The fourth number of a world joint, if any, is its visibility; further numbers are
 ignored. NaN marks what was not found; short gaps are interpolated later.
+
+Without frames (`config.data.frames=False`, as model=pose sets it), clips need no video:
+the column may be empty or missing. The columns `fps`, and `width` and `height` in
+pixels for image joints in fractions, then say what a video would.
 """
 
 import csv
@@ -40,6 +44,9 @@ COLUMNS = {
 }
 
 
+FPS = 30.0  # of a clip without a video whose line does not say
+
+
 class Custom:
   """A csv index with videos and joints; a `base.Dataset`."""
 
@@ -55,6 +62,7 @@ class Custom:
     image_units: str = "fraction",
     columns: dict[str, str] | None = None,
     allow_absolute: bool = False,
+    frames: bool = True,
   ):
     """Reads the csv; `read` opens videos and joints.
 
@@ -70,6 +78,8 @@ class Custom:
       allow_absolute: accept videos outside the folder of the csv, by an absolute path,
         by ".." or through a link. By default such a line is left out, because an
         index may come from somebody else.
+      frames: False for joints alone: clips need no video. The header of one that is
+        there gives the size of the image and the frame rate.
     Raises: FileNotFoundError for a missing file; ValueError for a csv without the
       columns, a name that appears twice, label ids that are not 0, 1, 2, ..., or a file
       that is not an npz.
@@ -82,7 +92,7 @@ class Custom:
       )
     self.skeleton = skeletons.get(skeleton).name
     self.image_units = joint_files.check_units(image_units, "config.data.image_units")
-    self.allow_absolute = allow_absolute
+    self.allow_absolute, self.frames = allow_absolute, frames
     self.world_joints = (
       self._joint_file(world_joints, "world_joints") if world_joints else None
     )
@@ -131,7 +141,8 @@ class Custom:
                      if c in header), None)
         for field, usual in COLUMNS.items()
       }  # fmt: skip
-      lacking = [f for f in COLUMNS if not chosen[f] and f != "label_id"]
+      optional = ("label_id",) if self.frames else ("label_id", "video")
+      lacking = [f for f in COLUMNS if not chosen[f] and f not in optional]
       if lacking or (columns.get("label_id") and not chosen["label_id"]):
         raise ValueError(
           f"{self.index.name} has the columns {reprlib.repr(header)}, expected one for "
@@ -159,20 +170,15 @@ class Custom:
       return {}, "another number of fields than the header has"
     words = {f: (row[c] or "").strip() for f, c in chosen.items() if c}
     for field in ("clip", "video", "label"):
+      if field == "video" and not (self.frames or words.get(field)):
+        continue
       if not words[field]:
         return {}, f"no {field}"
       if not words[field].isprintable():
         return {}, f"{field} {words[field]!r} has characters that cannot be printed"
-    path = self.index.parent / os.path.normpath(words["video"])
-    home = os.path.realpath(self.index.parent)
-    inside = pathlib.Path(os.path.realpath(path)).is_relative_to(home)
-    if not (inside or self.allow_absolute):
-      return {}, (
-        f"video {words['video']} leaves the folder of the csv, expected one inside "
-        "it: move it there, or set config.data.allow_absolute=True"
-      )
-    if not os.path.isfile(path):
-      return {}, f"no video {words['video']}"
+    path, reason = self._inside(words.get("video") or "")
+    if reason and self.frames:
+      return {}, reason
     own = set(chosen.values())
     attributes = {
       k: protocols.parse_value(v) for k, v in row.items() if k and k not in own
@@ -180,11 +186,25 @@ class Custom:
     label_id = words.get("label_id")
     return {
       "clip": name,
-      "video": str(path),
+      "video": path,
       "label": words["label"],
       "label_id": label_id if label_id is None else protocols.parse_value(label_id),
       "attributes": attributes,
     }, ""
+
+  def _inside(self, name: str) -> tuple[str | None, str]:
+    """Returns the path of a video, or None and the reason not to open it."""
+    path = self.index.parent / os.path.normpath(name)
+    home = os.path.realpath(self.index.parent)
+    inside = pathlib.Path(os.path.realpath(path)).is_relative_to(home)
+    if not (inside or self.allow_absolute):
+      return None, (
+        f"video {name} leaves the folder of the csv, expected one inside it: move it "
+        "there, or set config.data.allow_absolute=True"
+      )
+    if not os.path.isfile(path):
+      return None, f"no video {name}"
+    return str(path), ""
 
   def clips(self) -> tuple[list[Clip], list[tuple[str, str]]]:
     """See `base.Dataset`; in the order of the csv."""
@@ -192,30 +212,25 @@ class Custom:
 
   def read(self, clip: Clip) -> RawClip:
     """See `base.Dataset`."""
-    header = video.probe(clip.video)
-    body = skeletons.get(self.skeleton)
-    array, what = self._array(self.world_joints, clip.pose)
-    pose, visibility = joint_files.world(array, body, what)
-    if self.image_joints is None:
-      image_joints = np.full((*pose.shape[:-1], 2), np.nan, np.float32)
+    if clip.video is not None:
+      frames, fps, size = video.open_file(clip.video)
     else:
-      array, what = self._array(self.image_joints, clip.pose)
-      image_joints = joint_files.image(
-        array,
-        body,
-        what,
-        units=self.image_units,
-        width=header.width,
-        height=header.height,
-      )
-      joint_files.check_pair(pose, image_joints, clip.name)
-    return RawClip(
-      pose,
-      image_joints,
-      lambda: video.read_frames(clip.video),
-      header.fps,
-      visibility,
+      frames, fps, size = None, *_from_columns(clip)
+    arrays, names = [], []
+    for field in ("world_joints", "image_joints"):
+      path = getattr(self, field)
+      array, what = self._array(path, clip.pose) if path else (None, field)
+      arrays.append(array)
+      names.append(what)
+    pose, image_joints, visibility = joint_files.pair(
+      *arrays,
+      skeletons.get(self.skeleton),
+      tuple(names),
+      units=self.image_units,
+      size=size,
     )
+    frames = frames if self.frames else None
+    return RawClip(pose, image_joints, frames, fps, visibility)
 
   def _array(self, path: pathlib.Path, name: str) -> tuple[np.ndarray, str]:
     """Returns the array of one clip from an npz, and its origin for messages."""
@@ -227,6 +242,25 @@ class Custom:
       raise BadClip(f"{path.name} has no array {name!r}") from e
     except ValueError as e:
       raise BadClip(str(e)) from e
+
+
+def _from_columns(clip: Clip) -> tuple[float, tuple[int, int] | None]:
+  """Frames per second, and (W, H) or None, of a clip without a video."""
+  found = {}
+  for name in ("fps", "width", "height"):
+    value = clip.attributes.get(name, "")
+    if value == "":
+      continue
+    try:
+      found[name] = float(value)
+    except ValueError:
+      found[name] = float("nan")
+    if not 0 < found[name] < float("inf"):
+      raise BadClip(f"its {name} is {value!r}, expected a positive number")
+  size = None
+  if "width" in found and "height" in found:
+    size = int(found["width"]), int(found["height"])
+  return found.get("fps", FPS), size
 
 
 def _fingerprint(path: pathlib.Path | None) -> str:

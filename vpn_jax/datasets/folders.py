@@ -1,9 +1,11 @@
-"""Your own videos in folders, `<class>/<clip>.mp4`, without an index.
+"""Your own clips in folders, `<class>/<clip>.mp4`, without an index.
 
 The first folder is the class; folders below it may group the clips. Poses are estimated
 from the video (`config.data.pose=mediapipe`) or read from `<clip>.npz` beside it, which
 has the arrays `world` [F, J, 3], metres, and `image` [F, J, 2], fractions of width and
-height (`joint_files.read_pair`).
+height (`clip_joints.read_npz`); another kind of file in `clip_joints.READERS` may take
+its place. Without frames (`config.data.frames=False`, as model=pose sets it), the files
+of joints alone are the clips.
 
 Every clip has the attribute `split`. If the top folders are `train`, `test` and,
 optionally, `validation`, with the classes inside, they determine it. Otherwise one clip
@@ -17,17 +19,18 @@ import os
 import pathlib
 import re
 
-from vpn_jax.datasets import joint_files, protocols, skeletons, video
+from vpn_jax.datasets import clip_joints, joint_files, protocols, skeletons, video
 from vpn_jax.datasets.base import BadClip, Clip, RawClip
 from vpn_jax.datasets.instructions import how_to_prepare
 
 ENDINGS = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v")
 SPLITS = ("train", "test", "validation")
 TEST_SHARE = 5  # one clip in this many is a test clip
+FPS = 30.0  # of joints without a video that do not say
 
 
 class Folders:
-  """Videos below one folder; a `base.Dataset`."""
+  """Videos or files of joints below one folder; a `base.Dataset`."""
 
   name = "custom"
 
@@ -38,24 +41,32 @@ class Folders:
     *,
     pattern: str = "",
     poses: bool = True,
+    frames: bool = True,
+    image_units: str = "fraction",
   ):
     """Lists the folder; opens no video.
 
     Args:
       root: the folder.
-      skeleton: of the npz files, name in `skeletons.SKELETONS`.
+      skeleton: of the files of joints, name in `skeletons.SKELETONS`.
       pattern: regular expression for the file names without their endings; its named
         groups become attributes. Clips that it does not match are left out.
       poses: False when the poses come from elsewhere; then clips need no npz and cannot
         be `read`.
-    Raises: FileNotFoundError without the folder or a video in it; ValueError for an
+      frames: False for joints alone: clips need no video. The header of one that is
+        there gives the size of the image and the frame rate.
+      image_units: of image joints: "fraction" (0 to 1) or "pixel".
+    Raises: FileNotFoundError without the folder or a clip in it; ValueError for an
       invalid pattern.
     """
     self.root = pathlib.Path(root)
     self.body = skeletons.get(skeleton)
     self.skeleton = self.body.name
-    self.poses = poses
+    self.poses, self.frames = poses, frames
+    self.image_units = joint_files.check_units(image_units, "config.data.image_units")
     self.source = {"pattern": pattern}
+    if image_units != "fraction":
+      self.source["image_units"] = image_units
     try:
       self._pattern = re.compile(pattern) if pattern else None
     except re.error as e:
@@ -69,9 +80,10 @@ class Folders:
   def _list(self) -> tuple[list[Clip], list[tuple[str, str]]]:
     found: dict[str, pathlib.Path] = {}
     left_out = []
-    for path in self._videos():
+    videos, joints = self._files()
+    for path in videos if self.frames else joints:
       relative = path.relative_to(self.root)
-      name = relative.with_suffix("").as_posix()
+      name = _stem(relative).as_posix()
       if not name.isprintable():  # would break lists of clips, which are lines
         left_out.append((repr(name), "its name has characters that cannot be printed"))
       elif len(relative.parts) == 1:
@@ -81,10 +93,15 @@ class Folders:
       else:
         found[name] = path
     if not found:
+      kind = f"video {' '.join(ENDINGS)}"
+      if not self.frames:
+        kind = f"file of joints {' '.join(clip_joints.READERS)}"
       raise FileNotFoundError(
-        f"no video {' '.join(ENDINGS)} in any class folder of {self.root}, expected "
-        f"<class>/<clip>.mp4. {how_to_prepare('custom')}"
+        f"no {kind} in any class folder of {self.root}, expected "
+        f"<class>/<clip>{'.mp4' if self.frames else '.npz'}. {how_to_prepare('custom')}"
       )
+    videos = {_stem(path): path for path in reversed(videos)}
+    joints = {_stem(path): path for path in reversed(joints)} if self.poses else {}
     firsts = {name.split("/")[0] for name in found}
     given = firsts <= set(SPLITS) and "train" in firsts
     entries = []
@@ -93,10 +110,11 @@ class Folders:
       if "/" not in rest:
         left_out.append((name, f"it lies in {split}, but in no class folder there"))
         continue
-      match = self._pattern.fullmatch(path.stem) if self._pattern else None
+      file = _stem(path)
+      match = self._pattern.fullmatch(file.name) if self._pattern else None
       if self._pattern and not match:
         left_out.append((name, "its file name does not match config.data.pattern"))
-      elif self.poses and not path.with_suffix(".npz").is_file():
+      elif self.poses and file not in joints:
         left_out.append(
           (name, "no npz of joints beside it; --config.data.pose=mediapipe makes some")
         )
@@ -105,35 +123,33 @@ class Folders:
         attributes = {
           k: protocols.parse_value(v) for k, v in groups.items() if v is not None
         }
-        entries.append((name, rest.split("/")[0], {**attributes, "split": split}, path))
+        entries.append((name, rest.split("/")[0], {**attributes, "split": split}, file))
     self.class_names = tuple(sorted({label for _, label, _, _ in entries}))
     tests = set() if given else _test_names(entries)
     clips = []
-    for name, label, attributes, path in entries:
+    for name, label, attributes, file in entries:
       if not given:
         attributes["split"] = "test" if name in tests else "train"
-      clips.append(
-        Clip(
-          name,
-          self.class_names.index(label),
-          attributes,
-          str(path),
-          str(path.with_suffix(".npz")) if self.poses else None,
-        )
+      paths = (
+        str(found[file]) if file in found else None for found in (videos, joints)
       )
+      clips.append(Clip(name, self.class_names.index(label), attributes, *paths))
     return clips, left_out
 
-  def _videos(self) -> list[pathlib.Path]:
-    """All videos in order of their paths, without hidden files and folders."""
-    paths = []
+  def _files(self) -> tuple[list[pathlib.Path], list[pathlib.Path]]:
+    """All videos and all files of joints in order, but for hidden ones."""
+    videos, joints = [], []
     for folder, subfolders, files in os.walk(self.root):
       subfolders[:] = [f for f in subfolders if not f.startswith(".")]
-      paths += [
-        pathlib.Path(folder, file)
-        for file in files
-        if file.lower().endswith(ENDINGS) and not file.startswith(".")
-      ]
-    return sorted(paths)
+      for file in files:
+        path = pathlib.Path(folder, file)
+        if file.startswith("."):
+          continue
+        if file.lower().endswith(ENDINGS):
+          videos.append(path)
+        elif clip_joints.ending(path):
+          joints.append(path)
+    return sorted(videos), sorted(joints)
 
   def clips(self) -> tuple[list[Clip], list[tuple[str, str]]]:
     """See `base.Dataset`; in order of their names, which are paths below the root."""
@@ -143,17 +159,23 @@ class Folders:
     """See `base.Dataset`."""
     if clip.pose is None:
       raise BadClip("it has no joints; --config.data.pose=mediapipe makes some")
-    header = video.probe(clip.video)
-    pose, image_joints, visibility = joint_files.read_pair(
-      clip.pose, self.body, units="fraction", width=header.width, height=header.height
-    )
+    frames = fps = size = None
+    if clip.video is not None:
+      frames, fps, size = video.open_file(clip.video)
+    joints = clip_joints.read(clip.pose, self.body, units=self.image_units, size=size)
     return RawClip(
-      pose,
-      image_joints,
-      lambda: video.read_frames(clip.video),
-      header.fps,
-      visibility,
+      joints.world,
+      joints.image,
+      frames if self.frames else None,
+      fps or joints.fps or FPS,
+      joints.visibility,
     )
+
+
+def _stem(path: pathlib.Path) -> pathlib.Path:
+  """A path without the ending of a video or a file of joints."""
+  end = clip_joints.ending(path) or path.suffix
+  return path.with_name(path.name[: len(path.name) - len(end)])
 
 
 def _test_names(entries) -> set[str]:

@@ -1,8 +1,9 @@
 """Joints that come as arrays in npz files, checked and brought to one shape.
 
 An array is [F, J, C] or [F, persons, J, C]. World joints are x, y, z in metres and,
-optionally, the visibility from 0 to 1; image joints are x and y. Further numbers are
-ignored. NaN marks what was not found.
+optionally, the visibility from 0 to 1; image joints are x and y and, where there are no
+world joints, optionally the score from 0 to 1. Further numbers are ignored. NaN marks
+what was not found.
 """
 
 import io
@@ -87,26 +88,31 @@ def image(
   what: str,
   *,
   units: str,
-  width: int,
-  height: int,
+  size: tuple[int, int] | None,
 ) -> np.ndarray:
   """Image joints in pixels, float32 [F, persons, J, 2].
 
   Args:
     array, skeleton, what: as in `world`, with at least 2 numbers.
     units: "fraction" (0 to 1 over width and height) or "pixel".
-    width, height: of the video, pixels.
-  Raises: BadClip as `world` does, and for fractions far outside 0 to 1.
+    size: (W, H) of the video; None when it is unknown.
+  Raises: BadClip as `world` does, for fractions far outside 0 to 1, and for fractions
+    of an unknown size.
   """
   joints = _found(_four_axes(array, skeleton, 2, what)[..., :2], what)
   if units == "pixel":
     return joints
+  if size is None:
+    raise BadClip(
+      f"{what} holds fractions of a video whose size is unknown: give pixels "
+      "(image_units=pixel), or its width and height"
+    )
   if np.nanmax(np.abs(joints)) > 10:
     raise BadClip(
       f"{what} reaches {np.nanmax(np.abs(joints)):.0f}, expected fractions of width "
       "and height: set image_units=pixel"
     )
-  return joints * np.float32([width, height])
+  return joints * np.float32(size)
 
 
 def check_units(units: str, field: str) -> str:
@@ -116,50 +122,46 @@ def check_units(units: str, field: str) -> str:
   return units
 
 
-def read_pair(
-  path: str | pathlib.Path,
+def pair(
+  world_array: np.ndarray | None,
+  image_array: np.ndarray | None,
   skeleton: skeletons.Skeleton,
+  what: tuple[str, str],
   *,
   units: str,
-  width: int,
-  height: int,
-  needs_image: bool = False,
+  size: tuple[int, int] | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-  """Reads the joints of one clip from an npz with the arrays `world` and `image`.
+  """The joints of one clip in both kinds of coordinates.
 
   Args:
-    path: the file.
-    skeleton, units, width, height: see `image`.
-    needs_image: whether `image` is required.
-  Returns: world [F, persons, J, 3], image [F, persons, J, 2] (NaN when it is missing)
-    and visibility [F, persons, J] or None; float32.
-  Raises: BadClip for another kind of file, a missing array, and as `world` does.
+    world_array: see `world`; None for image joints alone.
+    image_array: see `image`; None where they are not known. Beside world joints,
+      fractions are left out when `size` is unknown. Without them, an array of exactly
+      three numbers a joint is x, y and the score, which becomes the visibility.
+    skeleton: of the joints.
+    what: names both arrays in messages.
+    units: of `image_array`: "fraction" or "pixel".
+    size: (W, H) of the video; None when it is unknown.
+  Returns: world [F, persons, J, 3], image [F, persons, J, 2], NaN where they are
+    missing, and visibility [F, persons, J] or None; float32.
+  Raises: BadClip when both are missing or differ in shape, for fractions of an unknown
+    size, and as `world` does.
   """
-  name = pathlib.Path(path).name
-  try:
-    file = Arrays(path)
-    found = {k: file[k] for k in ("world", "image") if k in file}
-  except ValueError as e:
-    raise BadClip(
-      f"{name} cannot be read as npz; expected arrays `world` and `image`"
-    ) from e
-  needed = ("world", "image") if needs_image else ("world",)
-  for key in needed:
-    if key not in found:
-      raise BadClip(f"{name} holds the arrays {list(file)}, expected {list(needed)}")
-  pose, visibility = world(found["world"], skeleton, f"`world` of {name}")
-  if "image" not in found:
+  if world_array is None and image_array is None:
+    raise BadClip(f"neither {what[0]} nor {what[1]} is there, expected one of them")
+  if world_array is None:
+    score = image_array[..., 2] if image_array.shape[-1:] == (3,) else None
+    joints = image(image_array, skeleton, what[1], units=units, size=size)
+    pose = np.full((*joints.shape[:-1], 3), np.nan, np.float32)
+    if score is not None:
+      score = np.clip(score.astype(np.float32), 0, 1).reshape(joints.shape[:-1])
+    return pose, joints, score
+  pose, visibility = world(world_array, skeleton, what[0])
+  if image_array is None or (size is None and units == "fraction"):
     return pose, np.full((*pose.shape[:-1], 2), np.nan, np.float32), visibility
-  image_joints = image(
-    found["image"],
-    skeleton,
-    f"`image` of {name}",
-    units=units,
-    width=width,
-    height=height,
-  )
-  check_pair(pose, image_joints, name)
-  return pose, image_joints, visibility
+  joints = image(image_array, skeleton, what[1], units=units, size=size)
+  check_pair(pose, joints, " and ".join(what))
+  return pose, joints, visibility
 
 
 def check_pair(pose: np.ndarray, image_joints: np.ndarray, what: str) -> None:

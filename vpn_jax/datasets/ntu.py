@@ -16,6 +16,7 @@ from vpn_jax.datasets.base import BadClip, Clip, RawClip
 
 NUM_JOINTS = 25
 COLOR_SIZE = (1920, 1080)  # of the video; colorX and colorY are its pixels
+FPS = 30.0  # of a Kinect v2
 PERSONS = 2  # per clip; the second is NaN when there is none
 
 _NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})", re.ASCII)
@@ -231,10 +232,18 @@ class NTU(paired_files.PairedFiles):
   skeleton = "kinect_v2"
   source = {"persons": PERSONS, "actors": 1}  # raise the 1 when `actors` changes
   example = "S001C001P001R001A001_rgb.avi"
+  fps = FPS
   no_video = "no video {}_rgb.avi beside its skeleton"
   no_skeleton = "no skeleton {}.skeleton beside its video"
 
-  def __init__(self, root: str | pathlib.Path, which: int = 60, *, poses: bool = True):
+  def __init__(
+    self,
+    root: str | pathlib.Path,
+    which: int = 60,
+    *,
+    poses: bool = True,
+    frames: bool = True,
+  ):
     """See `paired_files.PairedFiles`; `which` is 60 or 120."""
     if which not in (60, 120):
       raise ValueError(f"which is {which}, expected 60 or 120.")
@@ -242,7 +251,7 @@ class NTU(paired_files.PairedFiles):
     self.which = which
     self.class_names = class_names(which)
     self._missing = missing_skeletons(which)
-    super().__init__(root, poses=poses)
+    super().__init__(root, poses=poses, frames=frames)
 
   def _parse_name(self, name: str) -> tuple[int, dict[str, int]]:
     if name in self._missing:
@@ -266,20 +275,16 @@ class NTU(paired_files.PairedFiles):
   def read(self, clip: Clip) -> RawClip:
     """See `base.Dataset`; the poses of the two people with the largest motion."""
     people = actors(read_skeleton(clip.pose))[:PERSONS]
-    header = video.probe(clip.video)
+    frames, fps, size = None, self.fps, COLOR_SIZE
+    if clip.video is not None:
+      frames, fps, size = video.open_file(clip.video)
     num_frames = len(people[0].world)
     pose = np.full((num_frames, PERSONS, NUM_JOINTS, 3), np.nan, np.float32)
     image_joints = np.full((num_frames, PERSONS, NUM_JOINTS, 2), np.nan, np.float32)
     visibility = np.full((num_frames, PERSONS, NUM_JOINTS), np.nan, np.float32)
-    scale = np.array([header.width, header.height]) / COLOR_SIZE  # of a smaller copy
+    scale = np.divide(size, COLOR_SIZE)  # of a smaller copy
     for i, body in enumerate(people):
       pose[:, i] = body.world
       image_joints[:, i] = body.image * scale
       visibility[:, i] = body.visibility
-    return RawClip(
-      pose,
-      image_joints,
-      lambda: video.read_frames(clip.video),
-      header.fps,
-      visibility,
-    )
+    return RawClip(pose, image_joints, frames, fps, visibility)

@@ -27,7 +27,7 @@ from vpn_jax.datasets.base import BadClip, Clip, RawClip
 from vpn_jax.datasets.paired_files import brief, load_frames, numbers
 
 NUM_JOINTS = 20
-IMAGE_FPS = 30.0  # of a Kinect v1; images have no frame rate
+FPS = 30.0  # of a Kinect v1; images have no frame rate, nor have skeletons
 ACTIONS = {
   1: "pick up with one hand",
   2: "pick up with two hands",
@@ -157,6 +157,7 @@ class NUCLA(paired_files.PairedFiles):
   skeleton = "kinect_v1"
   class_names = tuple(ACTIONS.values())
   source = {"rules": 1}  # raise it when the rules change
+  fps = FPS
   example = (
     "a01_s01_e00_v01.json, a01/v01_s01_e00.avi or "
     "view_1/a01_s01_e00/frame_0_tc_1_rgb.jpg"
@@ -188,7 +189,9 @@ class NUCLA(paired_files.PairedFiles):
     """See `base.Dataset`; image joints are all NaN, since the files have none."""
     world = read_skeleton(clip.pose)[:, None]
     image_joints = np.full((*world.shape[:-1], 2), np.nan, np.float32)
-    frames, fps, _ = self.open_video(clip)
+    frames, fps = None, self.fps
+    if clip.video is not None:
+      frames, fps, _ = self.open_video(clip)
     return RawClip(world, image_joints, frames, fps)
 
   def open_video(
@@ -202,10 +205,8 @@ class NUCLA(paired_files.PairedFiles):
     """
     if os.path.isdir(clip.video):
       height, width, _ = next(read_images(clip.video)).shape
-      return lambda: read_images(clip.video), IMAGE_FPS, (width, height)
-    header = video.probe(clip.video)
-    size = (header.width, header.height)
-    return lambda: video.read_frames(clip.video), header.fps, size
+      return lambda: read_images(clip.video), FPS, (width, height)
+    return video.open_file(clip.video)
 
 
 def _canonical(match: re.Match) -> str:

@@ -18,25 +18,30 @@ class PairedFiles:
   Attributes of a subclass:
     name: of the dataset.
     example: of its file names.
+    fps: nominal frames per second, for skeletons without their videos.
     no_video, no_skeleton: reasons to leave a lone file out, with {} for the clip's
       name; see `base.Dataset`.
   """
 
   name: str
   example: str
+  fps: float
   no_video: str
   no_skeleton: str
 
-  def __init__(self, root: str | pathlib.Path, *, poses: bool = True):
+  def __init__(
+    self, root: str | pathlib.Path, *, poses: bool = True, frames: bool = True
+  ):
     """Opens no file.
 
     Args:
       root: folder of the dataset; FileNotFoundError when it does not exist.
       poses: False when the poses come from elsewhere; then clips need no skeleton file
         and cannot be `read`.
+      frames: False for skeletons alone: clips need no video, and none is opened.
     """
     self.root = pathlib.Path(root)
-    self.poses = poses
+    self.poses, self.frames = poses, frames
     if not self.root.is_dir():
       raise FileNotFoundError(f"no folder {root}. {how_to_prepare(self.name)}")
 
@@ -56,6 +61,8 @@ class PairedFiles:
     videos, skeletons = self._find()
     if not self.poses:
       skeletons = {}
+    if not self.frames:
+      videos = {}
     clips, left_out = [], []
     for name in sorted(videos.keys() | skeletons.keys()):
       try:
@@ -63,12 +70,13 @@ class PairedFiles:
       except ValueError as e:
         left_out.append((name, str(e)))
         continue
-      if name not in videos:
+      if self.frames and name not in videos:
         left_out.append((name, self.no_video.format(name)))
       elif self.poses and name not in skeletons:
         left_out.append((name, self.no_skeleton.format(name)))
       else:
-        clips.append(Clip(name, label, attributes, videos[name], skeletons.get(name)))
+        paths = videos.get(name), skeletons.get(name)
+        clips.append(Clip(name, label, attributes, *paths))
     if not clips and not left_out:
       raise FileNotFoundError(
         f"no {self.name} file, such as {self.example}, anywhere below {self.root}. "

@@ -93,9 +93,7 @@ class WithEstimatedPoses:
       return opener(clip)
     if clip.video is None:
       raise BadClip("no video to estimate poses from")
-    header = video.probe(clip.video)
-    size = header.width, header.height
-    return lambda: video.read_frames(clip.video), header.fps, size
+    return video.open_file(clip.video)
 
 
 class WithEstimatedBoxes(WithEstimatedPoses):

@@ -19,6 +19,8 @@ def open_dataset(data) -> Dataset:
         `image_units`, `columns` and `allow_absolute`;
       synthetic: `seed`, `num_clips`, and `clip_frames`, `frame_height`, `frame_width`
         where they differ from `generator.Settings`;
+      all: `frames`, False for records without frames: clips need no video beside their
+        poses; True where it is missing;
       all but synthetic: `pose`, "mediapipe" to estimate the poses from the video with
         the bundle `pose_model`, "" for the dataset's own; `boxes`, a file of detections
         for the crop (see `detections.WithDetections`), "mediapipe", or "".
@@ -40,7 +42,14 @@ def open_dataset(data) -> Dataset:
       "config.data.pose or config.data.boxes is set, but synthetic clips have no video "
       "file: leave both out."
     )
-  dataset = _OPEN[data.dataset](data, poses=not pose)
+  frames = data.get("frames", True)
+  if boxes and not frames:
+    raise ValueError(
+      f"config.data.boxes is {boxes!r}, but records without frames (config.data.frames="
+      "False, as model=pose sets it) have no crop: leave one of the two out."
+    )
+  # Poses that are estimated need the videos, whatever the records hold.
+  dataset = _OPEN[data.dataset](data, poses=not pose, frames=frames or bool(pose))
   if pose == "mediapipe" or boxes == "mediapipe":
     from vpn_jax.datasets import pose_estimation
 
@@ -66,31 +75,37 @@ def _folder(data) -> str:
   return data.raw
 
 
-def _open_ntu(data, poses: bool) -> Dataset:
+def _open_ntu(data, **files: bool) -> Dataset:
   from vpn_jax.datasets import ntu
 
   which = int(data.dataset.removeprefix("ntu"))
-  return ntu.NTU(_folder(data), which=which, poses=poses)
+  return ntu.NTU(_folder(data), which=which, **files)
 
 
-def _open_smarthome(data, poses: bool) -> Dataset:
+def _open_smarthome(data, **files: bool) -> Dataset:
   from vpn_jax.datasets import smarthome
 
-  return smarthome.Smarthome(_folder(data), poses=poses)
+  return smarthome.Smarthome(_folder(data), **files)
 
 
-def _open_nucla(data, poses: bool) -> Dataset:
+def _open_nucla(data, **files: bool) -> Dataset:
   from vpn_jax.datasets import nucla
 
-  return nucla.NUCLA(_folder(data), poses=poses)
+  return nucla.NUCLA(_folder(data), **files)
 
 
-def _open_custom(data, poses: bool) -> Dataset:
+def _open_custom(data, *, poses: bool, frames: bool) -> Dataset:
   from vpn_jax.datasets import custom, folders
 
+  units = data.get("image_units") or "fraction"
   if data.get("raw"):
     return folders.Folders(
-      data.raw, data.skeleton, pattern=data.get("pattern") or "", poses=poses
+      data.raw,
+      data.skeleton,
+      pattern=data.get("pattern") or "",
+      poses=poses,
+      frames=frames,
+      image_units=units,
     )
   needed = ("index", "world_joints") if poses else ("index",)
   lacking = [field for field in needed if not data.get(field)]
@@ -105,13 +120,14 @@ def _open_custom(data, poses: bool) -> Dataset:
     data.skeleton,
     (data.world_joints or None) if poses else None,
     (data.get("image_joints") or None) if poses else None,
-    image_units=data.get("image_units") or "fraction",
+    image_units=units,
     columns=dict(data.get("columns") or {}),
     allow_absolute=bool(data.get("allow_absolute")),
+    frames=frames,
   )
 
 
-def _open_synthetic(data, poses: bool) -> Dataset:
+def _open_synthetic(data, *, poses: bool, frames: bool) -> Dataset:
   from vpn_jax.datasets.synthetic import generator, synthetic_dataset
 
   fields = {
@@ -120,7 +136,7 @@ def _open_synthetic(data, poses: bool) -> Dataset:
     "width": data.get("frame_width"),
   }
   settings = generator.Settings(**{k: v for k, v in fields.items() if v})
-  return synthetic_dataset.Synthetic(data.seed, data.num_clips, settings)
+  return synthetic_dataset.Synthetic(data.seed, data.num_clips, settings, frames=frames)
 
 
 _OPEN: dict[str, Callable[..., Dataset]] = {

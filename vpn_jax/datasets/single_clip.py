@@ -4,7 +4,15 @@ import pathlib
 
 import numpy as np
 
-from vpn_jax.datasets import joint_files, ntu, nucla, skeletons, smarthome, video
+from vpn_jax.datasets import (
+  clip_joints,
+  joint_files,
+  ntu,
+  nucla,
+  skeletons,
+  smarthome,
+  video,
+)
 from vpn_jax.datasets.base import BadClip, Clip, RawClip
 
 # Ending of a dataset's own skeleton file -> classes that read it.
@@ -41,29 +49,20 @@ class SingleClip:
     ending = pathlib.Path(clip.pose or "").suffix
     if ending in READERS:
       return self._reader(ending)(pathlib.Path(clip.pose).parent).read(clip)
-    header = video.probe(clip.video)
+    frames, fps, size = video.open_file(clip.video)
     visibility = None
     if clip.pose:
-      pose, image_joints, visibility = joint_files.read_pair(
-        clip.pose,
-        self.body,
-        units=self.image_units,
-        width=header.width,
-        height=header.height,
-        needs_image=self.needs_image,
-      )
+      joints = clip_joints.read(clip.pose, self.body, units=self.image_units, size=size)
+      pose, image_joints, visibility = joints.world, joints.image, joints.visibility
+      if self.needs_image and np.isnan(image_joints).all():
+        name = pathlib.Path(clip.pose).name
+        raise BadClip(f"{name} holds no `image`, expected `world` and `image`")
     else:
-      count = sum(1 for _ in video.read_frames(clip.video))
+      count = sum(1 for _ in frames())
       shape = (count, 1, self.body.num_joints)
       pose = np.zeros((*shape, 3), np.float32)
       image_joints = np.full((*shape, 2), np.nan, np.float32)
-    return RawClip(
-      pose,
-      image_joints,
-      lambda: video.read_frames(clip.video),
-      header.fps,
-      visibility,
-    )
+    return RawClip(pose, image_joints, frames, fps, visibility)
 
   def _reader(self, ending: str):
     for reader in READERS[ending]:

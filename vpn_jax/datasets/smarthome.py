@@ -19,6 +19,7 @@ from vpn_jax.datasets.paired_files import brief, load_frames, numbers
 
 NUM_JOINTS = 13
 IMAGE_SIZE = (640, 480)  # of the video; pose2d are its pixels
+FPS = 20.0  # of the release
 PERSONS = 1  # one resident lives in the flat; others are false detections
 CLASS_NAMES = (
   "Cook.Cleandishes", "Cook.Cleanup", "Cook.Cut", "Cook.Stir", "Cook.Usestove",
@@ -156,6 +157,7 @@ class Smarthome(paired_files.PairedFiles):
   class_names = CLASS_NAMES
   source = {"persons": PERSONS, "actor": 1}  # raise the 1 when `main_actor` changes
   example = "Walk_p02_r00_v01_c03.mp4"
+  fps = FPS
   no_video = "no video {}.mp4 beside its skeleton"
   no_skeleton = "no skeleton {}_pose3d.json beside its video"
 
@@ -176,11 +178,8 @@ class Smarthome(paired_files.PairedFiles):
   def read(self, clip: Clip) -> RawClip:
     """See `base.Dataset`; the poses of the main actor."""
     world, image = main_actor(read_skeleton(clip.pose))
-    header = video.probe(clip.video)
-    scale = np.divide([header.width, header.height], IMAGE_SIZE)  # of another copy
-    return RawClip(
-      world[:, None],
-      (image * scale).astype(np.float32)[:, None],
-      lambda: video.read_frames(clip.video),
-      header.fps,
-    )
+    frames, fps, size = None, self.fps, IMAGE_SIZE
+    if clip.video is not None:
+      frames, fps, size = video.open_file(clip.video)
+    image = (image * np.divide(size, IMAGE_SIZE)).astype(np.float32)  # of another copy
+    return RawClip(world[:, None], image[:, None], frames, fps)

@@ -3,7 +3,7 @@
 import dataclasses
 import fractions
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import av
 import av.logging
@@ -93,6 +93,19 @@ def probe(path: str | pathlib.Path) -> Probe:
   if not rate or rate <= 0:
     raise BadClip(f"video {pathlib.Path(path).name} has no frame rate")
   return Probe(width, height, float(rate), num_frames)
+
+
+def open_file(
+  path: str | pathlib.Path,
+) -> tuple[Callable[[], Iterator[np.ndarray]], float, tuple[int, int]]:
+  """Opens the frames of a file, as a `base.RawClip` has them.
+
+  Returns: a function that returns an iterator over uint8 RGB [H, W, 3]; frames per
+    second; (W, H).
+  Raises: BadClip as `probe` does.
+  """
+  header = probe(path)
+  return lambda: read_frames(path), header.fps, (header.width, header.height)
 
 
 def read_frames(path: str | pathlib.Path, *, threads: int = 1) -> Iterator[np.ndarray]:

@@ -51,7 +51,7 @@ def _draw_clip(figure: Figure, top: float, runs: Runs, name: str) -> list[list]:
   heat = jax.device_get(out["attention"])  # [T, M, N]
   span = drawing.heat_range(heat)
 
-  window = sampling.frame_window(len(record.frames), network.settings.num_frames, None)
+  window = sampling.frame_window(record.num_frames, network.settings.num_frames, None)
   moments = pictures.moments(COLUMNS)
   indices = (pictures.steps_at(moments, length) for length in (len(window), len(heat)))
   for column, (frame, step) in enumerate(zip(*indices)):

@@ -38,7 +38,7 @@ def _draw(runs: Runs, names: list[str]) -> tuple[Figure, list[list]]:
   rows = [["clip", "true", "run", "predicted", "score", "score of the true class"]]
   for i, name in enumerate(names):
     record, top = runs.record(name), block * i
-    frames = pictures.steps_at(pictures.moments(COLUMNS), len(record.frames))
+    frames = pictures.steps_at(pictures.moments(COLUMNS), record.num_frames)
     for column, frame in enumerate(frames):
       picture = pictures.frame_picture(record, frame, skeleton=runs.part.skeleton)
       left = MARGIN + column * FRAME + 0.02

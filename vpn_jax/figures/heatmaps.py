@@ -59,7 +59,7 @@ def feature_maps(runs: Runs, record: record_format.Record) -> list[Map]:
     if out["features"].ndim != 4:
       continue  # one map for each part of the body (P-I3D)
     frames = network.settings.num_frames
-    window = sampling.frame_window(len(record.frames), frames, None)
+    window = sampling.frame_window(record.num_frames, frames, None)
     kinds = {"f": "features"}
     if network.has_attention:
       kinds["f'"] = "modulated"

@@ -9,6 +9,7 @@ from vpn_jax.figures import style
 from vpn_jax.records import record_format
 
 PIXELS = 280  # side
+BOARD = (52, 55, 60)  # RGB, behind a skeleton alone
 
 
 def frame_picture(
@@ -16,15 +17,25 @@ def frame_picture(
 ) -> np.ndarray:
   """A frame, with a map and the poses drawn on it where they are given.
 
+  A record without frames gives its poses on an empty picture.
+
   Args:
     heat: float [M, N], over the whole frame.
     span: (cold, hot), as `drawing.heat_range` gives them.
     skeleton: of the poses. Joints that are not known in the image are left out.
   Returns: uint8 [PIXELS, PIXELS, 3].
   """
-  picture = record_format.decode_frame(record.frames[frame])
-  joints = record.image_joints[frame] * PIXELS / len(picture)
-  picture = cv2.resize(picture, (PIXELS, PIXELS), interpolation=cv2.INTER_CUBIC)
+  if record.frames:
+    picture = record_format.decode_frame(record.frames[frame])
+    joints = record.image_joints[frame] * PIXELS / len(picture)
+    picture = cv2.resize(picture, (PIXELS, PIXELS), interpolation=cv2.INTER_CUBIC)
+  else:
+    picture = np.full((PIXELS, PIXELS, 3), BOARD, np.uint8)
+    joints = (
+      drawing.in_square(record.image_joints, record.pose, skeleton, PIXELS)[frame]
+      if skeleton is not None
+      else None
+    )
   if heat is not None:
     picture = drawing.draw_heat(picture, heat, span)
   if skeleton is not None:

@@ -83,7 +83,7 @@ class Runs:
   def _opened(self) -> tuple[store.Index, pipeline.Part, dict[str, int]]:
     """The index, the test part, and clip name -> position in the part."""
     try:
-      index, parts = pipeline.open_parts(self.data, ("test",))
+      index, parts = pipeline.open_parts(self.data, ("test",), examples=False)
     except (FileNotFoundError, pipeline.EmptyPartError) as e:
       raise NotAvailableError(str(e)) from e
     part = parts["test"]

@@ -104,14 +104,15 @@ def make(
   Returns: label int32 [], and the inputs in `settings.inputs`: frames, left_hand and
     right_hand uint8 [F, H, W, 3] and pose float32 [S, persons*J, 3]. All draws are
     the same whichever inputs there are.
-  Raises: ValueError for a hand of a record without image joints.
+  Raises: ValueError for a hand of a record without image joints, and for pixels of a
+    record without frames.
   """
   s = settings
   drawn = rng if fixed is None else fixed
   start = rng if fixed is None else None
-  window = sampling.frame_window(len(record.frames), s.num_frames, start, view.window)
+  window = sampling.frame_window(record.num_frames, s.num_frames, start, view.window)
   if s.pose_window == "video":
-    first, last = 0, len(record.frames) - 1
+    first, last = 0, record.num_frames - 1
   else:
     first, last = int(window.min()), int(window.max())
   change = pose_augmentation.NO_CHANGE
@@ -179,6 +180,11 @@ def cuts(
     shown["frames"] = settings.region
   if not shown:
     return {}
+  if not record.frames:
+    raise ValueError(
+      f"{record.name} is a skeleton alone, expected frames for {', '.join(shown)}: use "
+      "a network of poses, or prepare the videos too."
+    )
   whole = record_format.frame_side(record.frames[window[0]])
   size = view.size or settings.frame_size  # one for all, so that their features fit
   made = {}

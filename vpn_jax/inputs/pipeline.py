@@ -32,6 +32,17 @@ class EmptyPartError(ValueError):
   """No prepared clip belongs to a part of the protocol."""
 
 
+def check_frames(folder, index: store.Index, inputs: Sequence[str]) -> None:
+  """ValueError when a network takes frames and the records hold poses alone."""
+  taken = [name for name in inputs if name != "pose"]
+  if taken and not index.frames:
+    raise ValueError(
+      f"the records in {folder} hold skeletons alone, this row takes "
+      f"{', '.join(taken)}: use model=pose, or prepare the videos too, without "
+      "model=pose and into another config.data.records."
+    )
+
+
 class Part:
   """The clips of one part of a protocol: names, labels and batches.
 
@@ -70,7 +81,7 @@ class Part:
         "rest of the dataset or choose another protocol."
       )
     self.features: dict[multi_view.Inference | None, Sequence[np.ndarray]] = {}
-    self._record_side = index.crop["size"]
+    self._record_side = index.crop.get("size", 0)  # 0 without frames
     self._reader = store.RecordReader(folder, self.clips)
 
   def __len__(self) -> int:
@@ -352,6 +363,7 @@ def open_parts(
   parts: tuple[str, ...] = ("train", "test"),
   *,
   may_lack: tuple[str, ...] = (),
+  examples: bool = True,
 ) -> tuple[store.Index, dict[str, Part]]:
   """Opens `config.data`: the index, and parts of the protocol.
 
@@ -360,7 +372,10 @@ def open_parts(
     parts: to open.
     may_lack: parts that are left out of the result when no prepared clip belongs to
       them.
-  Raises: FileNotFoundError when nothing is prepared, ValueError for an empty part.
+    examples: whether examples will be made by `data.example`; False for a caller that
+      reads the records for networks with settings of their own.
+  Raises: FileNotFoundError when nothing is prepared, ValueError for an empty part or
+    records without the frames that `data.example` takes.
   """
   if not (pathlib.Path(data.records) / store.INDEX_FILE).exists():
     raise FileNotFoundError(
@@ -375,6 +390,8 @@ def open_parts(
     )
   protocol = protocol_settings.from_config(data, index.clips())
   settings = example.Settings(**data.example)
+  if examples:
+    check_frames(data.records, index, settings.inputs)
   opened = {}
   for part in parts:
     try:

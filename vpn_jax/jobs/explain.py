@@ -119,7 +119,7 @@ def run(config, workdir: str) -> None:
     if value < 1:
       raise ValueError(f"config.explain.{name} is {value}, expected 1 or more.")
   data = config.data.copy_and_resolve_references()
-  index, parts = pipeline.open_parts(data, ("test",))
+  index, parts = pipeline.open_parts(data, ("test",), examples=False)
   if why := ground_truth.unknown(index):
     print(f"pointing game: left out, {why}")
   rows = []

@@ -10,26 +10,34 @@ from vpn_jax.records import record_format
 COLUMNS, TILE, GAP, LINE, HEADER = 6, 220, 16, 18, 60
 # RGB.
 PAPER, INK, FAINT = (24, 26, 30), (240, 240, 240), (160, 166, 172)
+BOARD = (52, 55, 60)  # behind a skeleton alone
 
 
-def draw_crop(record, skeleton, size: int, rng) -> tuple[np.ndarray, str]:
+def draw_clip(record, skeleton, rng) -> tuple[np.ndarray, str]:
   """Draws a random frame, of those with joints in the image, with its bones.
 
-  Bones of a joint with a visibility below 0.5 are faint.
+  Bones of a joint with a visibility below 0.5 are faint. Without frames, the bones are
+  drawn on an empty tile.
 
   Args:
     record: a sound `record_format.Record`.
     skeleton: of the joints.
-    size: side of the crops, pixels.
     rng: draws the frame.
   Returns: uint8 RGB [TILE, TILE, 3], and a caption.
   """
-  known = np.isfinite(record.image_joints).all(axis=-1).any(axis=(1, 2))
+  image_joints = record.image_joints
+  if not record.frames:
+    image_joints = drawing.in_square(record.image_joints, record.pose, skeleton, TILE)
+  known = np.isfinite(image_joints).all(axis=-1).any(axis=(1, 2))
   t = int(rng.choice(np.flatnonzero(known) if known.any() else len(known)))
-  how = cv2.INTER_AREA if size > TILE else cv2.INTER_CUBIC
-  frame = record_format.decode_frame(record.frames[t])
-  frame = cv2.resize(frame, (TILE, TILE), interpolation=how)
-  joints = record.image_joints[t] * (TILE / size)
+  if record.frames:
+    frame = record_format.decode_frame(record.frames[t])
+    size = len(frame)
+    how = cv2.INTER_AREA if size > TILE else cv2.INTER_CUBIC
+    frame = cv2.resize(frame, (TILE, TILE), interpolation=how)
+    joints = image_joints[t] * (TILE / size)
+  else:
+    frame, joints = np.full((TILE, TILE, 3), BOARD, np.uint8), image_joints[t]
   faint = drawing.draw_skeleton(frame, joints, skeleton, 2)
   frame = cv2.addWeighted(frame, 0.6, faint, 0.4, 0)
   joints = np.where(record.visibility[t, ..., None] < 0.5, np.float32(np.nan), joints)
@@ -44,7 +52,7 @@ def tile(drawn, lines) -> np.ndarray:
   """A picture with three lines of text below, uint8 RGB [TILE + 3 LINE, TILE, 3].
 
   Args:
-    drawn: as `draw_crop` returns it; None for a damaged record.
+    drawn: as `draw_clip` returns it; None for a damaged record.
     lines: the first two lines.
   """
   picture, last = drawn or (np.full((TILE, TILE, 3), 50, np.uint8), "damaged")

@@ -11,7 +11,7 @@ import scipy.ndimage
 from vpn_jax.datasets.base import BadClip
 
 VERSION = 2  # raised when the same recipe gives another crop
-KINDS = ("joints", "boxes", "full")
+KINDS = ("joints", "boxes", "full", "none")
 Box = tuple[float, float, float, float]  # left, top, right, bottom, pixels of the video
 
 
@@ -27,7 +27,8 @@ def recipe(
 
   Args:
     kind: "joints" for the box around the joints of the person; "boxes" for the box
-      around detections; "full" for the whole frame, padded to a square.
+      around detections; "full" for the whole frame, padded to a square; "none" for
+      records without frames, to which the other settings do not apply.
     size: side of the crop in pixels.
     slack: margin on each side, as a fraction of the person's extent.
     head_room: further margin at the top, because skeletons end at the middle of the
@@ -40,6 +41,8 @@ def recipe(
   """
   if kind not in KINDS:
     raise ValueError(f"crop is {kind!r}, expected one of {KINDS}.")
+  if kind == "none":
+    return {"kind": kind, "version": VERSION}
   if size < 8:
     raise ValueError(f"crop size is {size} pixels, expected 8 or more.")
   if slack < 0 or head_room < 0 or moving < 0:

@@ -1,4 +1,7 @@
-"""One clip of a dataset -> its record: cropped, compressed, with short gaps filled."""
+"""One clip of a dataset -> its record: cropped, compressed, with short gaps filled.
+
+Records without frames hold the poses alone.
+"""
 
 import itertools
 import pathlib
@@ -27,7 +30,8 @@ def make_record(
   Args:
     dataset: of the clip.
     clip: to read.
-    recipe: `crop.recipe` with "jpeg_quality".
+    recipe: `crop.recipe` with "jpeg_quality". With the kind "none" the frames are left
+      out.
     folder: holds the frames of a long clip until they are written; see
       `record_format.Spool`.
   Raises: BadClip when it cannot be used.
@@ -37,7 +41,45 @@ def make_record(
   if not np.isfinite(pose).all(axis=-1).any():
     raise BadClip("nobody in any frame")
   check_unit(pose, skeletons.get(dataset.skeleton))
-  points = _crop_points(raw, recipe["kind"])
+  if recipe["kind"] == "none":
+    common, blobs, boxes = len(pose), (), np.zeros((0, 4), np.float32)
+  else:
+    common, blobs, boxes = _frames(raw, recipe, folder)
+  filled = fill_gaps(pose)[:common]
+  seen = np.isfinite(pose[:common]).all(axis=-1)
+  if not np.isfinite(filled).all(axis=-1).any():
+    raise BadClip(f"nobody in the first {common} frames, where the video ends")
+  visibility = np.full(pose.shape[:-1], np.nan, np.float32)
+  if raw.visibility is not None:
+    visibility = raw.visibility
+  guessed = np.isfinite(filled).all(axis=-1) & ~seen
+  image_joints = fill_gaps(raw.image_joints)[:common]
+  if blobs:
+    image_joints = crop.to_crop(image_joints, boxes, recipe["size"])
+  return record_format.Record(
+    name=clip.name,
+    label=clip.label,
+    attributes=clip.attributes,
+    fps=raw.fps,
+    boxes=boxes,
+    frames=blobs,
+    pose=filled,
+    image_joints=image_joints,
+    visibility=np.where(guessed, np.float32(0), visibility[:common]),
+  )
+
+
+def _frames(
+  raw: base.RawClip, recipe: dict, folder: str | pathlib.Path | None
+) -> tuple[int, record_format.Spool, np.ndarray]:
+  """Crops and compresses the frames of a clip.
+
+  Returns: their number, which poses and video have in common; the frames as JPEG; and
+    their boxes, float32 [F, 4].
+  """
+  if raw.frames is None:
+    raise BadClip("it has no video, as records with frames need")
+  pose, points = raw.pose, _crop_points(raw, recipe["kind"])
   most = int(len(pose) / (1 - LENGTH_TOLERANCE))
   boxes, blobs = None, record_format.Spool(folder)
   for t, frame in enumerate(raw.frames()):
@@ -54,26 +96,7 @@ def make_record(
   if common < (1 - LENGTH_TOLERANCE) * max(len(pose), len(blobs)):
     raise BadClip(mismatch(len(pose), len(blobs)))
   blobs.truncate(common)
-  filled = fill_gaps(pose)[:common]
-  seen = np.isfinite(pose[:common]).all(axis=-1)
-  if not np.isfinite(filled).all(axis=-1).any():
-    raise BadClip(f"nobody in the first {common} frames, where the video ends")
-  visibility = np.full(pose.shape[:-1], np.nan, np.float32)
-  if raw.visibility is not None:
-    visibility = raw.visibility
-  guessed = np.isfinite(filled).all(axis=-1) & ~seen
-  image_joints = fill_gaps(raw.image_joints)[:common]
-  return record_format.Record(
-    name=clip.name,
-    label=clip.label,
-    attributes=clip.attributes,
-    fps=raw.fps,
-    boxes=boxes[:common],
-    frames=blobs,
-    pose=filled,
-    image_joints=crop.to_crop(image_joints, boxes[:common], recipe["size"]),
-    visibility=np.where(guessed, np.float32(0), visibility[:common]),
-  )
+  return common, blobs, boxes[:common]
 
 
 def check_unit(pose: np.ndarray, skeleton: skeletons.Skeleton) -> None:

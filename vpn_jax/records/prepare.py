@@ -1,5 +1,7 @@
 """Raw dataset -> person crops -> JPEG -> records, in parallel and resumable.
 
+With `config.data.frames=False` the records hold the poses alone.
+
 The folder of records holds `plan.json` (what is being made), one ArrayRecord file and
 one json for each finished shard (`shards`), `skipped.tsv`, and at the end `index.json`.
 The bytes depend on the plan alone, never on the number of processes, machines or
@@ -46,7 +48,7 @@ def prepare(
     or all of them, cannot be used (then no index is written).
   """
   start = time.monotonic()
-  recipe = _recipe(settings, data.get("boxes") or "")
+  recipe = _recipe(settings, data.get("boxes") or "", data.get("frames", True))
   part, parts = parse_shard(data.get("shard") or "")
   dataset = registry.open_dataset(data)
   clips, left_out = dataset.clips()
@@ -62,7 +64,8 @@ def prepare(
     _say_splits(dataset, clips, say)
     return None
   if not clips:
-    raise ValueError(f"no clip of {dataset.name} can be used; see the reasons.")
+    remedy = "" if recipe["kind"] == "none" else "; with model=pose none needs a video"
+    raise ValueError(f"no clip of {dataset.name} can be used; see the reasons{remedy}.")
 
   folder = pathlib.Path(data.records)
   folder.mkdir(parents=True, exist_ok=True)
@@ -106,7 +109,7 @@ def parse_shard(text: str) -> tuple[int, int]:
   return part, parts
 
 
-def _recipe(settings: ml_collections.ConfigDict, boxes: str) -> dict:
+def _recipe(settings: ml_collections.ConfigDict, boxes: str, frames: bool) -> dict:
   """The settings of the crop, and checks of all settings."""
   for name, least in (("clips_per_shard", 1), ("workers", -1), ("clip_seconds", 0)):
     if settings[name] < least:
@@ -122,6 +125,8 @@ def _recipe(settings: ml_collections.ConfigDict, boxes: str) -> dict:
       f"config.prepare.crop is 'full', but config.data.boxes is {boxes!r}: leave one "
       "of them out."
     )
+  if not frames:
+    return crop.recipe("none")
   kind = "full" if settings.crop == "full" else "boxes" if boxes else "joints"
   fields = ("size", "slack", "head_room", "moving")
   recipe = crop.recipe(kind, **{name: settings[name] for name in fields})
@@ -176,6 +181,7 @@ def _check_plan(folder: pathlib.Path, plan: dict) -> None:
     differing = [k for k in {**old, **plan} if old.get(k) != plan.get(k)]
   except (ValueError, TypeError, AttributeError, RecursionError) as e:
     raise ValueError(f"{path} is damaged ({e}): delete {folder} and run again.") from e
+  _check_frames(folder, old, plan)
   if differing:
     sides = "; ".join(
       f"{k} was {str(old.get(k))[:60]}, now {str(plan.get(k))[:60]}" for k in differing
@@ -183,6 +189,23 @@ def _check_plan(folder: pathlib.Path, plan: dict) -> None:
     raise ValueError(
       f"{folder} was begun with another plan: {sides}. Delete that folder or set "
       "config.data.records to another."
+    )
+
+
+def _check_frames(folder: pathlib.Path, old: dict, plan: dict) -> None:
+  """Refuses a folder begun with frames to go on without them, and the reverse."""
+  before, now = (p.get("crop.kind") != "none" for p in (old, plan))
+  if before and not now:
+    raise ValueError(
+      f"{folder} was begun with frames, from which model=pose trains just as well: use "
+      "it as it is, or set config.data.records to another folder for records without "
+      "frames."
+    )
+  if now and not before:
+    raise ValueError(
+      f"{folder} was begun without frames (config.data.frames=False, as model=pose "
+      "sets it), which this row needs: set config.data.records to another folder, or "
+      "delete that one."
     )
 
 
@@ -224,6 +247,7 @@ def _finish(
     source=dataset.source,
     skipped=len(skipped),
     skeleton_definition=skeletons.definition(dataset.skeleton),
+    frames=work.recipe["kind"] != "none",
   )
   index.save(folder)
   return index

@@ -33,11 +33,12 @@ class Record:
     attributes: subject, camera, setup and the like.
     fps: frames per second.
     boxes: float32 [F, 4], the crop of each frame in pixels of the video: left, top,
-      right, bottom; all rows are equal unless the crop moves.
-    frames: the square crops as JPEG, one per frame.
+      right, bottom; all rows are equal unless the crop moves. [0, 4] without frames.
+    frames: the square crops as JPEG, one per frame; empty for a skeleton alone.
     pose: float32 [F, persons, J, 3], metres, camera axes, not centred; NaN where nobody
       was seen.
-    image_joints: float32 [F, persons, J, 2] in pixels of the crop; NaN where unknown.
+    image_joints: float32 [F, persons, J, 2] in pixels of the crop, or of the video in a
+      record without frames; NaN where unknown.
     visibility: float32 [F, persons, J], 0 to 1; NaN where it is unknown, and 0 where
       the pose was interpolated across a gap.
   """
@@ -51,6 +52,11 @@ class Record:
   pose: np.ndarray
   image_joints: np.ndarray
   visibility: np.ndarray
+
+  @property
+  def num_frames(self) -> int:
+    """F, the number of poses; there are as many frames, or none."""
+    return len(self.pose)
 
 
 _ARRAYS = ("boxes", "pose", "image_joints", "visibility")
@@ -116,7 +122,7 @@ class Spool(Sequence):
 
 
 def num_payloads(num_frames: int) -> int:
-  """The number of payloads of a clip."""
+  """The number of payloads of a clip with so many frames."""
   return 1 + -(-num_frames // CHUNK)
 
 

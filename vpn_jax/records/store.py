@@ -21,7 +21,7 @@ from vpn_jax.records.record_format import FORMAT, Record, RecordError
 INDEX_FILE = "index.json"
 # Fields that the first indices lack, with the value that stands for that. The digest
 # leaves them out while they have it.
-_ADDED = {"skeleton_definition": None}
+_ADDED = {"skeleton_definition": None, "frames": True}
 
 
 def summary(record: Record) -> dict:
@@ -30,7 +30,7 @@ def summary(record: Record) -> dict:
     "name": record.name,
     "label": record.label,
     "attributes": record.attributes,
-    "num_frames": len(record.frames),
+    "num_frames": record.num_frames,
   }
 
 
@@ -66,6 +66,7 @@ class Index:
     skipped: number of clips left out.
     skeleton_definition: `skeletons.definition(skeleton)`, so that a skeleton of one's
       own is known without its file.
+    frames: whether the records hold frames; False for skeletons alone.
   """
 
   dataset: str
@@ -77,15 +78,19 @@ class Index:
   source: dict = dataclasses.field(default_factory=dict)
   skipped: int = 0
   skeleton_definition: dict | None = None
+  frames: bool = True
 
   def clips(self) -> list[dict]:
-    """All clips in order, each with its shard and the position of its header."""
+    """All clips in order, each with its shard, the position of its header there, and
+    the number of its payloads."""
     entries = []
     for shard, clips in sorted(self.shards.items()):
       position = 0
       for clip in clips:
-        entries.append({**clip, "shard": shard, "position": position})
-        position += record_format.num_payloads(clip["num_frames"])
+        count = record_format.num_payloads(clip["num_frames"] if self.frames else 0)
+        place = {"shard": shard, "position": position, "payloads": count}
+        entries.append({**clip, **place})
+        position += count
     return entries
 
   def digest(self) -> str:
@@ -163,7 +168,7 @@ class RecordReader:
     clip = self.clips[i]
     where = f"{self.folder / clip['shard']}, record {clip['position']}"
     record = record_format.decode(_Payloads(self, clip, where), where)
-    found = record.name, len(record.frames)
+    found = record.name, record.num_frames
     expected = clip["name"], clip["num_frames"]
     if found != expected:
       raise RecordError(
@@ -191,7 +196,7 @@ class _Payloads(Sequence):
     self._reader, self._clip, self._where = reader, clip, where
 
   def __len__(self) -> int:
-    return record_format.num_payloads(self._clip["num_frames"])
+    return self._clip["payloads"]
 
   def __getitem__(self, i: int) -> bytes:
     position = self._clip["position"] + range(len(self))[i]

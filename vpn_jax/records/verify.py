@@ -191,8 +191,7 @@ def _read(
           seen = np.isfinite(record.pose).all(axis=-1).any(axis=(1, 2))
           lengths[i] = len(seen), int((~seen).sum())
           if i in chosen:
-            size = index.crop["size"]
-            drawn = contact_sheet.draw_crop(record, skeleton, size, chosen[i])
+            drawn = contact_sheet.draw_clip(record, skeleton, chosen[i])
         if i in chosen:
           lines = counts.class_name(index, clip), clip["name"]
           tiles[clip["label"], i] = contact_sheet.tile(drawn, lines)
@@ -209,8 +208,9 @@ def check(record: record_format.Record, clip: dict, index: store.Index) -> list[
   Raises: RecordError when its frames cannot be read.
   """
   found = []
-  classes, size = len(index.class_names), index.crop["size"]
-  length, joints = len(record.frames), skeletons.get(index.skeleton).num_joints
+  classes, size = len(index.class_names), index.crop.get("size")
+  length, joints = record.num_frames, skeletons.get(index.skeleton).num_joints
+  frames = length if index.frames else 0
   for what, got in (
     ("name", record.name),
     ("label", record.label),
@@ -223,9 +223,11 @@ def check(record: record_format.Record, clip: dict, index: store.Index) -> list[
     found.append(f"label is {record.label}, expected 0 to {classes - 1}")
   if length == 0:
     found.append("has no frame")
+  if len(record.frames) != frames:
+    found.append(f"has {len(record.frames)} frames, expected {frames}")
   persons = record.pose.shape[1] if record.pose.ndim == 4 else 1
   for what, shape in (
-    ("boxes", (length, 4)),
+    ("boxes", (frames, 4)),
     ("pose", (length, persons, joints, 3)),
     ("image_joints", (length, persons, joints, 2)),
     ("visibility", (length, persons, joints)),

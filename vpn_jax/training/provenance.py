@@ -95,10 +95,16 @@ class Provenance:
     return cls(**{**values, "class_names": tuple(values["class_names"])})
 
   def differences(self, data: "Provenance", names: tuple[str, ...]) -> list[str]:
-    """Which of these attributes differ, a line each that names both sides."""
+    """Which of these attributes differ, a line each that names both sides.
+
+    The poses of records without frames are those of records with frames, whatever the
+    crop of these.
+    """
     found = []
     for name in names:
       ours, theirs = getattr(self, name), getattr(data, name)
+      if name == "crop" and "none" in (ours.get("kind"), theirs.get("kind")):
+        continue
       if isinstance(ours, dict):  # only the entries that differ
         keys = sorted({*ours, *theirs})
         keys = [k for k in keys if ours.get(k) != theirs.get(k)]

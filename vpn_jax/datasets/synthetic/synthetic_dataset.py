@@ -12,13 +12,24 @@ class Synthetic:
   name = "synthetic"
   skeleton = "kinect_v2"
 
-  def __init__(self, seed: int, num_clips: int, settings: generator.Settings):
-    """Clip i depends on `seed` and `settings`, not on `num_clips`."""
+  def __init__(
+    self,
+    seed: int,
+    num_clips: int,
+    settings: generator.Settings,
+    *,
+    frames: bool = True,
+  ):
+    """Clip i depends on `seed` and `settings`, not on `num_clips`.
+
+    Args:
+      frames: False for the poses alone.
+    """
     if num_clips < 1:
       raise ValueError(f"data.num_clips is {num_clips}, expected 1 or more.")
     self.seed = seed
     self.num_clips = num_clips
-    self.settings = settings
+    self.settings, self.frames = settings, frames
     self.class_names = tuple(generator.CLASSES)
     self.source = {"seed": seed, **dataclasses.asdict(settings)}
 
@@ -42,6 +53,6 @@ class Synthetic:
     return RawClip(
       made.pose[:, None],
       made.image_joints[:, None],
-      lambda: iter(made.frames),
+      (lambda: iter(made.frames)) if self.frames else None,
       float(self.settings.fps),
     )

@@ -1,0 +1,139 @@
+"""The joints of one clip from one file, by the kind of the file.
+
+`READERS` maps the end of a file name to a function that reads such files. Folders of
+clips, indexes and the job "predict" accept every kind that is in it.
+"""
+
+import dataclasses
+import pathlib
+from typing import Protocol
+
+import numpy as np
+
+from vpn_jax.datasets import joint_files, skeletons
+from vpn_jax.datasets.base import BadClip
+
+
+@dataclasses.dataclass(frozen=True)
+class Joints:
+  """What a file holds of one clip.
+
+  Attributes:
+    world: float32 [F, persons, J, 3], metres; NaN where not found, all NaN in a file of
+      image joints alone.
+    image: float32 [F, persons, J, 2], pixels of the video; NaN where not found or not
+      known.
+    visibility: float32 [F, persons, J], 0 to 1, NaN where unknown; None where all is.
+    fps: frames per second; None when the file does not say.
+  """
+
+  world: np.ndarray
+  image: np.ndarray
+  visibility: np.ndarray | None = None
+  fps: float | None = None
+
+  @property
+  def coordinates(self) -> str:
+    """ "world", or "image" for joints in the image alone."""
+    return "world" if np.isfinite(self.world).any() else "image"
+
+
+class Reader(Protocol):
+  """A function that reads one kind of file."""
+
+  def __call__(
+    self,
+    path: pathlib.Path,
+    skeleton: skeletons.Skeleton,
+    *,
+    units: str,
+    size: tuple[int, int] | None,
+  ) -> Joints:
+    """Reads the joints of a clip.
+
+    Args:
+      path: the file.
+      skeleton: of the joints.
+      units: of image joints that the format does not fix: "fraction" or "pixel".
+      size: (W, H) of the video; None when there is no video.
+    Raises: BadClip with the reason when the file cannot be used.
+    """
+    ...
+
+
+def read_npz(
+  path: pathlib.Path,
+  skeleton: skeletons.Skeleton,
+  *,
+  units: str = "fraction",
+  size: tuple[int, int] | None = None,
+) -> Joints:
+  """Reads an npz with the arrays `world`, `image`, or both; see `joint_files`.
+
+  It may also hold `size` [2], width and height of the video, by which fractions become
+  pixels, and `fps` []. Fractions of a size that is unknown are left out beside world
+  joints, which do not need them.
+
+  Args: as in `Reader`.
+  Raises: BadClip for another kind of file, without either array, and as
+    `joint_files.world` does.
+  """
+  name = path.name
+  try:
+    file = joint_files.Arrays(path)
+    found = {k: file[k] for k in ("world", "image", "size", "fps") if k in file}
+  except ValueError as e:
+    raise BadClip(
+      f"{name} cannot be read as npz; expected arrays `world` and `image`"
+    ) from e
+  if not {"world", "image"} & set(found):
+    raise BadClip(
+      f"{name} holds the arrays {list(file)[:8]}, expected `world`, `image` or both"
+    )
+  if "size" in found:
+    width, height = _numbers(found["size"], 2, f"`size` of {name}")
+    size = int(width), int(height)
+  fps = _numbers(found["fps"], 1, f"`fps` of {name}")[0] if "fps" in found else None
+  made = joint_files.pair(
+    found.get("world"),
+    found.get("image"),
+    skeleton,
+    (f"`world` of {name}", f"`image` of {name}"),
+    units=units,
+    size=size,
+  )
+  return Joints(*made, fps)
+
+
+def _numbers(array: np.ndarray, count: int, what: str) -> list[float]:
+  """Positive numbers of an npz; BadClip for anything else."""
+  if array.dtype.kind in "fiu" and array.size == count and (array > 0).all():
+    values = array.reshape(-1).astype(np.float64)
+    if np.isfinite(values).all():
+      return values.tolist()
+  raise BadClip(
+    f"{what} is {array.dtype} {list(array.shape)}, expected {count} positive number(s)"
+  )
+
+
+READERS: dict[str, Reader] = {".npz": read_npz}
+
+
+def ending(path: str | pathlib.Path) -> str:
+  """The key of `READERS` for a file, by its name; "" for another kind of file."""
+  name = pathlib.Path(path).name.lower()
+  ends = [end for end in READERS if name.endswith(end) and len(name) > len(end)]
+  return max(ends, key=len, default="")
+
+
+def read(
+  path: str | pathlib.Path,
+  skeleton: skeletons.Skeleton,
+  *,
+  units: str = "fraction",
+  size: tuple[int, int] | None = None,
+) -> Joints:
+  """Reads the joints of one clip; see `Reader`. A file of another kind is an npz."""
+  path = pathlib.Path(path)
+  reader = READERS.get(ending(path), read_npz)
+  return reader(path, skeleton, units=units, size=size)

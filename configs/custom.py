@@ -29,7 +29,7 @@ from configs import common
 
 def get_config(arg="split"):
   arg = common.parse_arg(arg, protocols=("split",))
-  c = common.recipe(arg)
+  c = common.recipe(arg, pose_steps=20)
   with c.unlocked():
     c.data.pattern = ""  # of file names: "(?P<subject>[a-z]+)_.*" gives a subject
     c.data.index = ""
@@ -40,5 +40,4 @@ def get_config(arg="split"):
     c.data.train = "split:train"  # column:values of the training part
     c.data.test = "split:test"
   c.data.update(dataset="custom", records="data/custom", skeleton="mediapipe_33")
-  c.data.example.pose_steps = 20  # t_p
   return c

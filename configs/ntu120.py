@@ -12,7 +12,6 @@ from configs import common
 
 def get_config(arg="cs1"):
   arg = common.parse_arg(arg, protocols=("cs1", "cs2"))
-  c = common.recipe(arg)
+  c = common.recipe(arg, pose_steps=20)
   c.data.update(dataset="ntu120", records="data/ntu120", skeleton="kinect_v2")
-  c.data.example.pose_steps = 20  # t_p
   return c

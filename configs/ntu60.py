@@ -12,7 +12,6 @@ from configs import common
 
 def get_config(arg="cs"):
   arg = common.parse_arg(arg, protocols=("cs", "cv"))
-  c = common.recipe(arg)
+  c = common.recipe(arg, pose_steps=20)
   c.data.update(dataset="ntu60", records="data/ntu60", skeleton="kinect_v2")
-  c.data.example.pose_steps = 20  # t_p
   return c

@@ -16,7 +16,6 @@ from configs import common
 
 def get_config(arg="cs"):
   arg = common.parse_arg(arg, protocols=("cs", "cv1", "cv2"))
-  c = common.recipe(arg)
+  c = common.recipe(arg, pose_steps=30)
   c.data.update(dataset="smarthome", records="data/smarthome", skeleton="lcrnet_13")
-  c.data.example.pose_steps = 30  # t_p
   return c

@@ -18,13 +18,12 @@ SCHEDULES = {
 
 def get_config(arg="cs"):
   arg = common.parse_arg(arg, protocols=("cs", "cv"), size="demo")
-  c = common.recipe(arg, SCHEDULES)
+  c = common.recipe(arg, SCHEDULES, pose_steps=16)
   with c.unlocked():
     c.data.seed = 0  # of the generator
     c.data.num_clips = 1050
     c.data.clip_frames = 48
   c.data.update(dataset="synthetic", records="data/synthetic", skeleton="kinect_v2")
-  c.data.example.pose_steps = 16  # t_p
   c.model.pose.align = "view"  # cameras 45 degrees apart
   # At 64 pixels the objects in hand look the same; a tight crop enlarges them.
   c.prepare.update(size=112, slack=0.03)

@@ -98,6 +98,31 @@ def test_comparators():
   assert ntu60.get_config("cs,model=pose").data.example.inputs == ("pose",)
 
 
+def test_the_best_recipe_changes_poses_and_how_they_are_trained():
+  paper, best = (nucla.get_config(f"v1_2{word}") for word in ("", ",recipe=best"))
+  assert best.row.startswith(paper.row)
+  assert best.row.endswith(", best recipe")
+  assert best.data.example.pose_window == "video"
+  assert best.data.example.pose_steps > paper.data.example.pose_steps == 5
+  assert best.model.pose.align == "view"
+  assert any(best.data.example.augment.rotation)
+  # the whole network is trained as in the paper, its pose stage as the row of poses
+  assert best.optimizer == paper.optimizer
+  assert best.loss == paper.loss
+  alone = nucla.get_config("v1_2,model=pose,recipe=best")
+  stage = best.pretraining.pose
+  assert (stage.train, stage.optimizer) == (alone.train, alone.optimizer)
+  assert stage.label_smoothing == alone.loss.label_smoothing
+  assert stage.row == alone.row
+  example = {**best.data.example.to_dict(), "inputs": ("pose",)}
+  assert alone.data.example.to_dict() == example
+  assert alone.optimizer.schedule == "cosine"
+  given = nucla.get_config("v1_2,model=pose,recipe=best,pose_backbone=gcn")
+  assert given.model.pose.kind == "gcn"
+  assert given.row == "pose alone, best recipe"
+  assert nucla.get_config("v1_2,model=pose,recipe=paper").row == "pose alone"
+
+
 def test_unknown_arguments_list_the_known_ones():
   with pytest.raises(ValueError, match=r"unknown protocol 'xs', expected .*'cs', 'cv'"):
     ntu60.get_config("xs")

@@ -53,6 +53,9 @@ def test_protocols_by_name_alone():
       _, attributes = nucla.parse_name(name)
       part = "test" if attributes["camera"] == test else "train"
       assert protocols.part(rule, attributes) == part
+  rule = protocols.get("nucla", "v2_1")
+  parts = [protocols.part(rule, {"camera": camera}) for camera in (1, 2, 3)]
+  assert parts == ["test", "train", None]
 
 
 def test_values(tmp_path):
@@ -307,7 +310,7 @@ def test_is_a_dataset(root):
 def test_config():
   from configs import nucla as config
 
-  for protocol in ("v12_3", "v13_2", "v23_1"):
+  for protocol in ("v12_3", "v13_2", "v23_1", "v1_2", "v2_1"):
     c = config.get_config(protocol)
     assert (c.data.dataset, c.data.protocol) == ("nucla", protocol)
     assert protocol_settings.from_config(c.data).source

@@ -109,6 +109,9 @@ def test_other_expected_counts():
   assert sum(protocols.EXPECTED_COUNTS["smarthome", "cs"]) == 16_115
   for name in ("v12_3", "v13_2", "v23_1"):
     assert sum(protocols.EXPECTED_COUNTS["nucla", name]) == 1_484
+  v1, v2 = protocols.EXPECTED_COUNTS["nucla", "v1_2"]
+  assert (v2, v1) == protocols.EXPECTED_COUNTS["nucla", "v2_1"]
+  assert v1 + v2 == protocols.EXPECTED_COUNTS["nucla", "v12_3"][0]
   assert set(protocols.EXPECTED_COUNTS) <= set(KNOWN)
 
 
@@ -130,7 +133,7 @@ def test_unknown_protocol_lists_the_known_ones():
   with pytest.raises(ValueError, match=re.escape("unknown protocol ntu60:cs2")) as e:
     protocols.get("ntu60", "cs2")
   assert all(f"{d}:{p}" in str(e.value) for d, p in KNOWN)
-  assert protocols.names("nucla") == ["v12_3", "v13_2", "v23_1"]
+  assert protocols.names("nucla") == ["v12_3", "v13_2", "v23_1", "v1_2", "v2_1"]
   assert protocols.names("custom") == []
 
 

@@ -97,6 +97,9 @@ def test_a_changed_row_is_another_line(tmp_path, monkeypatch):
   assert [tables.variant(s) for s in summaries] == list(commands.values())
   other = {**summaries[0], "row": "I3D", "command": "x --config.init.backbone=i3d"}
   assert tables.variant(other) == "from I3D"
+  best = {**summaries[0], "row": "VPN, best recipe"}  # which says the word
+  best["command"] = f"{program}cs,recipe=best,size=cpu"
+  assert tables.variant(best) == "size=cpu"
   made = tables.gather(run_summary.read_summaries(tmp_path))
   rows = [line["row"] for line in made["Runs on synthetic"]]
   assert rows[0] == "I3D"

@@ -87,6 +87,7 @@ def test_the_whole_starts_from_its_stages():
       ["cs,model=pose,size=full", "cs,model=i3d,backbone=resnext3d,size=full"],
     ),
     ("cs,frozen=True", ["cs,model=pose"]),
+    ("cs,recipe=best", ["cs,model=pose,recipe=best", "cs,model=i3d,recipe=best"]),
   ],
 )
 def test_a_stage_is_the_row_of_its_backbone_alone(arg, alone):
@@ -96,6 +97,7 @@ def test_a_stage_is_the_row_of_its_backbone_alone(arg, alone):
   ):
     got, want = stage.config.to_dict(), expected.to_dict()
     assert got["row"] == want["row"]
+    assert got["loss"]["label_smoothing"] == want["loss"]["label_smoothing"]
     for name in ("network", "optimizer", "train", "data", "inference", "features"):
       assert got[name] == want[name], name
     if stage.kind == "pose":

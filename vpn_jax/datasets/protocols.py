@@ -111,6 +111,12 @@ PROTOCOLS: dict[tuple[str, str], Protocol] = {
     )
     for a, b, c in ((1, 2, 3), (1, 3, 2), (2, 3, 1))
   },
+  **{
+    ("nucla", f"v{a}_{b}"): Protocol(
+      "camera", (a,), (b,), source=f"half of the data: view {a} trains, {b} tests"
+    )
+    for a, b in ((1, 2), (2, 1))
+  },
   ("synthetic", "cs"): Protocol(
     "subject",
     (1, 2, 4, 5, 8, 9),
@@ -136,6 +142,8 @@ EXPECTED_COUNTS: dict[tuple[str, str], tuple[int, int]] = {
   ("nucla", "v12_3"): (1_020, 464),
   ("nucla", "v13_2"): (980, 504),
   ("nucla", "v23_1"): (968, 516),
+  ("nucla", "v1_2"): (516, 504),
+  ("nucla", "v2_1"): (504, 516),
 }
 
 

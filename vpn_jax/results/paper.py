@@ -26,6 +26,7 @@ class Row:
 
 POSE_ALONE = "pose alone"
 LSTM_ALONE = "pose alone, LSTM"
+BEST_RECIPE = ", best recipe"  # at the end of the name of a row with recipe=best
 # How a pose backbone appends to the name of a row.
 POSE_BACKBONES = {"gcn": "", "lstm": ", LSTM", "stgcn": ", ST-GCN++"}
 
@@ -215,3 +216,8 @@ def row_name(arg: dict) -> str:
   elif arg["embedding"] != "euclidean":
     words.append(arg["embedding"])
   return ", ".join(words) + pose
+
+
+def of_any_recipe(name: str) -> str:
+  """The name of a row without its recipe, as in `ROWS`."""
+  return name.removesuffix(BEST_RECIPE)

@@ -30,19 +30,21 @@ def variant(summary: dict) -> str:
   """
   if "parts" in summary:
     return _fused_variant(summary["parts"])
-  row = paper.ROWS.get(summary["row"], paper.Row(""))
+  row = paper.ROWS.get(paper.of_any_recipe(summary["row"]), paper.Row(""))
   changes = []
   for word in shlex.split(summary["command"]):
     name, _, value = word.partition("=")
     if name == "--config":
       words = value.partition(":")[2].split(",")[1:]
-      changes += [w for w in words if w not in row.arg.split(",")]
+      said = {*row.arg.split(","), "recipe=best", "recipe=paper"}  # by the row's name
+      changes += [w for w in words if w not in said]
     elif name == "--config.init.backbone":
-      starts = list(dict.fromkeys(map(run_summary.row_of, value.split(","))))
+      rows = map(run_summary.row_of, value.split(","))
+      starts = list(dict.fromkeys(map(paper.of_any_recipe, rows)))
       if starts != [row.starts_from]:
         changes.append("from " + ", ".join(starts))
     elif name == "--config.init.pose_backbone":
-      start = run_summary.row_of(value)
+      start = paper.of_any_recipe(run_summary.row_of(value))
       if start != row.pose_from:
         changes.append(f"pose backbone from {start}")
     elif name.startswith("--config."):
@@ -158,7 +160,8 @@ def gather(summaries: list[dict]) -> dict[str, list[dict[str, str]]]:
   rows = [*paper.ROWS]
 
   def order(key: tuple) -> tuple:
-    row = rows.index(key[2]) if key[2] in rows else len(rows)
+    name = paper.of_any_recipe(key[2])
+    row = rows.index(name) if name in rows else len(rows)
     return (key[1], "parts" in groups[key][0], row, key)
 
   in_paper = {dataset for t in paper.TABLES.values() for dataset, _ in t.columns}

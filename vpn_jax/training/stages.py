@@ -175,6 +175,8 @@ def _alone(config, kind: str) -> ml_collections.ConfigDict:
       c.model.update({name: config.model[name] for name in _OF_VISUAL})
       c.model.update(attention="none", embedding=False)
       c.model.frozen_until = block.frozen_until
+    # Checkpoints from before have no smoothing here.
+    c.loss.label_smoothing = block.get("label_smoothing", 0.0)
     c.row = block.row
     c.pretraining = {}
   c.stages = False
@@ -224,8 +226,8 @@ def stage_command(command: str, kind: str, words: list[str], workdir: str) -> st
     elif name == "--config":
       file, _, arg = value.partition(":")
       protocol, *others = arg.split(",")
-      size = [other for other in others if other.startswith("size=")]
-      made.append(f"{name}={file}:{','.join([protocol, *words, *size])}")
+      kept = [other for other in others if other.startswith(("size=", "recipe="))]
+      made.append(f"{name}={file}:{','.join([protocol, *words, *kept])}")
     elif name.startswith("--config."):
       made += flags_of_stage([word], kind)
     else:
@@ -243,7 +245,8 @@ def own_flag(flag: str, kind: str) -> str:
     return ""
   name = flag.removeprefix(own)
   is_block = name.startswith(("train.", "optimizer."))
-  return f"--config.{'' if is_block else 'model.'}{name}"
+  block = "" if is_block else "loss." if name.startswith("label_") else "model."
+  return f"--config.{block}{name}"
 
 
 def flags_of_stage(flags: list[str], kind: str) -> list[str]:

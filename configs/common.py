@@ -415,7 +415,11 @@ BEST = dict(
     rotation=(15.0, 15.0, 15.0),
     scale=0.2,
   ),
-  pose=dict(align="view"),
+  pose=dict(
+    align="view",
+    blocks=6,  # of 10: enough for small datasets
+    block_features=32,
+  ),
 )
 
 

@@ -121,6 +121,13 @@ def test_the_command_of_a_stage_trains_it_by_itself():
     "--config.model.dropout=0.1",
     "--config.data.records=some/records",
   ]
+  best = "configs/synthetic.py:cs,recipe=best,pose_backbone=gcn"
+  c = config_of(best.partition(":")[2])
+  pose, _ = stages.plan(c, "w", f"launch.py --config={best} --workdir=w")
+  assert pose.command.split()[1:] == [
+    "--config=configs/synthetic.py:cs,model=pose,pose_backbone=gcn,recipe=best",
+    "--workdir=w/pose",
+  ]
   assert shlex.split(visual.command)[2:] == [
     "--config=configs/synthetic.py:cs,model=i3d,size=tiny",
     "--workdir=runs/vpn/visual",

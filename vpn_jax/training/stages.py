@@ -77,7 +77,8 @@ def plan(
   found, folder = [], pathlib.Path(workdir)
   if "pose" in config.pretraining and config.init.pose_backbone == "none":
     kind = config.model.pose.kind
-    words = ["model=pose", *([f"pose_backbone={kind}"] if kind != "gcn" else [])]
+    named = kind != "gcn" or "recipe=best" in command  # whose usual one is another
+    words = ["model=pose", *([f"pose_backbone={kind}"] if named else [])]
     place = str(folder / "pose")
     command_of = stage_command(command, "pose", words, place)
     found.append(Stage("pose", place, _pose_config(config), command_of))

@@ -189,6 +189,7 @@ def data(arg: Arg, pose_steps: int) -> dict:
       inputs=INPUTS.get(arg.model, ("frames", "pose")),
       region="body",  # shown by the frames; or "left_hand", "right_hand"
       hand_size=0.4,  # side of the square around a hand, of the record's frame
+      coordinates="",  # of the pose: "world", "image"; "": world where there is one
       augment=dict(  # of the poses alone, in training
         rotation=(0.0, 0.0, 0.0),  # degrees about x, y (vertical) and z
         scale=0.0,  # relative change

@@ -1,5 +1,6 @@
 """Clips without videos, from the files of every dataset to a fused test."""
 
+import copy
 import json
 import pathlib
 
@@ -232,3 +233,77 @@ def test_boxes_need_frames(tmp_path):
   c.data.boxes = "boxes.csv"
   with pytest.raises(ValueError, match="have no crop: leave one of the two out"):
     prepare.run(c)
+
+
+# Joints in the image.
+
+
+@pytest.fixture(scope="module")
+def flat(tmp_path_factory):
+  """A config of clips with joints in the image alone, prepared."""
+  root, rng = tmp_path_factory.mktemp("flat"), np.random.default_rng(0)
+  arrays, lines = {}, ["clip,label,split"]
+  for i in range(6):
+    joints = rng.uniform(10, 200, (FRAMES, 33, 2))
+    score = rng.uniform(0.1, 1.0, (FRAMES, 33, 1))
+    arrays[f"c{i}"] = np.concatenate([joints, score], axis=-1)
+    arrays[f"c{i}"][3, :5] = np.nan  # a short gap
+    lines.append(f"c{i},{('nod', 'wave')[i % 2]},{'train' if i < 4 else 'test'}")
+  (root / "index.csv").write_text("\n".join(lines))
+  np.savez(root / "image.npz", **arrays)
+  c = small(custom.get_config("split,model=pose"), root / "records")
+  c.data.update(index=str(root / "index.csv"), image_joints="image.npz")
+  c.data.image_units = "pixel"
+  prepare.run(c)
+  return c, arrays
+
+
+def test_records_of_image_joints_alone(flat):
+  c, arrays = flat
+  index = store.read_index(c.data.records)
+  assert index.coordinates == "image"
+  assert index.source["world_joints"] == ""
+  record = store.RecordReader(c.data.records, index.clips())[0]
+  assert np.isnan(record.pose).all()
+  given = np.float32(arrays["c0"])
+  np.testing.assert_array_equal(record.image_joints[[0, 1], 0], given[[0, 1], :, :2])
+  np.testing.assert_array_equal(record.visibility[:2, 0], given[:2, :, 2])
+  np.testing.assert_allclose(  # filled
+    record.image_joints[3, 0, 0], (given[2, 0, :2] + given[4, 0, :2]) / 2, rtol=1e-5
+  )
+  assert (record.visibility[3, 0, :5] == 0).all()
+  assert record.seen.all()
+  assert verify.verify(c.data, sheet_clips=1).counts[0]["nobody"] == 0
+
+
+def test_trained_on_image_joints(flat, tmp_path, capfd):
+  c, _ = flat
+  result = stages.train(c, str(tmp_path / "run"))
+  assert result["clips"] == 2
+  network = trained_network.load(str(tmp_path / "run"))
+  assert network.settings.coordinates == "image"
+  assert evaluate.evaluate(c, str(tmp_path / "run")).metrics["clips"] == 2
+  figures.run(c, str(tmp_path / "run"))
+  assert (tmp_path / "run" / "figures" / "joints.png").exists()
+  c = copy.deepcopy(c)
+  c.model.pose.align = "view"
+  with pytest.raises(
+    ValueError, match=r"align is 'view'.* --config\.model\.pose\.align"
+  ):
+    stages.train(c, str(tmp_path / "turned"))
+  c.model.pose.align = "none"
+  c.data.example.coordinates = "world"
+  with pytest.raises(ValueError, match="hold joints in the image alone: set it to 'im"):
+    stages.train(c, str(tmp_path / "world"))
+
+
+def test_a_pose_backbone_starts_only_poses_like_its_own(run, tmp_path):
+  """N-UCLA's files have no joints in the image at all."""
+  c, workdir = run
+  c = copy.deepcopy(c)
+  c.data.example.coordinates = "image"
+  with pytest.raises(ValueError, match="has no joints in image coordinates, which"):
+    stages.train(c, str(tmp_path / "blind"))
+  c.init.pose_backbone = str(workdir)
+  with pytest.raises(ValueError, match="was trained on poses in world coordinates, co"):
+    stages.train(c, str(tmp_path / "other"))

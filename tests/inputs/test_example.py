@@ -1,10 +1,13 @@
 """Frames and poses of an example."""
 
+import dataclasses
+
 import fake_records
 import numpy as np
+import pytest
 
 from vpn_jax.datasets import skeletons
-from vpn_jax.inputs import example
+from vpn_jax.inputs import example, pose_augmentation
 
 KINECT = skeletons.get("kinect_v2")
 SMALL = example.Settings(num_frames=8, frame_size=32, pose_steps=4)
@@ -80,3 +83,87 @@ def test_random_crop_changes_frames_only():
   np.testing.assert_array_equal(made["pose"], plain["pose"])
   assert made["frames"].shape == plain["frames"].shape
   assert not np.array_equal(made["frames"], plain["frames"])
+
+
+def box_record():
+  """Three frames of a main actor and another, 4 joints; see the numbers below."""
+  actor = np.full((3, 4, 2), np.nan, np.float32)
+  actor[0, :3] = [[100, 50], [140, 50], [120, 210]]
+  actor[1, :2] = [[100, 90], [180, 90]]
+  actor[2, 0] = [900, 900]  # outside the window of the first two
+  other = np.full((3, 4, 2), np.nan, np.float32)
+  other[0, 0] = [300, 130]
+  visibility = np.full((3, 2, 4), np.nan, np.float32)
+  visibility[0, 0, 1] = 0.25
+  return np.stack([actor, other], axis=1), visibility
+
+
+def test_image_pose_by_hand():
+  """The box of the first two frames is 80 wide, 160 high, its middle (140, 130)."""
+  joints, visibility = box_record()
+  made = example.image_pose(joints, visibility, (0, 1))
+  assert made.dtype == np.float32
+  expected = [[-0.5, -1, 1], [0, -1, 0.25], [-0.25, 1, 1], [0, 0, 0]]
+  np.testing.assert_allclose(made[0, 0], expected)
+  np.testing.assert_allclose(made[1, 0, :2], [[-0.5, -0.5, 1], [0.5, -0.5, 1]])
+  np.testing.assert_allclose(made[0, 1], [[2, 0, 1], *[[0, 0, 0]] * 3])
+  moved = example.image_pose(3 * joints + 7, visibility, (0, 1))
+  np.testing.assert_allclose(moved, made, atol=1e-6)  # another camera, another place
+  assert (example.image_pose(joints[:, 1:], visibility[:, 1:], (1, 2)) == 0).all()
+
+
+def in_image(**fields):
+  return example.Settings(
+    **{**SMALL_ALL.__dict__, "inputs": ("pose",), "coordinates": "image", **fields}
+  )
+
+
+def test_coordinates_are_those_of_the_settings_or_of_the_record():
+  record = fake_records.noise_record(3)
+  in_world = example.make(record, in_image(coordinates="world"), KINECT, None)
+  usual = example.make(record, in_image(coordinates=""), KINECT, None)
+  np.testing.assert_array_equal(usual["pose"], in_world["pose"])
+  made = example.make(record, in_image(), KINECT, None)["pose"]
+  steps = [1, 4, 7, 10]
+  want = example.image_pose(record.image_joints, record.visibility, (0, 11))[steps, 0]
+  np.testing.assert_array_equal(made, want)
+  np.testing.assert_array_equal(made[..., 2], record.visibility[steps, 0])
+  flat = dataclasses.replace(record, pose=np.full_like(record.pose, np.nan))
+  np.testing.assert_array_equal(
+    example.make(flat, in_image(coordinates=""), KINECT, None)["pose"], made
+  )
+  with pytest.raises(ValueError, match=r"clip003 has no .* world .*coordinates=image"):
+    example.make(flat, in_image(coordinates="world"), KINECT, None)
+  nowhere = np.full_like(record.image_joints, np.nan)
+  blind = dataclasses.replace(record, image_joints=nowhere)
+  with pytest.raises(ValueError, match=r"has no joints in image .*coordinates=world"):
+    example.make(blind, in_image(), KINECT, None)
+  with pytest.raises(ValueError, match="coordinates is 'polar', expected 'world'"):
+    in_image(coordinates="polar")
+
+
+def test_a_flip_mirrors_x_in_the_image():
+  record, flipped = fake_records.noise_record(0), set()
+  for seed in range(9):  # the window has all frames, and the flip is drawn last
+    plain, made = (
+      example.make(record, in_image(flip=flip), KINECT, np.random.default_rng(seed))
+      for flip in (False, True)
+    )
+    mirrored = plain["pose"][:, KINECT.mirror()] * np.float32([-1, 1, 1])
+    is_flipped = not np.array_equal(made["pose"], plain["pose"])
+    np.testing.assert_array_equal(
+      made["pose"], mirrored if is_flipped else plain["pose"]
+    )
+    flipped.add(is_flipped)
+  assert flipped == {True, False}
+
+
+def test_augmentation_in_the_image_keeps_scores():
+  pose = np.random.default_rng(0).uniform(0.1, 1.0, (2, 1, 3, 3)).astype(np.float32)
+  quarter = pose_augmentation.rotation(np.radians([0, 0, 90])).astype(np.float32)
+  change = pose_augmentation.Change(matrix=2 * quarter, dropped=(1,))
+  made = pose_augmentation.apply_in_image(change, pose)
+  np.testing.assert_allclose(made[..., 0, 0], -2 * pose[..., 0, 1], rtol=1e-5)
+  np.testing.assert_allclose(made[..., 0, 1], 2 * pose[..., 0, 0], rtol=1e-5)
+  np.testing.assert_array_equal(made[..., 0, 2], pose[..., 0, 2])
+  assert (made[:, :, 1] == 0).all()

@@ -38,7 +38,8 @@ class RawClip:
   """A clip opened for reading.
 
   Attributes:
-    pose: float32 [F, persons, J, 3], metres, camera axes; NaN where nobody was seen.
+    pose: float32 [F, persons, J, 3], metres, camera axes; NaN where nobody was seen,
+      and everywhere in a dataset of image joints alone.
     image_joints: float32 [F, persons, J, 2], x and y in pixels of the video; NaN where
       unknown. F may differ from the length of the video by a few frames.
     frames: returns an iterator over the frames, uint8 RGB [H, W, 3]; None for a
@@ -60,6 +61,8 @@ class RawClip:
 
 class Dataset(Protocol):
   """The interface of a raw dataset; instances can be pickled.
+
+  It may also have `coordinates`, see the function of that name.
 
   Attributes:
     name: such as "ntu60".
@@ -86,3 +89,11 @@ class Dataset(Protocol):
   def read(self, clip: Clip) -> RawClip:
     """Opens a clip; raises `BadClip` with the reason when it is damaged."""
     ...
+
+
+def coordinates(dataset: Dataset) -> str:
+  """ "world" for poses in metres, "image" for a dataset of image joints alone.
+
+  The attribute `coordinates` of the dataset; "world" where it has none.
+  """
+  return getattr(dataset, "coordinates", "world")

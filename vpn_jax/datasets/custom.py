@@ -13,7 +13,8 @@ clip, under its name:
     The axes are not changed: BlazePose's are x right, y down, z away from the camera,
     centred on the hips; Kinect's have y up.
   - image joints, [F, J, 2 or more] or [F, persons, J, 2 or more]: x, y in the video, as
-    fractions of its width and height or in pixels, for the crop.
+    fractions of its width and height or in pixels, for the crop. Without world joints
+    they are the poses; then a third number, if it is the last, is the score.
 
 The fourth number of a world joint, if any, is its visibility; further numbers are
 ignored. NaN marks what was not found; short gaps are interpolated later.
@@ -70,8 +71,10 @@ class Custom:
       index: the csv, UTF-8.
       skeleton: name in `skeletons.SKELETONS`.
       world_joints: npz of the poses, relative to the csv or to the working directory.
-        None when the poses come from elsewhere; then clips cannot be `read`.
-      image_joints: npz for the crop; None to crop to the full frame.
+        None for image joints alone, or when the poses come from elsewhere; then clips
+        cannot be `read`.
+      image_joints: npz for the crop, and the poses without `world_joints`; None to crop
+        to the full frame.
       image_units: "fraction" (0 to 1) or "pixel".
       columns: other names for the columns of `COLUMNS`, such as {"clip": "id"}; ""
         for no column. Without label_id, labels are numbered in sorted order.
@@ -99,6 +102,8 @@ class Custom:
     self.image_joints = (
       self._joint_file(image_joints, "image_joints") if image_joints else None
     )
+    only_image = self.image_joints and not self.world_joints
+    self.coordinates = "image" if only_image else "world"
     self._open_files = {}
     self.source = {
       "image_units": image_units,

@@ -19,7 +19,7 @@ import reprlib
 
 import numpy as np
 
-from vpn_jax.datasets import joint_files
+from vpn_jax.datasets import base, joint_files
 from vpn_jax.datasets.base import BadClip, Clip, Dataset, RawClip
 
 COLUMNS = ("clip", "frame", "left", "top", "right", "bottom")
@@ -47,7 +47,7 @@ class WithDetections:
     if self.path.suffix not in (".csv", ".npz"):
       raise ValueError(f"config.data.boxes is {path}, expected a .csv or .npz file.")
     self.name, self.class_names = inner.name, inner.class_names
-    self.skeleton = inner.skeleton
+    self.skeleton, self.coordinates = inner.skeleton, base.coordinates(inner)
     with open(self.path, "rb") as file:
       digest = hashlib.file_digest(file, "sha256").hexdigest()[:12]
     self.source = {**inner.source, "boxes": digest, "min_score": MIN_SCORE}

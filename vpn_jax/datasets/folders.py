@@ -14,6 +14,7 @@ places appear in both parts: to separate them, extract them from the file names 
 pattern such as `(?P<subject>[a-z]+)_.*`, and split by that attribute.
 """
 
+import functools
 import hashlib
 import os
 import pathlib
@@ -150,6 +151,17 @@ class Folders:
         elif clip_joints.ending(path):
           joints.append(path)
     return sorted(videos), sorted(joints)
+
+  @functools.cached_property
+  def coordinates(self) -> str:
+    """See `base.coordinates`; those of the first file that can be read."""
+    for clip in self._clips:
+      try:
+        if clip.pose is not None:
+          return clip_joints.read(clip.pose, self.body, units="pixel").coordinates
+      except BadClip:
+        continue
+    return "world"
 
   def clips(self) -> tuple[list[Clip], list[tuple[str, str]]]:
     """See `base.Dataset`; in order of their names, which are paths below the root."""

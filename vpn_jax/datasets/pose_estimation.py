@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import scipy.optimize
 
-from vpn_jax.datasets import skeletons, video
+from vpn_jax.datasets import base, skeletons, video
 from vpn_jax.datasets.base import BadClip, Clip, Dataset, RawClip
 from vpn_jax.datasets.landmarker import (
   check_bundle,
@@ -105,7 +105,7 @@ class WithEstimatedBoxes(WithEstimatedPoses):
   def __init__(self, inner: Dataset, model: str | pathlib.Path, *, people: int = 1):
     """As `WithEstimatedPoses`, but with clips that `inner` can read."""
     super().__init__(inner, model, people=people)
-    self.skeleton = inner.skeleton
+    self.skeleton, self.coordinates = inner.skeleton, base.coordinates(inner)
     self.source["boxes"] = self.source.pop("pose")
 
   def read(self, clip: Clip) -> RawClip:

@@ -107,8 +107,9 @@ def _open_custom(data, *, poses: bool, frames: bool) -> Dataset:
       frames=frames,
       image_units=units,
     )
-  needed = ("index", "world_joints") if poses else ("index",)
-  lacking = [field for field in needed if not data.get(field)]
+  lacking = [] if data.get("index") else ["index"]
+  if poses and not (data.get("world_joints") or data.get("image_joints")):
+    lacking.append("world_joints")
   if lacking:
     raise FileNotFoundError(
       f"config.data.{lacking[0]} is not set: a dataset of your own is a folder of "

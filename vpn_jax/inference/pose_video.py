@@ -152,8 +152,7 @@ class PoseRecognizer:
     network, first = self._trained, stretch.first
     dataset = _Opened(opened, network.skeleton.name)
     record = make_record.make_record(dataset, self._clip, network.provenance.crop)
-    seen = np.isfinite(record.pose[:, 0]).all(axis=-1)
-    if network.uses_pose and not seen.any():
+    if network.uses_pose and not record.seen[:, 0].any():
       raise BadClip("the main actor is in no frame")
     batch = example.make(record, network.settings, network.skeleton, None)
     batch = {k: v[None] for k, v in batch.items() if k != "label"}
@@ -169,6 +168,10 @@ class _Opened:
 
   clip: RawClip
   skeleton: str
+
+  @property
+  def coordinates(self) -> str:
+    return "world" if np.isfinite(self.clip.pose).any() else "image"
 
   def read(self, _: Clip) -> RawClip:
     return self.clip

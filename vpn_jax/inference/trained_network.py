@@ -71,9 +71,10 @@ class TrainedNetwork:
 
     Args:
       frames: uint8 RGB [B, F, H, W, 3]; a network of poses alone ignores them.
-      pose: float32 [B, S, J, 3], metres, centred (`example.center_pose`), J joints of
-        one person, or of `settings.persons` in a row. Networks of frames alone ignore
-        it.
+      pose: float32 [B, S, J, 3], metres, centred (`example.center_pose`), or x, y and
+        score in the image (`example.image_pose`) as `settings.coordinates` says; J
+        joints of one person, or of `settings.persons` in a row. Networks of frames
+        alone ignore it.
       hands: left_hand and right_hand, as frames, for a network that has them.
     Returns: softmax scores float32 [B, K], and the attention by its name, where the
       network has it: spatial_attention A_S [B, M, N], temporal_attention A_T [B, T] and

@@ -10,6 +10,11 @@ from vpn_jax.inputs import multi_view, pose_augmentation, regions, sampling
 from vpn_jax.records import record_format
 
 INPUTS = ("frames", *regions.HANDS, "pose")
+COORDINATES = ("world", "image")
+
+
+class NoJointsError(ValueError):
+  """A record lacks joints in the coordinates that the network takes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +38,9 @@ class Settings:
     inputs: those of `INPUTS` that the network takes; the others are not decoded.
     region: what `frames` shows: "body", "left_hand" or "right_hand".
     hand_size: side of the square around a hand, as a fraction of the record's frame.
+    coordinates: of the pose: "world", x, y, z in metres (`center_pose`); "image", x, y
+      and score of the joints in the image (`image_pose`); "" for "world" where the
+      records have it, else "image".
     augment: of the poses of training clips alone; by default nothing. The settings of a
       config are read as well.
   """
@@ -48,6 +56,7 @@ class Settings:
   inputs: tuple[str, ...] = ("frames", "pose")
   region: str = "body"
   hand_size: float = 0.4
+  coordinates: str = ""
   augment: pose_augmentation.Augmentation = pose_augmentation.OFF
 
   def __post_init__(self):
@@ -66,6 +75,11 @@ class Settings:
     if self.pose_window not in ("clip", "video"):
       raise ValueError(
         f"pose_window is {self.pose_window!r}, expected 'clip' or 'video'."
+      )
+    if self.coordinates not in ("", *COORDINATES):
+      raise ValueError(
+        f"coordinates is {self.coordinates!r}, expected 'world', 'image', or '' for "
+        "those of the records."
       )
     if not 0.2 <= self.crop <= 1.0:
       raise ValueError(f"crop is {self.crop}, expected a fraction from 0.2 to 1.")
@@ -104,8 +118,8 @@ def make(
   Returns: label int32 [], and the inputs in `settings.inputs`: frames, left_hand and
     right_hand uint8 [F, H, W, 3] and pose float32 [S, persons*J, 3]. All draws are
     the same whichever inputs there are.
-  Raises: ValueError for a hand of a record without image joints, and for pixels of a
-    record without frames.
+  Raises: ValueError for a hand of a record without image joints, for pixels of a
+    record without frames, and for a pose in coordinates that the record lacks.
   """
   s = settings
   drawn = rng if fixed is None else fixed
@@ -121,17 +135,27 @@ def make(
   steps = sampling.pose_indices(
     first, last, s.pose_steps, rng, change.part, change.speed
   )
-  pose = center_pose(record.pose[:, : s.persons], skeleton)[steps]
+  pose = None
+  if "pose" in s.inputs:
+    coordinates = choose_coordinates(record, s.coordinates)
+    if coordinates == "world":
+      pose = center_pose(record.pose[:, : s.persons], skeleton)[steps]
+    else:
+      people = record.image_joints[:, : s.persons], record.visibility[:, : s.persons]
+      pose = image_pose(*people, (first, last))[steps]
 
   flip = drawn is not None and s.flip and drawn.random() < 0.5
   made = {"label": np.int32(record.label)}
   if shown := cuts(record, s, skeleton, window, view, drawn, flip):
     made.update(regions.decode([record.frames[i] for i in window], shown, flip))
-  if "pose" not in s.inputs:
+  if pose is None:
     return made
   if flip:
     pose = mirror_pose(pose, skeleton)
-  pose = pose_augmentation.apply(change, pose)
+  if coordinates == "world":
+    pose = pose_augmentation.apply(change, pose)
+  else:
+    pose = pose_augmentation.apply_in_image(change, pose)
   missing = s.persons - pose.shape[1]
   if missing > 0:  # an absent person is zeros
     pose = np.pad(pose, ((0, 0), (0, missing), (0, 0), (0, 0)))
@@ -151,6 +175,56 @@ def center_pose(pose: np.ndarray, skeleton: skeletons.Skeleton) -> np.ndarray:
   valid = np.isfinite(origins).all(axis=-1)
   origin = origins[np.argmax(valid)] if valid.any() else np.zeros(3, pose.dtype)
   return np.nan_to_num(pose - origin, nan=0.0).astype(np.float32)
+
+
+def choose_coordinates(record: record_format.Record, asked: str = "") -> str:
+  """The coordinates of a record's pose, "world" or "image".
+
+  Args:
+    record: the clip.
+    asked: see `Settings.coordinates`.
+  Raises: NoJointsError when the record has no joints in those.
+  """
+  known = {
+    "world": np.isfinite(record.pose).any(),
+    "image": np.isfinite(record.image_joints).any(),
+  }
+  asked = asked or ("world" if known["world"] else "image")
+  if not known[asked]:
+    other = next((name for name in COORDINATES if name != asked and known[name]), "")
+    remedy = f"set config.data.example.coordinates={other}" if other else "leave it out"
+    raise NoJointsError(
+      f"{record.name} has no joints in {asked} coordinates, which this network takes: "
+      f"{remedy}, or prepare records that have them."
+    )
+  return asked
+
+
+def image_pose(
+  joints: np.ndarray, visibility: np.ndarray, span: tuple[int, int]
+) -> np.ndarray:
+  """Poses in the image, relative to the box of the main actor over a window.
+
+  Args:
+    joints: float [F, persons, J, 2], pixels, x to the right and y down; NaN where not
+      seen.
+    visibility: float [F, persons, J], 0 to 1; NaN where unknown.
+    span: first and last frame of the window, both inclusive.
+  Returns: float32 [F, persons, J, 3]: x and y from the middle of the box, in halves of
+    its larger side, so that the main actor's are within -1 and 1; and the score, the
+    visibility or, where it is unknown, 1. All three are 0 where a joint was not seen,
+    and without the main actor in the window.
+  """
+  seen = np.isfinite(joints).all(axis=-1)
+  first, last = span
+  actor = joints[first : last + 1, 0][seen[first : last + 1, 0]]
+  if not len(actor):
+    return np.zeros((*joints.shape[:-1], 3), np.float32)
+  low, high = actor.min(axis=0), actor.max(axis=0)
+  half = max(float((high - low).max()) / 2, 1.0)  # a point has no size
+  score = np.where(np.isfinite(visibility), visibility, 1.0)
+  made = np.concatenate([(joints - (low + high) / 2) / half, score[..., None]], axis=-1)
+  return np.where(seen[..., None], made, 0.0).astype(np.float32)
 
 
 def mirror_pose(pose: np.ndarray, skeleton: skeletons.Skeleton) -> np.ndarray:

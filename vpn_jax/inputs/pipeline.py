@@ -43,6 +43,22 @@ def check_frames(folder, index: store.Index, inputs: Sequence[str]) -> None:
     )
 
 
+def with_coordinates(
+  settings: example.Settings, folder, index: store.Index
+) -> example.Settings:
+  """Settings with the coordinates of the pose that "" stands for.
+
+  Raises: ValueError for poses in metres from records of image joints alone.
+  """
+  if settings.coordinates == "world" and index.coordinates == "image":
+    raise ValueError(
+      f"config.data.example.coordinates is 'world', but the records in {folder} hold "
+      "joints in the image alone: set it to 'image'."
+    )
+  chosen = settings.coordinates or index.coordinates
+  return dataclasses.replace(settings, coordinates=chosen)
+
+
 class Part:
   """The clips of one part of a protocol: names, labels and batches.
 
@@ -111,7 +127,7 @@ class Part:
       if record.label != clip["raw_label"]:
         raise ValueError(f"label is {record.label}, the index has {clip['raw_label']}")
       made = example.make(record, settings, self.skeleton, rng, view, fixed)
-    except (record_format.RecordError, regions.NoHandsError):
+    except (record_format.RecordError, regions.NoHandsError, example.NoJointsError):
       raise
     except Exception as e:  # frames and poses of other types, shapes or numbers
       raise record_format.RecordError(
@@ -392,6 +408,7 @@ def open_parts(
   settings = example.Settings(**data.example)
   if examples:
     check_frames(data.records, index, settings.inputs)
+    settings = with_coordinates(settings, data.records, index)
   opened = {}
   for part in parts:
     try:

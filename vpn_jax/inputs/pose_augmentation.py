@@ -171,3 +171,15 @@ def apply(change: Change, pose: np.ndarray) -> np.ndarray:
     pose = pose.copy()
     pose[:, :, list(change.dropped)] = 0.0
   return pose
+
+
+def apply_in_image(change: Change, pose: np.ndarray) -> np.ndarray:
+  """Changes poses in the image, float32 [S, persons, J, 3]: x, y and score.
+
+  The body is taken as flat: turned about x or y it becomes shorter or narrower. Scores
+  stay, but for those of dropped joints, which become zero.
+  """
+  flat, score = pose * np.float32([1, 1, 0]), pose[..., 2].copy()
+  if change.dropped:
+    score[:, :, list(change.dropped)] = 0.0
+  return np.concatenate([apply(change, flat)[..., :2], score[..., None]], axis=-1)

@@ -41,7 +41,8 @@ def rest_pose(poses: Iterable[np.ndarray]) -> np.ndarray:
   """The average position of each joint over clips and steps: a body at rest.
 
   Args:
-    poses: of the clips, float [S, persons*J, 3], metres, centred on the body.
+    poses: of the clips, float [S, persons*J, 3], as networks take them: metres, or x, y
+      and score in the image, centred on the body.
   Returns: float32 [persons*J, 3].
   Reading: the mean over a single clip would still show its posture, by which many
     actions can be recognized.

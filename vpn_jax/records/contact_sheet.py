@@ -43,8 +43,7 @@ def draw_clip(record, skeleton, rng) -> tuple[np.ndarray, str]:
   joints = np.where(record.visibility[t, ..., None] < 0.5, np.float32(np.nan), joints)
   line = f"frame {t + 1} of {len(known)}"
   if not known.any():
-    nobody = not np.isfinite(record.pose).all(axis=-1).any()
-    line += ", nobody seen" if nobody else ", no joints in the image"
+    line += ", no joints in the image" if record.seen.any() else ", nobody seen"
   return drawing.draw_skeleton(frame, joints, skeleton, 2), line
 
 

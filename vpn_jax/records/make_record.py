@@ -38,22 +38,25 @@ def make_record(
   """
   raw = dataset.read(clip)
   pose = raw.pose
-  if not np.isfinite(pose).all(axis=-1).any():
+  in_world = base.coordinates(dataset) == "world"
+  if not np.isfinite(pose if in_world else raw.image_joints).all(axis=-1).any():
     raise BadClip("nobody in any frame")
-  check_unit(pose, skeletons.get(dataset.skeleton))
+  if in_world:
+    check_unit(pose, skeletons.get(dataset.skeleton))
   if recipe["kind"] == "none":
     common, blobs, boxes = len(pose), (), np.zeros((0, 4), np.float32)
   else:
     common, blobs, boxes = _frames(raw, recipe, folder)
   filled = fill_gaps(pose)[:common]
-  seen = np.isfinite(pose[:common]).all(axis=-1)
-  if not np.isfinite(filled).all(axis=-1).any():
+  image_joints = fill_gaps(raw.image_joints)[:common]
+  given, known = (pose, filled) if in_world else (raw.image_joints, image_joints)
+  seen = np.isfinite(given[:common]).all(axis=-1)
+  known = np.isfinite(known).all(axis=-1)
+  if not known.any():
     raise BadClip(f"nobody in the first {common} frames, where the video ends")
   visibility = np.full(pose.shape[:-1], np.nan, np.float32)
   if raw.visibility is not None:
     visibility = raw.visibility
-  guessed = np.isfinite(filled).all(axis=-1) & ~seen
-  image_joints = fill_gaps(raw.image_joints)[:common]
   if blobs:
     image_joints = crop.to_crop(image_joints, boxes, recipe["size"])
   return record_format.Record(
@@ -65,7 +68,7 @@ def make_record(
     frames=blobs,
     pose=filled,
     image_joints=image_joints,
-    visibility=np.where(guessed, np.float32(0), visibility[:common]),
+    visibility=np.where(known & ~seen, np.float32(0), visibility[:common]),
   )
 
 

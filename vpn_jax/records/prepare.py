@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 import ml_collections
 
 from vpn_jax import files
-from vpn_jax.datasets import protocols, registry, skeletons
+from vpn_jax.datasets import base, protocols, registry, skeletons
 from vpn_jax.datasets.base import Clip, Dataset
 from vpn_jax.records import crop, make_record, record_format, shards, store, workers
 
@@ -149,6 +149,7 @@ def _plan(
 ) -> dict:
   listed = [[c.name, c.label, sorted(c.attributes.items())] for c in clips]
   text = json.dumps([listed, [list(pair) for pair in left_out]])
+  coordinates = base.coordinates(dataset)
   return {
     "format": record_format.FORMAT,
     "dataset": dataset.name,
@@ -160,6 +161,7 @@ def _plan(
     "source": dataset.source,
     "clips_per_shard": clips_per_shard,
     "short_gap": make_record.SHORT_GAP,
+    **({} if coordinates == "world" else {"coordinates": coordinates}),
     **{f"crop.{key}": value for key, value in recipe.items()},
   }
 
@@ -248,6 +250,7 @@ def _finish(
     skipped=len(skipped),
     skeleton_definition=skeletons.definition(dataset.skeleton),
     frames=work.recipe["kind"] != "none",
+    coordinates=base.coordinates(dataset),
   )
   index.save(folder)
   return index

@@ -36,7 +36,7 @@ class Record:
       right, bottom; all rows are equal unless the crop moves. [0, 4] without frames.
     frames: the square crops as JPEG, one per frame; empty for a skeleton alone.
     pose: float32 [F, persons, J, 3], metres, camera axes, not centred; NaN where nobody
-      was seen.
+      was seen, and everywhere in a record of image joints alone.
     image_joints: float32 [F, persons, J, 2] in pixels of the crop, or of the video in a
       record without frames; NaN where unknown.
     visibility: float32 [F, persons, J], 0 to 1; NaN where it is unknown, and 0 where
@@ -57,6 +57,15 @@ class Record:
   def num_frames(self) -> int:
     """F, the number of poses; there are as many frames, or none."""
     return len(self.pose)
+
+  @property
+  def seen(self) -> np.ndarray:
+    """Which joints are known, in metres or, if none is, in the image.
+
+    Returns: bool [F, persons, J].
+    """
+    in_world = np.isfinite(self.pose).all(axis=-1)
+    return in_world if in_world.any() else np.isfinite(self.image_joints).all(axis=-1)
 
 
 _ARRAYS = ("boxes", "pose", "image_joints", "visibility")

@@ -21,7 +21,7 @@ from vpn_jax.records.record_format import FORMAT, Record, RecordError
 INDEX_FILE = "index.json"
 # Fields that the first indices lack, with the value that stands for that. The digest
 # leaves them out while they have it.
-_ADDED = {"skeleton_definition": None, "frames": True}
+_ADDED = {"skeleton_definition": None, "frames": True, "coordinates": "world"}
 
 
 def summary(record: Record) -> dict:
@@ -67,6 +67,7 @@ class Index:
     skeleton_definition: `skeletons.definition(skeleton)`, so that a skeleton of one's
       own is known without its file.
     frames: whether the records hold frames; False for skeletons alone.
+    coordinates: "world" for poses in metres, "image" for image joints alone.
   """
 
   dataset: str
@@ -79,6 +80,7 @@ class Index:
   skipped: int = 0
   skeleton_definition: dict | None = None
   frames: bool = True
+  coordinates: str = "world"
 
   def clips(self) -> list[dict]:
     """All clips in order, each with its shard, the position of its header there, and

@@ -188,7 +188,7 @@ def _read(
         problems += [(clip["name"], shard, what) for what in found]
         drawn = None
         if not found:
-          seen = np.isfinite(record.pose).all(axis=-1).any(axis=(1, 2))
+          seen = record.seen.any(axis=(1, 2))
           lengths[i] = len(seen), int((~seen).sum())
           if i in chosen:
             drawn = contact_sheet.draw_clip(record, skeleton, chosen[i])

@@ -40,6 +40,8 @@ def pretrain(
   data: Provenance,
   on_mismatch: str = "refuse",
   say: Callable[[str], None] = lambda line: None,
+  *,
+  coordinates: str = "world",
 ) -> dict:
   """Replaces random weights by trained ones, where the network has the part.
 
@@ -55,6 +57,7 @@ def pretrain(
     data: what the network is to be trained on.
     on_mismatch: see `Provenance.check_start`, of a run that is started from.
     say: receives a line that says what was replaced by what.
+    coordinates: of the poses; see `example.Settings`.
   Returns: the variables.
   Raises: ValueError when a run has no such part, or one of other shapes or of another
     skeleton; when a pose backbone is to stay frozen at random weights; or for another
@@ -77,7 +80,7 @@ def pretrain(
     lines.append(f"{part} from {source} ({used})")
   if "pose_backbone" in variables["params"]:
     if init.pose_backbone != "none":
-      _check_pose_backbone(model, init.pose_backbone)
+      _check_pose_backbone(model, init.pose_backbone, coordinates)
       weights, used = of_run(init.pose_backbone, ("pose_backbone",))
       variables = pretrained.merge(variables, weights, at=("pose_backbone",))
       lines.append(f"pose backbone from {init.pose_backbone} ({used})")
@@ -91,10 +94,18 @@ def pretrain(
   return variables
 
 
-def _check_pose_backbone(model, workdir: str) -> None:
-  """ValueError unless a run's pose backbone has the parameters of the network's."""
+def _check_pose_backbone(model, workdir: str, coordinates: str) -> None:
+  """ValueError unless a run's pose backbone has the inputs and parameters of ours."""
   with checkpoint.reading(workdir) as runs:
-    theirs = runs.about(runs.best_step()).config["model"].get("pose") or {}
+    config = runs.about(runs.best_step()).config
+  trained = config["data"]["example"].get("coordinates") or "world"
+  if trained != coordinates:
+    raise ValueError(
+      f"the run in {workdir} was trained on poses in {trained} coordinates, "
+      f"config.data.example.coordinates is {coordinates!r}: start from a run of "
+      f"model=pose with that setting, or set it to {trained}."
+    )
+  theirs = config["model"].get("pose") or {}
   theirs = {"align": "none", **theirs}  # earlier versions did not align
   ours = model.pose or {}
   for name in (

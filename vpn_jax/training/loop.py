@@ -56,8 +56,9 @@ def train(
     variables = initialization.fresh(model, part.settings, key, joints)
     if not session.done:
       variables = initialization.pretrain(
-        model, variables, config.init, provenance, config.on_mismatch, session.say
-      )
+        model, variables, config.init, provenance, config.on_mismatch, session.say,
+        coordinates=part.settings.coordinates,
+      )  # fmt: skip
 
     # Optimizer
     settings, params = config.optimizer, variables["params"]
@@ -133,6 +134,15 @@ def _for_records(config, index: store.Index, part: pipeline.Part):
   config = ml_collections.ConfigDict(config)
   config.model.num_classes = len(part.class_names)
   config.data.skeleton = config.model.pose.skeleton = index.skeleton
+  config.data.example.coordinates = part.settings.coordinates
+  inputs = networks.build(config.network, config.model.to_dict()).inputs
+  align = config.model.pose.get("align", "none")
+  if part.settings.coordinates == "image" and "pose" in inputs and align != "none":
+    raise ValueError(
+      f"config.model.pose.align is {align!r}, which turns poses in space, and these "
+      "are joints in the image (config.data.example.coordinates): set "
+      "--config.model.pose.align=none."
+    )
   if config.network == "vpn":
     config.model.pose_classifier = config.loss.pose_weight > 0
   return config

@@ -56,7 +56,10 @@ class Stage:
     with checkpoint.reading(self.workdir) as runs:
       trained = runs.about().config
     # What training reads from the records.
-    read = ("model.num_classes", "data.skeleton", "model.pose.skeleton")
+    read = (
+      "model.num_classes", "data.skeleton", "model.pose.skeleton",
+      "data.example.coordinates",
+    )  # fmt: skip
     changed = changed_settings(trained, self.config.to_dict())
     return [line for line in changed if not line.startswith(read)]
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from jax import dtypes
 
+from vpn_jax import pickled_arrays
 from vpn_jax.weights import array_pickle
 
 _DTYPES = {
@@ -60,15 +61,15 @@ def read(path) -> dict[str, np.ndarray]:
   try:
     tree, numbers = (_read_zip if is_zip else _read_legacy)(path)
     arrays = {name: _array(v, numbers) for name, v in _state_dict(tree).items()}
-  except array_pickle.Refused as e:
+  except pickled_arrays.Refused as e:
     raise ValueError(
-      f"{path} names {array_pickle.one_line(e)}, which is refused: weights need "
+      f"{path} names {pickled_arrays.one_line(e)}, which is refused: weights need "
       "tensors only; if it is a whole model, save model.state_dict() instead."
     ) from None
   except _NoWeights as e:
-    raise ValueError(f"{path} {array_pickle.one_line(e)}") from None
+    raise ValueError(f"{path} {pickled_arrays.one_line(e)}") from None
   except Exception as e:  # whatever a damaged file makes of pickle and zipfile
-    reason = array_pickle.one_line(f"{type(e).__name__}: {e}")
+    reason = pickled_arrays.one_line(f"{type(e).__name__}: {e}")
     raise ValueError(
       f"{path} is not a readable file of torch.save ({reason}): fetch it again."
     ) from e
@@ -119,7 +120,7 @@ class _Global(NamedTuple):
         return _Tensor(*args[:4])
       case ("torch._utils", "_rebuild_parameter"):
         return args[0]
-    raise array_pickle.Refused(f"a call of {self.module}.{self.name}")
+    raise pickled_arrays.Refused(f"a call of {self.module}.{self.name}")
 
 
 _GLOBALS = {
@@ -140,16 +141,16 @@ class _Unpickler(pickle.Unpickler):
 
   def find_class(self, module, name):
     if (module, name) not in _GLOBALS:
-      raise array_pickle.Refused(f"{module}.{name}")
+      raise pickled_arrays.Refused(f"{module}.{name}")
     return _Global(module, name)
 
   def persistent_load(self, saved_id):
     kind, *rest = saved_id
     if kind != "storage":
-      raise array_pickle.Refused(f"a {kind}")
+      raise pickled_arrays.Refused(f"a {kind}")
     storage_type, key, _, size, *view = rest
     if view not in ([], [None]):
-      raise array_pickle.Refused(f"a view of storage {key}")
+      raise pickled_arrays.Refused(f"a view of storage {key}")
     storage = _Storage(np.dtype(_DTYPES[storage_type.name]), str(key), int(size))
     if self.storages.setdefault(storage.key, storage) != storage:
       raise ValueError(f"storage {key} is described in two ways")

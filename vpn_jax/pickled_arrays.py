@@ -110,6 +110,7 @@ _ALLOWED = {
   ("numpy", "ndarray"),
   ("numpy", "dtype"),
   ("_codecs", "encode"),
+  ("__builtin__", "bytes"),  # empty ones, by protocols 0 to 2
   ("collections", "OrderedDict"),
   ("flax.core.frozen_dict", "FrozenDict"),
 }
@@ -119,7 +120,8 @@ def read(path: str | pathlib.Path):
   """Reads a pickle of dicts, lists, tuples, text, numbers, booleans, None and arrays.
 
   Returns: the object, with an `Array` for each array and numpy's scalars as Python's.
-    A container may occur in several places, even in itself.
+    A container may occur in several places, even in itself. Text of more than 256
+    characters is a tuple of its place in the file.
   Raises: Refused when the pickle names or calls anything else; OSError when the file
     cannot be opened; ValueError or another Exception when it is damaged.
   """
@@ -261,6 +263,8 @@ class _Machine:
         if isinstance(text, str):
           return _in_memory(text)
         return _Data(None, text.offset, text.length, True, text.size)
+      case ("bytes", ()):
+        return _in_memory("")
       case ("dtype", _):
         return _DType(*arguments)
       case ("_reconstruct", (_Global("numpy", "ndarray"), _, _)):

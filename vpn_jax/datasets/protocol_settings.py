@@ -16,7 +16,8 @@ def from_config(data, clips: Iterable = ()) -> Protocol:
       `hold_out`, or a share such as "10%" or "camera:50%" that `draw_validation` draws
       with the seed `validation_seed`; "" for none. A custom dataset has `train` and
       `test` (as in `custom`) instead of `protocol`.
-    clips: of the dataset, for a share of another attribute than the protocol's.
+    clips: of the dataset, for a share of another attribute than the protocol's, and to
+      see whether they are divided already (`protocols.get`).
   Raises: ValueError as `get`, `hold_out`, `draw_validation` and `custom` do.
   """
   validation = data.get("validation") or ""
@@ -24,7 +25,7 @@ def from_config(data, clips: Iterable = ()) -> Protocol:
   if data.dataset == "custom":
     protocol = custom(data.train, data.get("test") or "", "" if drawn else validation)
   else:
-    protocol = protocols.get(data.dataset, data.protocol)
+    protocol = protocols.get(data.dataset, data.protocol, clips)
     if validation and not drawn:
       return hold_out(protocol, validation)
   if not drawn:

@@ -152,15 +152,52 @@ def names(dataset: str) -> list[str]:
   return [name for d, name in PROTOCOLS if d == dataset]
 
 
-def get(dataset: str, protocol: str) -> Protocol:
-  """Returns a published protocol; ValueError lists the known ones."""
+def get(dataset: str, protocol: str, clips: Iterable = ()) -> Protocol:
+  """Returns a published protocol.
+
+  Args:
+    dataset, protocol: key of `PROTOCOLS`.
+    clips: of the dataset, each a `base.Clip`, a record or an entry of `Index.clips()`.
+      If the first lacks the attribute of the protocol, because it is from a file that
+      was divided already, the parts of that file are returned: attribute `protocol`, or
+      "split" where the file does not say how it was divided.
+  Raises: ValueError for an unknown protocol, which lists the known ones, or when the
+    clips were divided by another one.
+  """
   if (dataset, protocol) not in PROTOCOLS:
     known = [f"{d}:{p}" for d, p in PROTOCOLS]
     raise ValueError(
       f"unknown protocol {dataset}:{protocol}, expected one of {known}; for a dataset "
       'of your own, name the values, such as train="subject:1,3" test="subject:5".'
     )
-  return PROTOCOLS[dataset, protocol]
+  rule = PROTOCOLS[dataset, protocol]
+  attributes = next(iter(map(attributes_of, clips)), {rule.attribute: 0})
+  if rule.attribute in attributes:
+    return rule
+  for attribute in (protocol, "split"):
+    if attribute in attributes:
+      return Protocol(
+        attribute, ("train",), ("test",), classes=rule.classes, source=rule.source
+      )
+  other = [name for name in names(dataset) if name in attributes]
+  if other:
+    raise ValueError(
+      f"config.data.protocol is {protocol!r}, but the clips are from a file that was "
+      f"divided by {other[0]!r}: use configs/{dataset}.py:{other[0]}, or prepare the "
+      f"file of {protocol!r}."
+    )
+  return rule
+
+
+def applicable(dataset: str, clips: Iterable) -> dict[str, Protocol]:
+  """The protocols by which these clips can be split, by name; see `get`."""
+  clips, found = list(clips)[:1], {}
+  for name in names(dataset):
+    try:
+      found[name] = get(dataset, name, clips)
+    except ValueError:  # divided by another one
+      continue
+  return found
 
 
 def parse_value(text: str) -> int | str:
@@ -255,7 +292,8 @@ def check_counts(
   expected = EXPECTED_COUNTS.get((dataset, protocol))
   if expected is None:
     return []
-  counts = count(get(dataset, protocol), clips, class_names)
+  clips = list(clips)
+  counts = count(get(dataset, protocol, clips), clips, class_names)
   return [
     f"{dataset} {protocol}: {name} has {counts[name]:,} of {want:,} clips"
     for name, want in zip(("train", "test"), expected)

@@ -63,7 +63,9 @@ def table(
     published counts, and what was not counted.
   """
   clips = index.clips()
+  known = {"all", "class"}.union(*(clip["attributes"] for clip in clips))
   expected = published_counts(index.dataset, index.class_names)
+  expected = {key: n for key, n in expected.items() if key[0] in known}
   groups = {("all", ""): list(range(len(clips)))}
   groups |= {("class", name): [] for name in index.class_names}
   groups |= {key: [] for key in expected.keys() - groups.keys()}
@@ -131,7 +133,7 @@ def splits(
     published one.
   """
   clips = [c for c in index.clips() if 0 <= c["label"] < len(index.class_names)]
-  rules = {n: protocols.get(index.dataset, n) for n in protocols.names(index.dataset)}
+  rules = protocols.applicable(index.dataset, clips)
   if rules.get(name) != protocol:
     rules["as configured"] = protocol
   lines, differing = [], []

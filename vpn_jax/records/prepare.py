@@ -286,8 +286,7 @@ def _say_size(
 
 def _say_splits(dataset: Dataset, clips: list, say: Callable[[str], None]) -> None:
   """A line for each protocol: what is here, and what the published split has."""
-  for name in protocols.names(dataset.name):
-    rule = protocols.get(dataset.name, name)
+  for name, rule in protocols.applicable(dataset.name, clips).items():
     line = protocols.describe(dataset.name, name, rule, clips, dataset.class_names)
     say(f"  {line}")
 

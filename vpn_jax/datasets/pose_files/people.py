@@ -113,6 +113,23 @@ def arrange(frames: list[list[Person]], what: str) -> tuple[np.ndarray, np.ndarr
   return joints, scores
 
 
+def largest(joints: np.ndarray) -> list[int]:
+  """The main actor and those who are kept beside them, of tracks that exist already.
+
+  Args:
+    joints: float [F, persons, J, 2 or 3]; NaN where not seen.
+  Returns: their positions. Up to `PERSONS` stay in their order; of more, those with the
+    largest sum of sizes come first.
+  """
+  count = joints.shape[1]
+  if count <= PERSONS:
+    return list(range(count))
+  low = np.where(np.isnan(joints), np.inf, joints).min(axis=2)  # [F, persons, 2 or 3]
+  high = np.where(np.isnan(joints), -np.inf, joints).max(axis=2)
+  sizes = np.maximum(high - low, 0).max(axis=-1).sum(axis=0)
+  return np.argsort(-sizes, kind="stable")[:PERSONS].tolist()
+
+
 def check_length(num_frames: int, what: str) -> None:
   """Raises BadClip for more than `MAX_FRAMES`, before anything is allocated."""
   if num_frames > MAX_FRAMES:

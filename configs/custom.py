@@ -22,6 +22,16 @@ files of joints by clip name (npz), 3D in metres and 2D in the image:
       --config.data.image_joints=my/image.npz --config.data.skeleton=mediapipe_33
   python launch.py --config=configs/custom.py --workdir=runs/my \
       --config.data.train=subject:1,3,6 --config.data.test=subject:5,8
+
+Or skeletons alone, without videos: files of OpenPose, AlphaPose, MMPose or ultralytics
+in folders, `<class>/<clip>.json` or `<class>/<clip>/`, or named in the column `pose` of
+an index; or a set that pyskl has prepared:
+
+  python launch.py --config=configs/custom.py:split,model=pose --job=prepare \
+      --config.data.raw=my/poses --config.data.skeleton=openpose_25
+  python launch.py --config=configs/custom.py:split,model=pose --job=prepare \
+      --config.data.raw=gym_hrnet.pkl --config.data.skeleton=coco_17
+  python launch.py --config=configs/custom.py:split,model=pose --workdir=runs/my
 """
 
 from configs import common
@@ -37,6 +47,8 @@ def get_config(arg="split"):
     c.data.world_joints = ""
     c.data.image_joints = ""
     c.data.image_units = "fraction"  # of the image, or "pixel"
+    c.data.pose_format = ""  # "openpose", "alphapose", ...: detected
+    c.data.image_size = ""  # "1920x1080": of fractions without a video
     c.data.train = "split:train"  # column:values of the training part
     c.data.test = "split:test"
   c.data.update(dataset="custom", records="data/custom", skeleton="mediapipe_33")

@@ -2,6 +2,7 @@
 
 import pickle
 
+import fake_pose_files
 import ml_collections
 import numpy as np
 import pytest
@@ -278,3 +279,57 @@ def test_real_set(shared):
   assert opened.pose.shape == (80, 1, J, 3)
   # Inside the image, but for joints that the pose network extrapolates.
   assert 0 < np.nanmedian(opened.image_joints[..., 0]) < 640
+
+
+def test_a_column_of_pose_files(folder, tmp_path):
+  pose, scores = fake_pose_files.clip(6, joints=17)
+  fake_pose_files.alphapose(folder / "poses" / "a.json", pose, scores)
+  fake_pose_files.ultralytics_labels(folder / "poses" / "b", pose, scores, (64, 48))
+  np.savez(
+    folder / "poses" / "c.npz", world=np.ones((6, 17, 3)) * [[[1], [2]] * 8 + [[3]]]
+  )
+  out = fake_pose_files.alphapose(tmp_path.parent / "out.json", pose, scores)
+  rows = {
+    "a": "poses/a.json", "b": "poses/b", "c": "poses/c.npz", "d": "", "e": "poses/e",
+    "f": out,
+  }  # fmt: skip
+  lines = [f"{name},videos/a.mp4,wave,{path}" for name, path in rows.items()]
+  write(folder, *lines, header="clip,video,label,pose")
+  opened = custom.Custom(folder / "index.csv", "coco_17")
+  clips, left_out = opened.clips()
+  assert [clip.name for clip in clips] == ["a", "b", "c"]
+  assert clips[0].attributes == {}
+  for (name, reason), want in zip(
+    left_out,
+    ("no pose", "no pose poses/e", "leaves the folder of the csv"),
+    strict=True,
+  ):
+    assert want in reason, name
+  for clip in clips[:2]:
+    raw = opened.read(clip)
+    np.testing.assert_allclose(raw.image_joints, pose, atol=1e-3)
+    np.testing.assert_allclose(raw.visibility, scores, rtol=1e-5)
+    assert (len(list(raw.frames())), raw.fps) == (6, 10)
+  assert np.isfinite(opened.read(clips[2]).pose).all()
+  assert opened.source["pose_format"] == ""
+
+  # Without videos; a line may give the size of the image.
+  write(folder, "b,wave,poses/b,640,480", header="clip,label,pose,width,height")
+  opened = custom.Custom(folder / "index.csv", "coco_17", frames=False)
+  raw = opened.read(opened.clips()[0][0])
+  np.testing.assert_allclose(raw.image_joints, 10 * pose, atol=1e-2)
+  assert (raw.frames, raw.fps) == (None, 30)
+  with pytest.raises(ValueError, match="pose_format is 'bvh', expected one of"):
+    custom.Custom(folder / "index.csv", "coco_17", pose_format="bvh")
+
+  # Beside joints for all clips, a column of that name is like any other.
+  write(folder, "a,videos/a.mp4,wave,1", header="clip,video,label,pose")
+  assert open_it(folder).clips()[0][0].attributes == {"pose": 1}
+
+
+def test_an_index_without_joints(folder):
+  with pytest.raises(
+    FileNotFoundError,
+    match=r"world_joints is not set, and index\.csv has no column pose",
+  ):
+    custom.Custom(folder / "index.csv", "coco_17")

@@ -1,5 +1,6 @@
 """Videos in class folders: names, splits and joints beside them."""
 
+import fake_pose_files
 import numpy as np
 import pytest
 
@@ -104,3 +105,37 @@ def test_joints_beside_the_video(tmp_path):
   assert len(list(opened.frames())) == 6
   with pytest.raises(BadClip, match=r"bad\.npz cannot be read as npz"):
     dataset.read(clips[0])
+
+
+def test_files_of_pose_estimators(tmp_path):
+  """A file per clip, a folder per clip, labels in a folder of their own; groups."""
+  pose, scores = fake_pose_files.clip(6)
+  pose25, scores25 = fake_pose_files.clip(6, joints=25)
+  fake_pose_files.alphapose(tmp_path / "a" / "one.json", pose, scores)
+  fake_pose_files.mmpose(tmp_path / "a" / "group" / "two.v1.json", pose, scores)
+  for f, people in enumerate(fake_pose_files.ultralytics_frames(pose, scores)):
+    fake_pose_files.write(tmp_path / "b" / "three" / f"{f}.json", people)
+  labels = tmp_path / "b" / "four" / "labels"
+  fake_pose_files.ultralytics_labels(labels, pose, scores, (64, 48))
+  fake_pose_files.openpose(tmp_path / "b" / "five.v2", pose25, scores25)
+  opened = folders.Folders(tmp_path, "coco_17", frames=False, image_size="64x48")
+  clips = {clip.name: clip for clip in opened.clips()[0]}
+  assert sorted(clips) == ["a/group/two.v1", "a/one", "b/five.v2", "b/four", "b/three"]
+  assert [clip.label for clip in clips.values()] == [0, 0, 1, 1, 1]
+  for name in ("a/one", "a/group/two.v1", "b/three", "b/four"):
+    raw = opened.read(clips[name])
+    np.testing.assert_allclose(raw.image_joints, pose, atol=1e-3)
+    np.testing.assert_allclose(raw.visibility, scores, rtol=1e-5)
+    assert np.isnan(raw.pose).all()
+    assert (raw.frames, raw.fps) == (None, 30.0)
+  with pytest.raises(BadClip, match="25 joints, those of openpose_25, expected 17"):
+    opened.read(clips["b/five.v2"])
+  opened = folders.Folders(tmp_path, "coco_17", frames=False, pose_format="mmpose")
+  assert opened.source == {"pattern": "", "pose_format": "mmpose"}
+  with pytest.raises(BadClip, match=r"one\.json, frame 0 is .* expected instances"):
+    opened.read(clips["a/one"])
+  with pytest.raises(BadClip, match=r"size is unknown: set config\.data\.image_size"):
+    folders.Folders(tmp_path, "coco_17", frames=False).read(clips["b/four"])
+  for size in ("64", "64x", "axb", "64x48x3"):
+    with pytest.raises(ValueError, match=f"image_size is '{size}', expected width and"):
+      folders.Folders(tmp_path, "coco_17", frames=False, image_size=size)

@@ -1,10 +1,12 @@
 """A single video and its poses, from npz and skeleton files."""
 
+import fake_pose_files
 import numpy as np
 import pytest
 
 from vpn_jax.datasets import single_clip, skeletons, video
 from vpn_jax.datasets.base import BadClip, Clip
+from vpn_jax.datasets.pose_files import reader
 
 KINECT = skeletons.get("kinect_v2")
 
@@ -102,3 +104,16 @@ def test_skeleton_file_of_another_skeleton(film, tmp_path):
 def test_units():
   with pytest.raises(ValueError, match="image_units is 'cm', expected 'fraction'"):
     single_clip.SingleClip(KINECT, "cm", needs_image=True)
+
+
+def test_files_of_pose_estimators(film, tmp_path):
+  pose, scores = fake_pose_files.clip(6, joints=17)
+  path = fake_pose_files.alphapose(tmp_path / "x.json", pose, scores)
+  folder = fake_pose_files.openpose(tmp_path / "x", *fake_pose_files.clip(6, joints=25))
+  for file, body in ((path, "coco_17"), (folder, "openpose_25")):
+    opened = single_clip.SingleClip(skeletons.get(body), "pixel", needs_image=True)
+    made = opened.read(Clip("x", 0, {}, film, str(file)))
+    assert np.isnan(made.pose).all()
+    assert np.isfinite(made.image_joints).all()
+    assert made.fps == 5
+  np.testing.assert_allclose(made.image_joints, reader.read(folder).joints)

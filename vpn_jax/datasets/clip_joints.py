@@ -1,17 +1,23 @@
-"""The joints of one clip from one file, by the kind of the file.
+"""The joints of one clip from one file or folder, by its kind.
 
 `READERS` maps the end of a file name to a function that reads such files. Folders of
-clips, indexes and the job "predict" accept every kind that is in it.
+clips, indexes and the job "predict" accept every kind that is in it, and folders with a
+file per frame.
 """
 
 import dataclasses
+import itertools
 import pathlib
+from collections.abc import Iterable
 from typing import Protocol
 
 import numpy as np
 
 from vpn_jax.datasets import joint_files, skeletons
 from vpn_jax.datasets.base import BadClip
+from vpn_jax.datasets.pose_files import reader
+
+MOST_TRIED = 20  # files that are opened to find one that can be read
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +122,37 @@ def _numbers(array: np.ndarray, count: int, what: str) -> list[float]:
   )
 
 
-READERS: dict[str, Reader] = {".npz": read_npz}
+def read_estimated(
+  path: pathlib.Path,
+  skeleton: skeletons.Skeleton,
+  *,
+  units: str = "fraction",
+  size: tuple[int, int] | None = None,
+  pose_format: str = "",
+) -> Joints:
+  """Reads what a pose estimator has written; see `pose_files.reader`.
+
+  Args: as in `Reader`; `units` is not used, since these files tell them.
+    pose_format: one of `reader.KINDS`; "" to detect it.
+  Raises: BadClip as `reader.read` does, and for fractions of an unknown size.
+  """
+  poses = reader.read(path, pose_format, skeleton.name)
+  if poses.units == "metre":
+    image = np.full((*poses.joints.shape[:-1], 2), np.nan, np.float32)
+    return Joints(poses.joints, image, poses.scores)
+  joints = poses.joints
+  if poses.units == "fraction":
+    if size is None:
+      raise BadClip(
+        f"{path.name} holds fractions of a video whose size is unknown: set "
+        "config.data.image_size, such as 1920x1080"
+      )
+    joints = joints * np.float32(size)
+  world = np.full((*joints.shape[:-1], 3), np.nan, np.float32)
+  return Joints(world, joints, poses.scores)
+
+
+READERS: dict[str, Reader] = {".npz": read_npz, reader.ENDING: read_estimated}
 
 
 def ending(path: str | pathlib.Path) -> str:
@@ -132,8 +168,46 @@ def read(
   *,
   units: str = "fraction",
   size: tuple[int, int] | None = None,
+  pose_format: str = "",
 ) -> Joints:
-  """Reads the joints of one clip; see `Reader`. A file of another kind is an npz."""
+  """Reads the joints of one clip.
+
+  Args: as in `Reader`. A file of another kind is an npz.
+    pose_format: see `read_estimated`.
+  """
   path = pathlib.Path(path)
-  reader = READERS.get(ending(path), read_npz)
-  return reader(path, skeleton, units=units, size=size)
+  chosen = read_estimated if path.is_dir() else READERS.get(ending(path), read_npz)
+  if chosen is read_estimated:
+    return read_estimated(
+      path, skeleton, units=units, size=size, pose_format=pose_format
+    )
+  return chosen(path, skeleton, units=units, size=size)
+
+
+def coordinates(
+  paths: Iterable[str | pathlib.Path],
+  skeleton: skeletons.Skeleton,
+  pose_format: str = "",
+) -> str:
+  """`Joints.coordinates` of the first of these files that can be read, or "world"."""
+  for path in itertools.islice(paths, MOST_TRIED):
+    try:
+      found = read(path, skeleton, units="pixel", size=(1, 1), pose_format=pose_format)
+      return found.coordinates
+    except BadClip:
+      continue
+  return "world"
+
+
+def parse_size(text: str) -> tuple[int, int] | None:
+  """Reads `config.data.image_size`, "1920x1080", as (W, H); None for ""."""
+  if not text:
+    return None
+  width, cross, height = text.partition("x")
+  digits = width + height
+  if not (cross and width and height and digits.isascii() and digits.isdigit()):
+    raise ValueError(
+      f"config.data.image_size is {text!r}, expected width and height in pixels, such "
+      "as '1920x1080'."
+    )
+  return int(width), int(height)

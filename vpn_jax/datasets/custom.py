@@ -19,12 +19,17 @@ clip, under its name:
 The fourth number of a world joint, if any, is its visibility; further numbers are
 ignored. NaN marks what was not found; short gaps are interpolated later.
 
+Without npz files for all clips, the column `pose` names the joints of each clip, like
+`video`: an npz (`clip_joints.read_npz`), or the file or folder of a pose estimator
+(`pose_files`).
+
 Without frames (`config.data.frames=False`, as model=pose sets it), clips need no video:
 the column may be empty or missing. The columns `fps`, and `width` and `height` in
 pixels for image joints in fractions, then say what a video would.
 """
 
 import csv
+import functools
 import hashlib
 import os
 import pathlib
@@ -33,8 +38,9 @@ import zipfile
 
 import numpy as np
 
-from vpn_jax.datasets import joint_files, protocols, skeletons, video
+from vpn_jax.datasets import clip_joints, joint_files, protocols, skeletons, video
 from vpn_jax.datasets.base import BadClip, Clip, RawClip
+from vpn_jax.datasets.pose_files import reader
 
 # Field -> possible names of its column; the first one in the csv counts.
 COLUMNS = {
@@ -42,6 +48,7 @@ COLUMNS = {
   "video": ("video",),
   "label": ("label",),
   "label_id": ("label_id",),
+  "pose": ("pose",),
 }
 
 
@@ -57,32 +64,41 @@ class Custom:
     self,
     index: str | pathlib.Path,
     skeleton: str,
-    world_joints: str | pathlib.Path | None,
+    world_joints: str | pathlib.Path | None = None,
     image_joints: str | pathlib.Path | None = None,
     *,
     image_units: str = "fraction",
     columns: dict[str, str] | None = None,
     allow_absolute: bool = False,
+    poses: bool = True,
     frames: bool = True,
+    pose_format: str = "",
+    image_size: str = "",
   ):
     """Reads the csv; `read` opens videos and joints.
 
     Args:
       index: the csv, UTF-8.
-      skeleton: name in `skeletons.SKELETONS`.
+      skeleton: name in `skeletons.SKELETONS`, or a JSON file.
       world_joints: npz of the poses, relative to the csv or to the working directory.
-        None for image joints alone, or when the poses come from elsewhere; then clips
-        cannot be `read`.
+        None for image joints alone.
       image_joints: npz for the crop, and the poses without `world_joints`; None to crop
-        to the full frame.
+        to the full frame. Without both, the column `pose` names the file or folder of
+        each clip; see `clip_joints`.
       image_units: "fraction" (0 to 1) or "pixel".
       columns: other names for the columns of `COLUMNS`, such as {"clip": "id"}; ""
         for no column. Without label_id, labels are numbered in sorted order.
       allow_absolute: accept videos outside the folder of the csv, by an absolute path,
         by ".." or through a link. By default such a line is left out, because an
         index may come from somebody else.
+      poses: False when the poses come from elsewhere; then no file of joints is opened,
+        and clips cannot be `read`.
       frames: False for joints alone: clips need no video. The header of one that is
         there gives the size of the image and the frame rate.
+      pose_format: of the files of the column `pose` that are not npz, one of
+        `pose_files.reader.KINDS`; "" to detect it.
+      image_size: such as "1920x1080", for fractions without a video or columns `width`
+        and `height`.
     Raises: FileNotFoundError for a missing file; ValueError for a csv without the
       columns, a name that appears twice, label ids that are not 0, 1, 2, ..., or a file
       that is not an npz.
@@ -93,23 +109,27 @@ class Custom:
         f"no file {index}: set config.data.index to a csv with the columns clip, video "
         "and label, one line per clip."
       )
-    self.skeleton = skeletons.get(skeleton).name
+    self.body = skeletons.find(skeleton)
+    self.skeleton = self.body.name
     self.image_units = joint_files.check_units(image_units, "config.data.image_units")
     self.allow_absolute, self.frames = allow_absolute, frames
-    self.world_joints = (
-      self._joint_file(world_joints, "world_joints") if world_joints else None
-    )
-    self.image_joints = (
-      self._joint_file(image_joints, "image_joints") if image_joints else None
-    )
-    only_image = self.image_joints and not self.world_joints
-    self.coordinates = "image" if only_image else "world"
+    self.world_joints = self.image_joints = None
+    if poses and world_joints:
+      self.world_joints = self._joint_file(world_joints, "world_joints")
+    if poses and image_joints:
+      self.image_joints = self._joint_file(image_joints, "image_joints")
+    self.pose_column = poses and not (world_joints or image_joints)
+    self.pose_format = reader.check_kind(pose_format)
+    self.image_size = clip_joints.parse_size(image_size)
+    self.only_image = self.image_joints is not None and self.world_joints is None
     self._open_files = {}
     self.source = {
       "image_units": image_units,
       "world_joints": _fingerprint(self.world_joints),
       "image_joints": _fingerprint(self.image_joints),
     }
+    if self.pose_column:
+      self.source |= {"pose_format": pose_format, "image_size": image_size}
     try:
       rows, self._left_out = self._read_index(columns or {})
     except (UnicodeDecodeError, csv.Error) as e:
@@ -118,7 +138,7 @@ class Custom:
       ) from e
     self.class_names, labels = _number_labels(rows, self.index.name)
     self._clips = [
-      Clip(row["clip"], label, row["attributes"], row["video"], row["clip"])
+      Clip(row["clip"], label, row["attributes"], row["video"], row["pose"])
       for row, label in zip(rows, labels)
     ]
 
@@ -146,8 +166,16 @@ class Custom:
                      if c in header), None)
         for field, usual in COLUMNS.items()
       }  # fmt: skip
+      if not self.pose_column:  # then a column of that name is an attribute
+        del chosen["pose"]
+      elif not chosen["pose"]:
+        raise FileNotFoundError(
+          f"config.data.world_joints is not set, and {self.index.name} has no column "
+          "pose: give the joints of all clips as npz, or name the file or folder of "
+          "each clip in that column."
+        )
       optional = ("label_id",) if self.frames else ("label_id", "video")
-      lacking = [f for f in COLUMNS if not chosen[f] and f not in optional]
+      lacking = [f for f in chosen if not chosen[f] and f not in optional]
       if lacking or (columns.get("label_id") and not chosen["label_id"]):
         raise ValueError(
           f"{self.index.name} has the columns {reprlib.repr(header)}, expected one for "
@@ -174,16 +202,21 @@ class Custom:
     if None in row or None in row.values():
       return {}, "another number of fields than the header has"
     words = {f: (row[c] or "").strip() for f, c in chosen.items() if c}
-    for field in ("clip", "video", "label"):
-      if field == "video" and not (self.frames or words.get(field)):
+    for field in ("clip", "video", "label", "pose"):
+      if field not in words or (field == "video" and not (self.frames or words[field])):
         continue
       if not words[field]:
         return {}, f"no {field}"
       if not words[field].isprintable():
         return {}, f"{field} {words[field]!r} has characters that cannot be printed"
-    path, reason = self._inside(words.get("video") or "")
+    path, reason = self._inside(words.get("video") or "", "video")
     if reason and self.frames:
       return {}, reason
+    pose = name
+    if self.pose_column:
+      pose, reason = self._inside(words["pose"], "pose")
+      if reason:
+        return {}, reason
     own = set(chosen.values())
     attributes = {
       k: protocols.parse_value(v) for k, v in row.items() if k and k not in own
@@ -192,24 +225,33 @@ class Custom:
     return {
       "clip": name,
       "video": path,
+      "pose": pose,
       "label": words["label"],
       "label_id": label_id if label_id is None else protocols.parse_value(label_id),
       "attributes": attributes,
     }, ""
 
-  def _inside(self, name: str) -> tuple[str | None, str]:
-    """Returns the path of a video, or None and the reason not to open it."""
+  def _inside(self, name: str, what: str) -> tuple[str | None, str]:
+    """Returns the path of a video or pose, or None and the reason not to open it."""
     path = self.index.parent / os.path.normpath(name)
     home = os.path.realpath(self.index.parent)
     inside = pathlib.Path(os.path.realpath(path)).is_relative_to(home)
     if not (inside or self.allow_absolute):
       return None, (
-        f"video {name} leaves the folder of the csv, expected one inside it: move it "
+        f"{what} {name} leaves the folder of the csv, expected one inside it: move it "
         "there, or set config.data.allow_absolute=True"
       )
-    if not os.path.isfile(path):
-      return None, f"no video {name}"
+    if not (os.path.isfile(path) or (what == "pose" and os.path.isdir(path))):
+      return None, f"no {what} {name}"
     return str(path), ""
+
+  @functools.cached_property
+  def coordinates(self) -> str:
+    """See `base.coordinates`; those of the first file that can be read."""
+    if self.pose_column:
+      paths = [clip.pose for clip in self._clips]
+      return clip_joints.coordinates(paths, self.body, self.pose_format)
+    return "image" if self.only_image else "world"
 
   def clips(self) -> tuple[list[Clip], list[tuple[str, str]]]:
     """See `base.Dataset`; in the order of the csv."""
@@ -221,6 +263,19 @@ class Custom:
       frames, fps, size = video.open_file(clip.video)
     else:
       frames, fps, size = None, *_from_columns(clip)
+    size = size or self.image_size
+    if self.pose_column:
+      joints = clip_joints.read(
+        clip.pose,
+        self.body,
+        units=self.image_units,
+        size=size,
+        pose_format=self.pose_format,
+      )
+      if clip.video is None:
+        fps = joints.fps or fps
+      frames = frames if self.frames else None
+      return RawClip(joints.world, joints.image, frames, fps, joints.visibility)
     arrays, names = [], []
     for field in ("world_joints", "image_joints"):
       path = getattr(self, field)
@@ -229,7 +284,7 @@ class Custom:
       names.append(what)
     pose, image_joints, visibility = joint_files.pair(
       *arrays,
-      skeletons.get(self.skeleton),
+      self.body,
       tuple(names),
       units=self.image_units,
       size=size,

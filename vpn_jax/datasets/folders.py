@@ -3,9 +3,10 @@
 The first folder is the class; folders below it may group the clips. Poses are estimated
 from the video (`config.data.pose=mediapipe`) or read from `<clip>.npz` beside it, which
 has the arrays `world` [F, J, 3], metres, and `image` [F, J, 2], fractions of width and
-height (`clip_joints.read_npz`); another kind of file in `clip_joints.READERS` may take
-its place. Without frames (`config.data.frames=False`, as model=pose sets it), the files
-of joints alone are the clips.
+height (`clip_joints.read_npz`). The file of a pose estimator may take its place,
+`<clip>.json`, or a folder `<clip>/` with a file per frame, see `pose_files`. Without
+frames (`config.data.frames=False`, as model=pose sets it), the files of joints alone
+are the clips.
 
 Every clip has the attribute `split`. If the top folders are `train`, `test` and,
 optionally, `validation`, with the classes inside, they determine it. Otherwise one clip
@@ -23,6 +24,7 @@ import re
 from vpn_jax.datasets import clip_joints, joint_files, protocols, skeletons, video
 from vpn_jax.datasets.base import BadClip, Clip, RawClip
 from vpn_jax.datasets.instructions import how_to_prepare
+from vpn_jax.datasets.pose_files import reader
 
 ENDINGS = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v")
 SPLITS = ("train", "test", "validation")
@@ -44,30 +46,42 @@ class Folders:
     poses: bool = True,
     frames: bool = True,
     image_units: str = "fraction",
+    pose_format: str = "",
+    image_size: str = "",
   ):
     """Lists the folder; opens no video.
 
     Args:
       root: the folder.
-      skeleton: of the files of joints, name in `skeletons.SKELETONS`.
+      skeleton: of the files of joints, name in `skeletons.SKELETONS` or a JSON file.
       pattern: regular expression for the file names without their endings; its named
         groups become attributes. Clips that it does not match are left out.
       poses: False when the poses come from elsewhere; then clips need no npz and cannot
         be `read`.
       frames: False for joints alone: clips need no video. The header of one that is
         there gives the size of the image and the frame rate.
-      image_units: of image joints: "fraction" (0 to 1) or "pixel".
+      image_units: of image joints in npz files: "fraction" (0 to 1) or "pixel".
+      pose_format: of JSON files and folders of frames, one of
+        `pose_files.reader.KINDS`; "" to detect it.
+      image_size: such as "1920x1080", for fractions without a video.
     Raises: FileNotFoundError without the folder or a clip in it; ValueError for an
       invalid pattern.
     """
     self.root = pathlib.Path(root)
-    self.body = skeletons.get(skeleton)
+    self.body = skeletons.find(skeleton)
     self.skeleton = self.body.name
     self.poses, self.frames = poses, frames
     self.image_units = joint_files.check_units(image_units, "config.data.image_units")
+    self.pose_format = reader.check_kind(pose_format)
+    self.image_size = clip_joints.parse_size(image_size)
     self.source = {"pattern": pattern}
-    if image_units != "fraction":
-      self.source["image_units"] = image_units
+    for field, value, default in (
+      ("image_units", image_units, "fraction"),
+      ("pose_format", pose_format, ""),
+      ("image_size", image_size, ""),
+    ):
+      if value != default:  # earlier folders of records have no such field
+        self.source[field] = value
     try:
       self._pattern = re.compile(pattern) if pattern else None
     except re.error as e:
@@ -96,7 +110,7 @@ class Folders:
     if not found:
       kind = f"video {' '.join(ENDINGS)}"
       if not self.frames:
-        kind = f"file of joints {' '.join(clip_joints.READERS)}"
+        kind = f"file of joints {' '.join(clip_joints.READERS)} or folder of frames"
       raise FileNotFoundError(
         f"no {kind} in any class folder of {self.root}, expected "
         f"<class>/<clip>{'.mp4' if self.frames else '.npz'}. {how_to_prepare('custom')}"
@@ -142,6 +156,12 @@ class Folders:
     videos, joints = [], []
     for folder, subfolders, files in os.walk(self.root):
       subfolders[:] = [f for f in subfolders if not f.startswith(".")]
+      path = pathlib.Path(folder)
+      inside = len(path.relative_to(self.root).parts) > 1  # a class folder
+      if inside and reader.is_clip_folder(path, files, subfolders):
+        joints.append(path)
+        subfolders.clear()
+        continue
       for file in files:
         path = pathlib.Path(folder, file)
         if file.startswith("."):
@@ -155,13 +175,8 @@ class Folders:
   @functools.cached_property
   def coordinates(self) -> str:
     """See `base.coordinates`; those of the first file that can be read."""
-    for clip in self._clips:
-      try:
-        if clip.pose is not None:
-          return clip_joints.read(clip.pose, self.body, units="pixel").coordinates
-      except BadClip:
-        continue
-    return "world"
+    paths = [clip.pose for clip in self._clips if clip.pose is not None]
+    return clip_joints.coordinates(paths, self.body, self.pose_format)
 
   def clips(self) -> tuple[list[Clip], list[tuple[str, str]]]:
     """See `base.Dataset`; in order of their names, which are paths below the root."""
@@ -174,7 +189,13 @@ class Folders:
     frames = fps = size = None
     if clip.video is not None:
       frames, fps, size = video.open_file(clip.video)
-    joints = clip_joints.read(clip.pose, self.body, units=self.image_units, size=size)
+    joints = clip_joints.read(
+      clip.pose,
+      self.body,
+      units=self.image_units,
+      size=size or self.image_size,
+      pose_format=self.pose_format,
+    )
     return RawClip(
       joints.world,
       joints.image,
@@ -186,7 +207,9 @@ class Folders:
 
 def _stem(path: pathlib.Path) -> pathlib.Path:
   """A path without the ending of a video or a file of joints."""
-  end = clip_joints.ending(path) or path.suffix
+  end = clip_joints.ending(path)
+  if not end and path.suffix.lower() in ENDINGS:
+    end = path.suffix
   return path.with_name(path.name[: len(path.name) - len(end)])
 
 

@@ -14,9 +14,11 @@ def open_dataset(data) -> Dataset:
       ntu60, ntu120, smarthome, nucla: `raw`, the folder that contains the files at any
         depth;
       custom: either `raw`, a folder of `<class>/<clip>.mp4` with `skeleton` and
-        `pattern` (see `folders.Folders`), or `index`, `skeleton`, `world_joints`,
-        `image_joints`, and, where they differ from the defaults of `custom.Custom`,
-        `image_units`, `columns` and `allow_absolute`;
+        `pattern` (see `folders.Folders`), or `index`, `skeleton`, `world_joints` and
+        `image_joints` (without both, the index names a file for each clip), and, where
+        they differ from the defaults of `custom.Custom`, `image_units`, `pose_format`,
+        `image_size`, `columns` and `allow_absolute`;
+      ntu60, ntu120, custom: `raw`, a file of `prepared.ENDINGS`, for skeletons alone;
       synthetic: `seed`, `num_clips`, and `clip_frames`, `frame_height`, `frame_width`
         where they differ from `generator.Settings`;
       all: `frames`, False for records without frames: clips need no video beside their
@@ -75,9 +77,31 @@ def _folder(data) -> str:
   return data.raw
 
 
+def _open_prepared(data, skeleton: str, *, poses: bool, frames: bool) -> Dataset | None:
+  """The set of skeletons in the file `data.raw`; None when it is a folder."""
+  from vpn_jax.datasets import prepared, prepared_npz, prepared_pickle
+
+  raw = data.get("raw") or ""
+  if not raw.lower().endswith(prepared.ENDINGS):
+    return None
+  if frames or not poses:
+    raise ValueError(
+      f"config.data.raw is {raw!r}, which holds skeletons alone, without videos: use a "
+      "row that takes no frames, such as --config=configs/"
+      f"{data.dataset}.py:{data.get('protocol') or 'split'},model=pose, and leave "
+      "config.data.pose out."
+    )
+  if raw.lower().endswith(".npz"):
+    return prepared_npz.PreparedNpz(raw, data.dataset, skeleton)
+  return prepared_pickle.PreparedPickle(raw, data.dataset, skeleton)
+
+
 def _open_ntu(data, **files: bool) -> Dataset:
   from vpn_jax.datasets import ntu
 
+  found = _open_prepared(data, "", **files)
+  if found is not None:
+    return found
   which = int(data.dataset.removeprefix("ntu"))
   return ntu.NTU(_folder(data), which=which, **files)
 
@@ -97,7 +121,14 @@ def _open_nucla(data, **files: bool) -> Dataset:
 def _open_custom(data, *, poses: bool, frames: bool) -> Dataset:
   from vpn_jax.datasets import custom, folders
 
-  units = data.get("image_units") or "fraction"
+  found = _open_prepared(data, data.skeleton, poses=poses, frames=frames)
+  if found is not None:
+    return found
+  formats = {
+    "image_units": data.get("image_units") or "fraction",
+    "pose_format": data.get("pose_format") or "",
+    "image_size": data.get("image_size") or "",
+  }
   if data.get("raw"):
     return folders.Folders(
       data.raw,
@@ -105,26 +136,24 @@ def _open_custom(data, *, poses: bool, frames: bool) -> Dataset:
       pattern=data.get("pattern") or "",
       poses=poses,
       frames=frames,
-      image_units=units,
+      **formats,
     )
-  lacking = [] if data.get("index") else ["index"]
-  if poses and not (data.get("world_joints") or data.get("image_joints")):
-    lacking.append("world_joints")
-  if lacking:
+  if not data.get("index"):
     raise FileNotFoundError(
-      f"config.data.{lacking[0]} is not set: a dataset of your own is a folder of "
+      "config.data.index is not set: a dataset of your own is a folder of "
       "<class>/<clip>.mp4 (config.data.raw), or an index csv with the joints as npz; "
       "configs/custom.py describes both."
     )
   return custom.Custom(
     data.index,
     data.skeleton,
-    (data.world_joints or None) if poses else None,
-    (data.get("image_joints") or None) if poses else None,
-    image_units=units,
+    data.get("world_joints") or None,
+    data.get("image_joints") or None,
     columns=dict(data.get("columns") or {}),
     allow_absolute=bool(data.get("allow_absolute")),
+    poses=poses,
     frames=frames,
+    **formats,
   )
 
 

@@ -14,6 +14,7 @@ from vpn_jax.datasets import (
   video,
 )
 from vpn_jax.datasets.base import BadClip, Clip, RawClip
+from vpn_jax.datasets.pose_files import reader
 
 # Ending of a dataset's own skeleton file -> classes that read it.
 READERS = {
@@ -25,10 +26,10 @@ READERS = {
 class SingleClip:
   """The part of a `base.Dataset` that `make_record.make_record` needs.
 
-  The poses are a skeleton file of NTU (.skeleton), Smarthome or N-UCLA (.json), or an
-  npz with the arrays `world` [F, J, 3 or more], metres, and `image` [F, J, 2 or more],
-  which only a crop around the person needs; [F, persons, J, ...] for several people,
-  NaN where nobody was found.
+  The poses are a skeleton file of NTU (.skeleton), Smarthome or N-UCLA (.json), the
+  file or folder of a pose estimator (`pose_files`), or an npz with the arrays `world`
+  [F, J, 3 or more], metres, and `image` [F, J, 2 or more], which only a crop around the
+  person needs; [F, persons, J, ...] for several people, NaN where nobody was found.
   """
 
   name, class_names, source = "single", (), {}
@@ -47,7 +48,7 @@ class SingleClip:
   def read(self, clip: Clip) -> RawClip:
     """See `base.Dataset`; without `pose`, the joints are all at the origin."""
     ending = pathlib.Path(clip.pose or "").suffix
-    if ending in READERS:
+    if ending in READERS and not self._is_estimated(clip.pose):
       return self._reader(ending)(pathlib.Path(clip.pose).parent).read(clip)
     frames, fps, size = video.open_file(clip.video)
     visibility = None
@@ -64,11 +65,20 @@ class SingleClip:
       image_joints = np.full((*shape, 2), np.nan, np.float32)
     return RawClip(pose, image_joints, frames, fps, visibility)
 
+  def _is_estimated(self, path: str) -> bool:
+    """Whether a file is from a pose estimator, rather than from a dataset."""
+    if any(found.skeleton == self.skeleton for found in READERS[".json"]):
+      return False
+    try:
+      return bool(reader.detect_kind(path))
+    except BadClip:
+      return False
+
   def _reader(self, ending: str):
-    for reader in READERS[ending]:
-      if reader.skeleton == self.skeleton:
-        return reader
-    kinds = " or ".join(reader.skeleton for reader in READERS[ending])
+    for found in READERS[ending]:
+      if found.skeleton == self.skeleton:
+        return found
+    kinds = " or ".join(found.skeleton for found in READERS[ending])
     raise BadClip(
       f"its joints are those of {kinds}, expected {self.skeleton}, which the network "
       "was trained on"

@@ -237,7 +237,8 @@ def _check(network: trained_network.TrainedNetwork, options: Options) -> None:
       f"{network.skeleton.name}: "
       f"{remedy if live else 'give poses of these joints'}."
     )
-  if pose and pose != "mediapipe" and not pathlib.Path(pose).is_file():
+  if pose and pose != "mediapipe" and not pathlib.Path(pose).exists():
     raise FileNotFoundError(
-      f"no file {pose}: config.predict.pose is a skeleton or npz file, or mediapipe."
+      f"no file {pose}: config.predict.pose is a skeleton or npz file, the file or "
+      "folder of a pose estimator, or mediapipe."
     )

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import re
 
 import numpy as np
 
@@ -22,6 +23,8 @@ from vpn_jax.datasets.pose_files.people import Person
 KINDS = ("openpose", "alphapose", "mmpose", "ultralytics")
 ENDING = ".json"  # of a clip that is one file
 _EXPECTED = f"expected poses of {', '.join(KINDS[:-1])} or {KINDS[-1]}"
+_LABELS = re.compile(r".*_\d+\.txt", re.ASCII | re.DOTALL)
+_MOST_EMPTY = 100  # frames that are opened to find somebody
 # What reads a clip in one file, and what reads a file per frame.
 _FILES = {"alphapose": alphapose, "mmpose": mmpose, "ultralytics": ultralytics}
 _FOLDERS = {"openpose": openpose, "mmpose": mmpose, "ultralytics": ultralytics}
@@ -87,6 +90,29 @@ def read(path: str | pathlib.Path, kind: str = "", skeleton: str = "") -> Poses:
       )
     frames = _FILES[kind].read_file(content, path.name)
   return _poses(frames, kind, skeleton, path.name)
+
+
+def is_clip_folder(path: pathlib.Path, files: list[str], subfolders: list[str]) -> bool:
+  """Whether a folder holds the frames of a clip, rather than clips.
+
+  Args:
+    path: the folder.
+    files, subfolders: names of what is in it.
+  """
+  frames = sorted(f for f in files if f.endswith(ENDING))[:_MOST_EMPTY]
+  if any(f.endswith(f"_keypoints{ENDING}") for f in frames):
+    return True
+  for name in frames:
+    try:
+      content = json_files.load(path / name)
+    except BadClip:
+      return False
+    if content != []:  # nobody in this frame
+      return any(module.is_frame(content) for module in _FOLDERS.values())
+  labels = files
+  if "labels" in subfolders and os.path.isdir(path / "labels"):
+    labels = [*files, *os.listdir(path / "labels")]
+  return any(map(_LABELS.fullmatch, labels))
 
 
 def check_kind(kind: str) -> str:

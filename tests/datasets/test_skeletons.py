@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import pathlib
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -315,6 +317,17 @@ def test_messages_of_a_skeleton_file(change, message, tmp_path, registry):
   path.write_text(json.dumps(BODY | change if isinstance(change, dict) else change))
   with pytest.raises(ValueError, match=message):
     skeletons.find(str(path))
+
+
+def test_the_example_of_the_documentation():
+  page = (pathlib.Path(__file__).parents[2] / "docs" / "data.md").read_text()
+  (example,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+  assert len(example.splitlines()) <= 10
+  rig = skeletons.from_dict(json.loads(example), "data.md")
+  assert (rig.hips(), rig.hands()) == ((4, 5), (2, 3))
+  assert rig.mirror().tolist() == [0, 1, 3, 2, 5, 4]
+  for name in skeletons._BUILT_IN:
+    assert f"`{name}`" in page
 
 
 def test_files_that_are_no_skeletons(tmp_path):

@@ -12,11 +12,11 @@ import numpy as np
 
 from vpn_jax import ops
 from vpn_jax.datasets import skeletons
-from vpn_jax.models import checks, pose_alignment, stgcn
+from vpn_jax.models import agcn, checks, ctrgcn, pose_alignment, stgcn
 from vpn_jax.models import graph as graph_lib
 
 # Those of blocks over joints.
-BLOCKS = {"stgcn": stgcn.stgcn}
+BLOCKS = {"stgcn": stgcn.stgcn, "ctrgcn": ctrgcn.ctrgcn, "agcn": agcn.agcn}
 GRAPHS = ("gcn", *BLOCKS)  # kinds with features of joints
 KINDS = (*GRAPHS, "lstm")
 INPUT_NORMS = ("batch", "none")

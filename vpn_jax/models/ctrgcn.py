@@ -1,0 +1,158 @@
+"""CTR-GCN: graphs that are refined channel by channel from the pose itself.
+
+Source: Chen et al., ICCV 2021, and the settings of its release. Differences from the
+release: layers in front of BatchNorm have no bias, which it would cancel; what relates
+two joints averages over the steps before its linear layers, not after them, which is
+the same; and the second of these layers has no bias, since the first one has.
+"""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vpn_jax import ops
+from vpn_jax.models.joint_blocks import BatchNorm, JointBlocks
+
+DILATIONS, TAPS = (1, 2), 5
+BRANCHES = len(DILATIONS) + 2  # and the maximum, and the step itself
+FEWEST_RELATIONS, REDUCTION = 8, 8
+
+
+class RefinedGraphConvolution(nn.Module):
+  """Mixes joints by graphs of their own for every channel and clip.
+
+  Attributes:
+    features: of a joint, after it.
+    partitions: float [P, J, J], what the learnt graphs start from.
+    dtype: of the computation.
+
+  Source: section 3.2. Two joints relate by tanh(psi(x_i) - phi(x_j)), its M_1; xi makes
+    a number for every channel of that, Q; alpha Q refines A, which is shared.
+  """
+
+  features: int
+  partitions: np.ndarray
+  dtype: str = "float32"
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Maps [B, S, J, C] to [B, S, J, features]."""
+    b, s, j, c = x.shape
+    parts, y = len(self.partitions), self.features
+    relations = max(FEWEST_RELATIONS, c // REDUCTION)
+    adjacency = self.param("adjacency", lambda _: jnp.asarray(self.partitions))
+    alpha = self._parameter("alpha", nn.initializers.zeros_init(), ())
+    psi, phi = self._kernel("psi", c, relations), self._kernel("phi", c, relations)
+    xi, kernel = self._kernel("xi", relations, y), self._kernel("kernel", c, y)
+    psi_bias, xi_bias, bias = (
+      self._parameter(name, nn.initializers.zeros_init(), (parts, size))
+      for name, size in (("psi_bias", relations), ("xi_bias", y), ("bias", y))
+    )
+
+    mean = x.mean(axis=1)  # [B, J, C]
+    target = jnp.einsum("bic,pcr->bpri", mean, psi) + psi_bias[None, :, :, None]
+    source = jnp.einsum("bjc,pcr->bprj", mean, phi)
+    relation = nn.tanh(target[..., :, None] - source[..., None, :])
+    relation = relation.reshape(b, parts, relations, j * j)
+    q = jnp.matmul(xi.swapaxes(1, 2)[None], relation) + xi_bias[None, :, :, None]
+    shared = adjacency.astype(q.dtype).reshape(1, parts, 1, j * j)
+    refined = (alpha * q + shared).reshape(b, parts, y, j, j)
+
+    # Channels before joints and steps from here, for one product of matrices a channel.
+    first = x.transpose(0, 3, 2, 1).reshape(b, 1, c, j * s)
+    moved = jnp.matmul(kernel.swapaxes(1, 2)[None], first) + bias[None, :, :, None]
+    mixed = jnp.matmul(refined, moved.reshape(b, parts, y, j, s)).sum(axis=1)
+    return mixed.transpose(0, 3, 2, 1)
+
+  def _parameter(self, name: str, init, shape: tuple[int, ...]) -> jax.Array:
+    return self.param(name, init, shape).astype(self.dtype)
+
+  def _kernel(self, name: str, inputs: int, outputs: int) -> jax.Array:
+    init = nn.initializers.he_normal(batch_axis=0)
+    return self._parameter(name, init, (len(self.partitions), inputs, outputs))
+
+
+class SpatialUnit(nn.Module):
+  """Refined graph convolution with a residual of its own.
+
+  Attributes:
+    partitions: see `RefinedGraphConvolution`.
+    features, bn_momentum, dtype: see `joint_blocks.JointBlocks`.
+  """
+
+  partitions: np.ndarray
+  features: int
+  bn_momentum: float = 0.9
+  dtype: str = "float32"
+
+  @nn.compact
+  def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+    """Maps [B, S, J, C] to [B, S, J, features]."""
+    conv = RefinedGraphConvolution(
+      self.features, self.partitions, self.dtype, name="graph_conv"
+    )
+    norm = functools.partial(BatchNorm, momentum=self.bn_momentum)
+    # The residual alone passes at the start, as in the release.
+    y = norm(scale_init=1e-6, name="graph_bn")(conv(x), train=train)
+    if x.shape[-1] != self.features:
+      x = ops.TemporalConv(self.features, dtype=self.dtype, name="down_conv")(x)
+      x = norm(name="down_bn")(x, train=train)
+    return nn.relu(x + y)
+
+
+class TemporalUnit(nn.Module):
+  """Four branches side by side: two spans of time, the maximum, and the step itself.
+
+  Attributes:
+    features, stride, bn_momentum, dtype: see `joint_blocks.JointBlocks`.
+
+  Source: section 3.3.
+  """
+
+  features: int
+  stride: int = 1
+  bn_momentum: float = 0.9
+  dtype: str = "float32"
+
+  @nn.compact
+  def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+    """Maps [B, S, J, C] to [B, ceil(S / stride), J, features].
+
+    Raises: ValueError for fewer features than branches (at trace time).
+    """
+    if self.features < BRANCHES:
+      raise ValueError(
+        f"got {self.features} features for {BRANCHES} branches over time, expected as "
+        "many at least: raise config.model.pose.block_features."
+      )
+    conv = functools.partial(ops.TemporalConv, dtype=self.dtype)
+    norm = functools.partial(BatchNorm, momentum=self.bn_momentum)
+    width = self.features // BRANCHES
+    widths = [self.features - (BRANCHES - 1) * width] + [width] * (BRANCHES - 2)
+    # The branches but the last begin alike, so they begin in one product.
+    y = conv(sum(widths), name="enter_conv")(x)
+    y = norm(relu=True, name="enter_bn")(y, train=train)
+    *spans, largest = jnp.split(y, np.cumsum(widths)[:-1].tolist(), axis=-1)
+    made = [
+      conv(
+        span.shape[-1], TAPS, self.stride, dilation, name=f"dilation{dilation}_conv"
+      )(span)
+      for span, dilation in zip(spans, DILATIONS, strict=True)
+    ]
+    made.append(ops.max_pool(largest, (3, 1), (self.stride, 1), ((1, 1), (0, 0))))
+    made.append(conv(width, stride=self.stride, name="point_conv")(x))
+    return norm(name="branches_bn")(jnp.concatenate(made, axis=-1), train=train)
+
+
+def ctrgcn(partitions: np.ndarray, **settings) -> JointBlocks:
+  """The network on a graph.
+
+  Args:
+    partitions: of `graph.partitions`.
+    settings: other fields of `JointBlocks`.
+  """
+  spatial = functools.partial(SpatialUnit, partitions=partitions)
+  return JointBlocks(spatial, TemporalUnit, **settings)

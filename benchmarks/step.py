@@ -2,6 +2,7 @@
 
   python -m benchmarks.step --model=i3d,vpn,vpn_rnx --size=cpu --batch=4
   python -m benchmarks.step --versus=torch --size=full --batch=8 --dtype=bfloat16
+  python -m benchmarks.step --model=stgcn,ctrgcn --batch=16 --versus=torch
 
 Each network runs in a process of its own, on noise and random weights. "forward" is
 inference mode with all steps on the way, "train" is loss, gradients and update. All
@@ -29,8 +30,15 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 from vpn_jax.jobs import command_line
 
-MODELS = {"i3d": "model=i3d", "vpn": "model=vpn", "vpn_rnx": "backbone=resnext3d"}
+MODELS = {
+  "i3d": "model=i3d",
+  "vpn": "model=vpn",
+  "vpn_rnx": "backbone=resnext3d",
+  "stgcn": "model=pose,pose_backbone=stgcn",
+  "ctrgcn": "model=pose,pose_backbone=ctrgcn",
+}
 CLASSES, JOINTS = 60, 25
+STEPS = 64  # of poses alone, of any size
 
 
 def configuration(model: str, size: str, dtype: str):
@@ -39,7 +47,11 @@ def configuration(model: str, size: str, dtype: str):
 
   config = ntu60.get_config(f"cs,{MODELS[model]},size={size}")
   config.model.num_classes = CLASSES
-  config.model.dtype = dtype
+  if config.network == "pose":
+    config.data.example.pose_steps = STEPS
+    config.model.pose.dtype = dtype
+  else:
+    config.model.dtype = dtype
   return config
 
 
@@ -163,7 +175,8 @@ def measure(
     "forward": forward_program(config, variables, batch),
     "train": train_program(config, variables, batch),
   }
-  peaks = timing.peak_programs(config.model.dtype)
+  of_poses = config.network == "pose"
+  peaks = timing.peak_programs((config.model.pose if of_poses else config.model).dtype)
   made = []
   for what, program in ours.items():
     programs, twin = [program], (what, config, variables, batch, program.flops)

@@ -70,9 +70,9 @@ def use_threads(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def network(config, variables: dict) -> vpn.VPN:
+def network(config, variables: dict) -> torch.nn.Module:
   """The twin of a configuration's network, with our variables, on its device."""
-  made = vpn.VPN(config.model.to_dict(), variables["params"])
+  made = vpn.NETWORKS[config.network](config.model.to_dict(), variables["params"])
   return vpn.load(made, variables).to(device())
 
 
@@ -103,10 +103,11 @@ def forward(config, variables: dict, batch: dict, *, compiled: bool) -> Callable
   model = network(config, variables).eval()
   run = torch.compile(model, dynamic=False) if compiled else model
   batch = _tensors(batch)
+  given = [batch[name] for name in model.inputs]
 
   def once():
     with torch.inference_mode():
-      logits, _ = run(batch["frames"], batch["pose"])
+      logits, _ = run(*given)
     _wait()
     return logits
 
@@ -128,17 +129,17 @@ def train_step(config, variables: dict, batch: dict, *, compiled: bool) -> Calla
     fused=True,
   )
 
-  def loss(frames, pose, labels):
-    return total_loss(*model(frames, pose), labels, settings)[0]
+  def loss(labels, *given):
+    return total_loss(*model(*given), labels, settings)[0]
 
   if compiled:
     loss = torch.compile(loss, dynamic=False)
   batch = _tensors(batch)
-  labels = batch["label"].long()
+  given, labels = [batch[name] for name in model.inputs], batch["label"].long()
 
   def once():
     optimizer.zero_grad(set_to_none=True)
-    value = loss(batch["frames"], batch["pose"], labels)
+    value = loss(labels, *given)
     value.backward()
     optimizer.step()
     _wait()

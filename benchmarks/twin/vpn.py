@@ -1,4 +1,4 @@
-"""VPN and its visual backbone alone in PyTorch, the twin of `vpn_jax.models.vpn`."""
+"""VPN, and its backbones alone, in PyTorch: the twin of `vpn_jax.models.vpn`."""
 
 import numpy as np
 import torch
@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from flax import traverse_util
 from torch import nn
 
-from benchmarks.twin import layers, trunks
+from benchmarks.twin import joint_blocks, layers, trunks
 from vpn_jax.datasets import skeletons
 from vpn_jax.models import graph as graph_lib
 from vpn_jax.models import pose_backbone
@@ -21,7 +21,15 @@ _WRITTEN = {
   "head": ("mean",),
   "remat": (False,),
 }
-_WRITTEN_POSE = {"kind": ("gcn",), "frozen": (False,), "identity_filter": (False,)}
+_WRITTEN_POSE = {
+  "kind": ("gcn", "stgcn", "ctrgcn"),
+  "frozen": (False,),
+  "align": ("none",),
+  "scale": ("none",),
+  "stream": ("joint",),
+  "identity_filter": (False,),
+  "dtype": ("float32",),
+}
 
 
 class GraphPoseBackbone(nn.Module):
@@ -65,7 +73,13 @@ class PoseBranch(nn.Module):
 
   def __init__(self, tree: dict, settings: dict):
     super().__init__()
-    self.graph = GraphPoseBackbone(tree["graph"], settings)
+    _check(settings, _WRITTEN_POSE, "pose.")
+    self.blocks = settings["kind"] != "gcn"
+    if self.blocks:
+      _check(settings, {"persons": (1,)}, "pose.")
+      self.graph = joint_blocks.JointBlocks(tree["graph"], settings)
+    else:
+      self.graph = GraphPoseBackbone(tree["graph"], settings)
     if "input_norm" in tree:
       self.input_norm = layers.BatchNorm(
         tree["input_norm"],
@@ -74,10 +88,11 @@ class PoseBranch(nn.Module):
       )
 
   def forward(self, pose):
+    present = (pose != 0).flatten(1).any(1)
     if hasattr(self, "input_norm"):
       flat = pose.flatten(2).transpose(1, 2)  # channels are second here
       pose = self.input_norm(flat).transpose(1, 2).reshape(pose.shape)
-    return self.graph(pose)
+    return self.graph(pose, present) if self.blocks else self.graph(pose)
 
 
 class AttentionNetwork(nn.Module):
@@ -130,6 +145,23 @@ class SpatialEmbedding(nn.Module):
     }
 
 
+class PoseClassifier(nn.Module):
+  """The twin of `vpn_jax.models.pose_classifier.PoseClassifier`; see `VPN`."""
+
+  inputs = ("pose",)
+
+  def __init__(self, fields: dict, params: dict):
+    super().__init__()
+    self.pose_backbone = PoseBranch(params["pose_backbone"], fields["pose"])
+    self.dropout = nn.Dropout(fields["dropout"])
+    self.classifier = layers.Linear(params["classifier"])
+
+  def forward(self, pose: torch.Tensor):
+    """Maps pose float [B, S, J, 3] to (logits, out)."""
+    h, out = self.pose_backbone(pose)
+    return self.classifier(self.dropout(h)), out | {"pooled": h}
+
+
 class VPN(nn.Module):
   """The twin of `vpn_jax.models.vpn.VPN` with the shapes of our parameters.
 
@@ -138,6 +170,8 @@ class VPN(nn.Module):
     params: its parameters, or their shapes.
   Raises: ValueError for a setting that has no twin.
   """
+
+  inputs = ("frames", "pose")
 
   def __init__(self, fields: dict, params: dict):
     super().__init__()
@@ -150,7 +184,6 @@ class VPN(nn.Module):
     self.attends = fields["attention"] != "none"
     self.embeds = fields["embedding"]
     if self.attends:
-      _check(fields["pose"], _WRITTEN_POSE, "pose.")
       branch = PoseBranch(params["pose_backbone"], fields["pose"])
       self.pose_backbone = branch.to(memory_format=torch.channels_last)
       self.attention = AttentionNetwork(params["attention"], momentum)
@@ -194,7 +227,10 @@ def _check(fields: dict, written: dict, where: str) -> None:
       )
 
 
-def load(network: VPN, variables: dict) -> VPN:
+NETWORKS = {"vpn": VPN, "pose": PoseClassifier}
+
+
+def load(network: nn.Module, variables: dict) -> nn.Module:
   """Copies our variables into a twin, name by name; returns the twin.
 
   Args:

@@ -27,6 +27,10 @@ ENDPOINTS = {"i3d": "Mixed_4b", "vpn": "Mixed_3b", "vpn_rnx": "layer2"}
 def small(name):
   """A narrow network of few layers without dropout, of which all can be compared."""
   c = step.configuration(name, "tiny", "float32")
+  if c.network == "pose":
+    c.model.pose.update(blocks=3, block_features=12)
+    c.model.dropout = 0.0
+    return c
   c.model.update(width=0.125, endpoint=ENDPOINTS[name], frozen_until="")
   c.model.update(embedding_dim=8, attention_hidden=8, dropout=0.0)
   c.model.pose.dropout = 0.0
@@ -84,7 +88,7 @@ def close(ours, theirs):
   np.testing.assert_allclose(theirs / scale, ours / scale, rtol=0, atol=1e-4)
 
 
-@pytest.fixture(scope="module", params=ENDPOINTS)
+@pytest.fixture(scope="module", params=step.MODELS)
 def pair(request):
   """(config, model, variables, batch) of a network of both."""
   config = small(request.param)
@@ -97,7 +101,7 @@ def test_inference_is_ours(pair, plain_operations):
   config, model, variables, batch = pair
   network = training.network(config, variables).eval()
   with torch.inference_mode():
-    found, found_out = network(*(torch.tensor(batch[k]) for k in ("frames", "pose")))
+    found, found_out = network(*(torch.tensor(batch[k]) for k in network.inputs))
   apply = jax.jit(functools.partial(model.apply, train=False))
   logits, out = apply(variables, *networks.inputs(model, batch))
   close(logits, found)
@@ -124,7 +128,7 @@ def test_step_is_ours(pair, plain_operations):
   grad = jax.jit(jax.value_and_grad(ours, has_aux=True))
   (loss, (logits, out, terms, stats)), grads = grad(variables["params"])
   network = training.network(config, variables).train()
-  found, found_out = network(*(torch.tensor(batch[k]) for k in ("frames", "pose")))
+  found, found_out = network(*(torch.tensor(batch[k]) for k in network.inputs))
   labels = torch.tensor(batch["label"]).long()
   found_loss, found_terms = training.total_loss(found, found_out, labels, settings)
   found_loss.backward()
@@ -204,7 +208,7 @@ def test_full_size_has_the_names_and_shapes_of_ours(name):
   batch["frames"] = np.zeros((1, 64, 224, 224, 3), np.uint8)
   _, shapes = shapes_of(config, batch)
   with torch.device("meta"):
-    network = vpn.VPN(config.model.to_dict(), shapes["params"])
+    network = vpn.NETWORKS[config.network](config.model.to_dict(), shapes["params"])
   found = {name: tuple(x.shape) for name, x in network.state_dict().items()}
   expected = {}
   for collection in shapes.values():

@@ -15,7 +15,11 @@ is VPN (l3 and l7 in the tables); words make the other rows:
   backbone=resnext3d        3D ResNeXt-101 instead of I3D (table 5)
   pose_backbone=lstm        an LSTM instead of the graph (l6; with coupler=False, l4),
                             trained alone, then frozen
-  pose_backbone=stgcn       ST-GCN++ instead of the graph; not in the paper
+  pose_backbone=stgcn|ctrgcn|agcn   ST-GCN++, CTR-GCN or AGCN instead of the graph; of
+                            the paper, 2s-AGCN alone (table 5): agcn on joints and on
+                            bones, fused
+  stream=bone|joint_motion|bone_motion   what the pose backbone is shown instead of the
+                            joints; not in the paper
   coupler=False             two separate streams (l5)
   attention=spatial         A_S without A_T (table 4, also with embedding=none)
   embedding=none            attention without the embedding (l2)
@@ -47,6 +51,7 @@ CHOICES = {
   "model": ("vpn", "i3d", "i3d_continued", "i3d_nl", "separable_sta", "p_i3d", "pose"),
   "backbone": ("i3d", "resnext3d"),
   "pose_backbone": tuple(paper.POSE_BACKBONES),
+  "stream": tuple(paper.STREAMS),
   "coupler": ("True", "False"),
   "attention": ("spatiotemporal", "spatial", "none"),
   "embedding": ("euclidean", "kl_fp", "kl_pf", "kl_bi", "contrastive", "none"),
@@ -64,6 +69,7 @@ class Arg:
   model: str = "vpn"
   backbone: str = "i3d"
   pose_backbone: str = "gcn"
+  stream: str = "joint"
   coupler: bool = True
   attention: str = "spatiotemporal"
   embedding: str = "euclidean"
@@ -246,7 +252,10 @@ def model(arg: Arg, data: ml_collections.ConfigDict, dropout: float) -> dict:
       kind=arg.pose_backbone,
       # An LSTM is frozen once it was trained alone (appendix 2).
       frozen=arg.model != "pose" and (arg.pose_backbone == "lstm" or arg.frozen),
-      align="none",  # "view", "body": turned to face the camera
+      coordinates="world",  # "image": x, y and score; training follows the records
+      align="none",  # "view", "body": turned to face the camera; "upright": and erect
+      scale="none",  # "torso": lengths of the torso instead of metres
+      stream=arg.stream,
       input_norm="batch",  # "none": the pose as it is
       bone_weight=5.0,  # alpha
       other_weight=2.0,  # beta
@@ -257,7 +266,7 @@ def model(arg: Arg, data: ml_collections.ConfigDict, dropout: float) -> dict:
       recurrent_layers=3,
       recurrent_features=512,
       recurrent_output="last" if arg.model in ("separable_sta", "p_i3d") else "steps",
-      blocks=10,  # of stgcn
+      blocks=10,  # of stgcn, ctrgcn and agcn
       block_features=64,  # of the first ones
       dtype="float32",  # of the computation of these
     ),

@@ -178,11 +178,29 @@ def test_poses_alone_by_an_lstm(tmp_path, small_config, capsys):
   assert "tsne.png" in printed[-1]  # its features are those of the poses
 
 
+def test_poses_alone_by_blocks_of_graphs(tmp_path, small_config):
+  """Features of joints at a quarter of the steps."""
+  from configs import custom
+
+  pose = shrunk_pose(custom.get_config("split,model=pose,pose_backbone=ctrgcn"))
+  pose.data.update({k: small_config.data[k] for k in ("records", "train", "test")})
+  pose.data.skeleton = "kinect_v2"
+  save_run(pose, tmp_path)
+  pose.figures.only = "joints"
+  figures_job.run(pose, str(tmp_path))
+  (image,) = tmp_path.glob("figures/joints.png")
+  picture(image)
+  rows = table(image.with_suffix(".csv"))[1:]
+  assert {row[2] for row in rows} == {"0"}  # of four steps of the pose
+  assert len(rows) == 4 * 25  # clips, joints
+
+
 def shrunk_pose(config):
   """A pose network that compiles in no time."""
   config.data.example.update(num_frames=8, frame_size=16, pose_steps=4)
   config.data.threads = 2
   config.model.pose.update(recurrent_layers=1, recurrent_features=8)
+  config.model.pose.update(blocks=3, block_features=8)
   return config
 
 

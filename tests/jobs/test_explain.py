@@ -303,27 +303,28 @@ def test_grad_cam_through_the_network(forwarded, run):
 
 
 def test_poses_alone_of_clips_whose_truth_is_unknown(make_config, tmp_path, capsys):
-  """By the graph; the LSTM offers no explanation."""
+  """By blocks of graphs; the LSTM offers no explanation."""
   data = make_config().data
-  for kind in ("gcn", "lstm"):
+  for kind in ("stgcn", "lstm"):
     c = custom.get_config(f"split,model=pose,pose_backbone={kind}")
     c.data.update({k: data[k] for k in ("records", "train", "test")})
     c.data.skeleton = "kinect_v2"
     c.data.example.update(num_frames=8, pose_steps=4)
     c.model.pose.update(recurrent_layers=1, recurrent_features=8)
+    c.model.pose.update(blocks=2, block_features=8)
     c.model.num_classes = 4
     c.explain.clips_per_class = 1
     save(c, tmp_path / kind)
-  explain.run(c, f"{tmp_path}/gcn,{tmp_path}/lstm")
+  explain.run(c, f"{tmp_path}/stgcn,{tmp_path}/lstm")
   unknown, about, lstm, _, row = capsys.readouterr().out.splitlines()
   assert unknown.startswith("pointing game: left out, which joints and objects")
-  assert about.startswith("gcn, step 3: 4 clips, top-1 ")
+  assert about.startswith("stgcn, step 3: 4 clips, top-1 ")
   assert lstm == (
     "lstm: left out, it has neither one feature map of the frames nor a graph of joints"
   )
   assert not (tmp_path / "lstm" / "explanations.json").exists()
-  assert cells(row)[:6] == ["gcn", JOINTS, "-", "-", "-", "-"]
-  content = json.loads((tmp_path / "gcn" / "explanations.json").read_text())
+  assert cells(row)[:6] == ["stgcn", JOINTS, "-", "-", "-", "-"]
+  content = json.loads((tmp_path / "stgcn" / "explanations.json").read_text())
   (values,) = content["methods"].values()
   assert values["pointing"] is None
   assert 0 < values["deletion"]["area"] < content["score"]  # poses do matter here

@@ -116,17 +116,26 @@ def test_no_blocks():
     network("stgcn", blocks=0).init(jax.random.key(0), jnp.zeros((1, 4, 13, 3)))
 
 
-# Kind -> parameters without the classifier and the normalization of the input, and how
-# many a release has more: biases in front of BatchNorm.
-COUNTS = {"stgcn": (1_382_976, 4_598)}
+# Kind -> parameters here, those that the release has besides, and what it publishes, in
+# millions, with so many classes; 0: without a classifier. Besides are biases in front
+# of BatchNorm: of the first layers of branches and the last of a unit (1,408 channels
+# in all, each), of dilated convolutions, and of residuals (448 and 384). CTR-GCN's phi
+# has 456, AGCN's theta 1,056, and the input of both is normalized for two people.
+COUNTS = {
+  "stgcn": (1_382_976, 2 * 1_408 + 950 + 448 + 384, 1.39, 0),
+  "ctrgcn": (1_427_552, 1_408 + 704 + 448 + 384 + 456 + 300, 1.46, 120),
+  "agcn": (3_446_270, 4 * 1_408 + 448 + 384 + 1_056 + 300, 3.47, 60),
+}
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_parameters_are_those_published(kind):
+  expected, besides, published, classes = COUNTS[kind]
+  assert f"{(expected + besides + 257 * classes) / 1e6:.2f}" == f"{published}"
   model = networks.build(
     "pose", {"num_classes": 60, "pose": {"kind": kind, "input_norm": "none"}}
   )
   pose = jax.ShapeDtypeStruct((1, 64, 25, 3), jnp.float32)
   made = jax.eval_shape(model.init, jax.random.key(0), pose)["params"]
   count = sum(x.size for x in jax.tree.leaves(made["pose_backbone"]))
-  assert count == COUNTS[kind][0]
+  assert count == expected

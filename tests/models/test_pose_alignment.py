@@ -89,6 +89,31 @@ def test_steps_without_hips_follow_those_with(pose):
   )
 
 
+def test_upright_by_hand():
+  """Left minus right is (1, 0, 0) and the trunk (0, 3, 4), which becomes (0, 5, 0)."""
+  shoulders = (3, 4)
+  pose = np.zeros((1, 2, 5, 3), np.float32)
+  pose[0, :, LEFT], pose[0, :, RIGHT] = (0.5, 0, 0), (-0.5, 0, 0)
+  pose[0, :, 3], pose[0, :, 4] = (0.7, 3, 4), (-0.7, 3, 4)
+  pose[0, :, HEAD] = (0, 4, -3)  # at a right angle to both
+  got = align_pose(jnp.asarray(pose), LEFT, RIGHT, "upright", shoulders)
+  np.testing.assert_allclose(got[0, 0, 3], (0.7, 5, 0), atol=1e-6)
+  np.testing.assert_allclose(got[0, 0, LEFT], (0.5, 0, 0), atol=1e-6)
+  np.testing.assert_allclose(got[0, 0, HEAD], (0, 0, -5), atol=1e-6)
+  # Where y points down, a trunk does so as well.
+  down = pose * np.float32([1, -1, -1])
+  got = align_pose(jnp.asarray(down), LEFT, RIGHT, "upright", shoulders)
+  np.testing.assert_allclose(got[0, 0, 3], (0.7, -5, 0), atol=1e-6)
+  # The first step that shows all four counts; without one nothing turns.
+  lost = pose.copy()
+  lost[0, 0, 3] = 0.0
+  got = align_pose(jnp.asarray(lost), LEFT, RIGHT, "upright", shoulders)
+  np.testing.assert_allclose(got[0, 1, 3], (0.7, 5, 0), atol=1e-6)
+  lost[0, 1, 3] = 0.0
+  got = align_pose(jnp.asarray(lost), LEFT, RIGHT, "upright", shoulders)
+  np.testing.assert_allclose(got, lost, atol=1e-6)
+
+
 def test_the_network_does_not_see_the_camera():
   branch = pose_backbone.PoseBranch(skeleton="kinect_v2", align="view")
   rng = np.random.default_rng(1)
@@ -104,6 +129,8 @@ def test_the_network_does_not_see_the_camera():
 
 
 def test_messages():
+  with pytest.raises(ValueError, match=r"got shoulders \(\), expected a left and a ri"):
+    align_pose(jnp.zeros((1, 1, 3, 3)), LEFT, RIGHT, "upright")
   with pytest.raises(ValueError, match=r"align is 'front', expected one of \('none', "):
     align_pose(jnp.zeros((1, 1, 3, 3)), LEFT, RIGHT, "front")
   for name in skeletons.SKELETONS:

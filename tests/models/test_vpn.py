@@ -37,7 +37,7 @@ LSTM_SPATIAL = STEPS * 256 + 256 + NORM + 256 * 49 + 49
 LSTM_TEMPORAL = STEPS * 256 + 256 + NORM + 256 * 8 + 8
 
 # Backbones over joints: test_joint_blocks.py. h* has 256 channels.
-STGCN = INPUT + 1_382_976
+BLOCKS = {"ST-GCN++": 1_382_976, "CTR-GCN": 1_427_552, "AGCN": 3_446_270}
 BLOCK_SPATIAL = 256 * 256 + 256 + NORM + 256 * 49 + 49
 BLOCK_TEMPORAL = 256 * 256 + 256 + NORM + 256 * 8 + 8
 
@@ -58,7 +58,10 @@ TWO_STREAMS = 2 * 1024 * 60 + 60  # the classifier behind A_S f and A_T f
 COUNTS = {
   "pose alone": POSE + H * 60 + 60,
   "pose alone, LSTM": LSTM + STEPS * 60 + 60,
-  "pose alone, ST-GCN++": STGCN + 256 * 60 + 60,
+  **{
+    f"pose alone, {name}": INPUT + count + 256 * 60 + 60
+    for name, count in BLOCKS.items()
+  },
   "I3D": TRUNK + HEAD,
   "I3D, continued": TRUNK + HEAD,
   "I3D+NL": TRUNK + NON_LOCAL + HEAD,
@@ -73,7 +76,12 @@ COUNTS = {
   "VPN without coupler": GCN + SPATIAL + TEMPORAL + EMBEDDING + TWO_STREAMS,
   "VPN, LSTM": FROZEN + LSTM_SPATIAL + LSTM_TEMPORAL + EMBEDDING + HEAD,
   "VPN": GCN + SPATIAL + TEMPORAL + EMBEDDING + HEAD,
-  "VPN, ST-GCN++": (TRUNK + STGCN + BLOCK_SPATIAL + BLOCK_TEMPORAL + EMBEDDING + HEAD),
+  **{
+    f"VPN, {name}": (
+      TRUNK + INPUT + count + BLOCK_SPATIAL + BLOCK_TEMPORAL + EMBEDDING + HEAD
+    )
+    for name, count in BLOCKS.items()
+  },
   "VPN, kl_fp": GCN + SPATIAL + TEMPORAL + EMBEDDING + HEAD,
   "VPN, kl_pf": GCN + SPATIAL + TEMPORAL + EMBEDDING + HEAD,
   "VPN, contrastive": GCN + SPATIAL + TEMPORAL + EMBEDDING + HEAD,
@@ -104,7 +112,12 @@ def shapes(model, frames=64, size=224, steps=20, joints=25, batch=2):
   )
 
 
-@pytest.mark.parametrize("row", paper.ROWS)
+def test_only_the_stream_of_other_rows_differs():
+  others = {row: what.arg for row, what in paper.ROWS.items() if row not in COUNTS}
+  assert all(",stream=" in arg for arg in others.values())
+
+
+@pytest.mark.parametrize("row", COUNTS)
 def test_parameters_of_the_full_network(row):
   (logits, _), variables = shapes(build(paper.ROWS[row].arg))
   assert logits.shape == (2, 60)

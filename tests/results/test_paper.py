@@ -32,10 +32,35 @@ def test_every_row_starts_from_one_that_exists():
     assert set(config.pretraining) == {name for name, row in stages.items() if row}, row
 
 
+def test_rows_are_named_after_their_streams_and_fusions_after_their_parts():
+  config = ntu120.get_config("cs1,pose_backbone=ctrgcn,stream=joint_motion")
+  assert config.row == "VPN, CTR-GCN, joint motion"
+  assert config.pretraining.pose.row == "pose alone, CTR-GCN, joint motion"
+  assert config.model.pose.stream == "joint_motion"
+  assert ntu120.get_config("cs1,model=i3d,stream=bone").row == "I3D"
+  for name, parts in paper.FUSIONS.items():
+    assert {*parts} <= {*paper.ROWS}
+    assert paper.fusion_name(parts[::-1], joined="?") == name
+  assert paper.FUSIONS["pose alone, ST-GCN++, four streams"] == (
+    "pose alone, ST-GCN++",
+    "pose alone, ST-GCN++, bone",
+    "pose alone, ST-GCN++, joint motion",
+    "pose alone, ST-GCN++, bone motion",
+  )
+  assert paper.fusion_name(["VPN", "pose alone"], joined="VPN + pose alone") == (
+    "VPN + pose alone"
+  )
+  best = [row + paper.BEST_RECIPE for row in paper.FUSIONS["2s-AGCN"]]
+  assert paper.fusion_name(best, joined="?") == "2s-AGCN, best recipe"
+  mixed = [best[0], paper.FUSIONS["2s-AGCN"][1]]
+  assert paper.fusion_name(mixed, joined="?") == "?"
+  assert paper.published("2s-AGCN", "ntu120", "cs2") == 84.9
+
+
 def test_numbers_have_a_column_each():
   for table in paper.TABLES.values():
     for row, numbers in table.rows.items():
-      assert row in paper.ROWS
+      assert row in paper.ROWS or row in paper.FUSIONS
       assert len(numbers) == len(table.columns)
   assert paper.published("VPN", "ntu120", "cs2") == 87.8
   assert paper.published("P-I3D", "ntu120", "cs1") is None

@@ -10,6 +10,7 @@ import pytest
 from configs import synthetic
 from vpn_jax.jobs import sweep as sweep_job
 from vpn_jax.results import sweep, sweep_plan
+from vpn_jax.training import run_summary
 
 # Replaces launch.py: records its start, fails on demand, leaves a summary.
 PROGRAM = """
@@ -54,10 +55,10 @@ def test_finished_runs_are_not_repeated(tmp_path, program):
 
 
 def test_several_workers_share_the_runs(tmp_path, program):
-  """Two processes of two streams each: every run is started once."""
+  """Two processes of two lanes each: every run is started once."""
   runs = planned(tmp_path, ("VPN", "VPN, LSTM", "VPN, kl_bi"), seeds=(0, 1))
   with subprocess.Popen([sys.executable, "-c", WORKER, str(tmp_path)]) as other:
-    assert sweep.work(runs, streams=2, **program) == []
+    assert sweep.work(runs, parallel=2, **program) == []
     assert other.wait() == 0
   assert all(r.done() for r in runs)
   assert sorted(started(tmp_path)) == sorted(r.workdir for r in runs)
@@ -66,11 +67,12 @@ def test_several_workers_share_the_runs(tmp_path, program):
 WORKER = """
 import sys, pathlib
 from vpn_jax.results import sweep, sweep_plan
+from vpn_jax.training import run_summary
 folder = sys.argv[1]
 runs = sweep_plan.plan("configs/synthetic.py:cs", folder, protocols=("cs", "cv"),
                   rows=("VPN", "VPN, LSTM", "VPN, kl_bi"), seeds=(0, 1))
 program = (sys.executable, str(pathlib.Path(folder) / "program.py"))
-assert not sweep.work(runs, streams=2, wait=0.05, program=program)
+assert not sweep.work(runs, parallel=2, wait=0.05, program=program)
 """
 
 
@@ -128,6 +130,35 @@ def test_the_job_writes_its_commands(tmp_path, monkeypatch, capsys):
   assert [line for line in printed.splitlines() if line.startswith("to do")] == [
     f"to do {line}" for line in script[1:]
   ]
+
+
+def test_a_fusion_among_the_rows_brings_its_parts(tmp_path, monkeypatch):
+  config = synthetic.get_config("cs")
+  config.sweep.update(rows="pose alone, ST-GCN++, four streams", seeds="0,1")
+  words = ["launch.py", "--config=configs/synthetic.py:cs"]
+  monkeypatch.setattr(sys, "argv", words)
+  fused, folder = [], tmp_path / "synthetic" / "cs"
+
+  def finish(runs, parallel, **_):
+    assert parallel == 1
+    for r in runs:
+      path = pathlib.Path(r.workdir, run_summary.SUMMARY_FILE)
+      path.parent.mkdir(parents=True)
+      path.write_text("{}")
+    return []
+
+  monkeypatch.setattr(sweep, "work", finish)
+  monkeypatch.setattr(sweep_job.tables_job, "run", lambda *_: None)
+  monkeypatch.setattr(sweep_job.fuse, "fuse_runs", lambda g, **_: fused.append(g))
+  sweep_job.run(config, str(tmp_path))
+  names = ["", "_stream-bone", "_stream-joint_motion", "_stream-bone_motion"]
+  assert fused == [
+    [str(folder / f"pose_pose_backbone-stgcn{name}" / f"seed{seed}") for name in names]
+    for seed in (0, 1)
+  ]
+  script = (tmp_path / sweep_job.SCRIPT_FILE).read_text().splitlines()
+  assert script[0] == "# 8 runs, dependencies first"
+  assert ":cs,model=pose,pose_backbone=stgcn,stream=bone_motion " in script[4]
 
 
 def test_messages(tmp_path, monkeypatch):

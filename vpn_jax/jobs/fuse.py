@@ -12,7 +12,7 @@ from vpn_jax.evaluation import fusion
 from vpn_jax.evaluation import predictions as predictions_lib
 from vpn_jax.evaluation.predictions import Predictions
 from vpn_jax.jobs import evaluate
-from vpn_jax.results import tables
+from vpn_jax.results import paper, tables
 from vpn_jax.training import run_summary
 
 _SEED = re.compile(r"seed\d+")
@@ -39,6 +39,7 @@ def fused_summary(summaries: Sequence[dict], predictions: Predictions) -> dict:
   the other. The seed is the first's.
   """
   results = [summary["result"] for summary in summaries]
+  rows = [summary["row"] for summary in summaries]
 
   def rate(name: str) -> float:
     rates = [float(result[name]) for result in results]
@@ -52,7 +53,7 @@ def fused_summary(summaries: Sequence[dict], predictions: Predictions) -> dict:
     "eval_clips_per_second": rate("eval_clips_per_second"),
   }
   return {
-    "row": fusion.JOIN.join(summary["row"] for summary in summaries),
+    "row": paper.fusion_name(rows, joined=fusion.JOIN.join(rows)),
     "dataset": summaries[0]["dataset"],
     "protocol": summaries[0]["protocol"],
     "seed": summaries[0]["seed"],

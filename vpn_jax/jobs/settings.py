@@ -35,11 +35,11 @@ def sweep() -> dict:
   """The runs of whole tables."""
   return dict(
     tables="1,2,3,4",
-    rows="",  # their names separated by ";", instead of those of the tables
+    rows="",  # names, also of fusions, separated by ";", instead of those of the tables
     fuse="",  # rows whose scores are summed in the end: "VPN + pose alone; I3D + VPN"
     protocols="",  # such as "cs,cv"; "" for that of --config
     seeds="0,1,2",
-    streams=1,  # runs at a time
+    parallel=1,  # runs at a time
     dry_run=False,
   )
 

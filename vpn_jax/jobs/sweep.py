@@ -6,6 +6,7 @@ import shlex
 import sys
 
 from vpn_jax import interrupt, text
+from vpn_jax.evaluation import fusion
 from vpn_jax.jobs import fuse
 from vpn_jax.jobs import tables as tables_job
 from vpn_jax.results import paper, sweep, sweep_plan
@@ -16,15 +17,23 @@ SCRIPT_FILE = "sweep.sh"  # all commands, in the folder of the runs
 NOT_FROZEN = ("I3D, continued", "I3D+NL", "P-I3D")
 
 
-def _rows(settings, config_argument: str) -> tuple[str, ...]:
-  """The rows of `config.sweep`, without those that the --config does not allow."""
+def _rows(settings, config_argument: str) -> tuple[tuple[str, ...], str]:
+  """What to run and what to fuse of it.
+
+  Returns: the rows of `config.sweep`, with the parts of fusions in place of their names
+    and without those that the --config does not allow; and `config.sweep.fuse` with the
+    fusions that are among the rows.
+  """
   rows = text.split_words(settings.rows, ";")
   if not rows:
     tables = (paper.TABLES[int(n)] for n in text.split_words(settings.tables))
     rows = tuple(dict.fromkeys(row for table in tables for row in table.rows))
   if "frozen=True" in config_argument:
     rows = tuple(row for row in rows if row not in NOT_FROZEN)
-  return rows
+  parts = [paper.FUSIONS.get(row, (row,)) for row in rows]
+  fused = [fusion.JOIN.join(group) for group in parts if len(group) > 1]
+  single = tuple(dict.fromkeys(row for group in parts for row in group))
+  return single, "; ".join(filter(None, [settings.fuse, *fused]))
 
 
 def run(config, workdir: str) -> None:
@@ -47,10 +56,11 @@ def run(config, workdir: str) -> None:
   chosen = [w.partition("=")[2] for w in words if w.startswith("--config=")][-1]
   seeds = tuple(map(int, seeds))
   protocols = text.split_words(settings.protocols)
+  rows, fused = _rows(settings, chosen)
   runs = sweep_plan.plan(
     chosen,
     workdir,
-    rows=_rows(settings, chosen),
+    rows=rows,
     protocols=protocols,
     seeds=seeds,
     stages=config.stages,
@@ -60,7 +70,7 @@ def run(config, workdir: str) -> None:
       if word.startswith("--config.") and not word.startswith("--config.sweep.")
     ),
   )
-  groups = sweep_plan.fusions(settings.fuse, chosen, workdir, protocols, seeds)
+  groups = sweep_plan.fusions(fused, chosen, workdir, protocols, seeds)
   script = pathlib.Path(workdir) / SCRIPT_FILE
   script.parent.mkdir(parents=True, exist_ok=True)
   commands = [r.command() for r in runs]
@@ -74,7 +84,7 @@ def run(config, workdir: str) -> None:
     return
   try:
     say = functools.partial(print, flush=True)
-    failed = sweep.work(runs, streams=settings.streams, say=say)
+    failed = sweep.work(runs, parallel=settings.parallel, say=say)
   except interrupt.Interrupted as e:
     print(e, file=sys.stderr)
     sys.exit(interrupt.EXIT_CODE)

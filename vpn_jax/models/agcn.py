@@ -2,8 +2,8 @@
 
 Two of them, on joints and on bones, whose scores are added, are 2s-AGCN, the paper's
 rival on poses alone (table 5). Source: Shi et al., CVPR 2019, and the settings of its
-release. Difference from the release: layers in front of BatchNorm have no bias, which
-it would cancel.
+release. Differences from the release: layers in front of BatchNorm have no bias, which
+it would cancel, nor has theta, whose bias the softmax would cancel.
 """
 
 import functools
@@ -48,7 +48,8 @@ class AdaptiveGraphConvolution(nn.Module):
     kernel = self.param(
       "kernel", nn.initializers.he_normal(), (parts, x.shape[-1], self.features)
     )
-    theta, phi = (self._embed(x, name, embedding) for name in ("theta", "phi"))
+    theta = self._embed(x, "theta", embedding, use_bias=False)
+    phi = self._embed(x, "phi", embedding)
     # j compares with i over all steps and channels.
     affinity = jnp.einsum("bsjpe,bsipe->bpij", theta, phi) / (x.shape[1] * embedding)
     own = nn.softmax(affinity.astype(jnp.float32), axis=-1)  # C
@@ -57,10 +58,10 @@ class AdaptiveGraphConvolution(nn.Module):
     kernel = kernel.astype(self.dtype).reshape(-1, self.features)
     return jnp.dot(mixed.reshape(*x.shape[:3], -1), kernel)
 
-  def _embed(self, x: jax.Array, name: str, size: int) -> jax.Array:
+  def _embed(self, x: jax.Array, name: str, size: int, use_bias=True) -> jax.Array:
     """[B, S, J, C] -> [B, S, J, P, size]."""
-    dense = nn.DenseGeneral((len(self.partitions), size), dtype=self.dtype, name=name)
-    return dense(x)
+    shape = (len(self.partitions), size)
+    return nn.DenseGeneral(shape, use_bias=use_bias, dtype=self.dtype, name=name)(x)
 
 
 class SpatialUnit(nn.Module):

@@ -12,7 +12,7 @@ import numpy as np
 
 from vpn_jax import ops
 from vpn_jax.datasets import skeletons
-from vpn_jax.models import agcn, checks, ctrgcn, pose_alignment, stgcn
+from vpn_jax.models import agcn, checks, ctrgcn, pose_alignment, pose_streams, stgcn
 from vpn_jax.models import graph as graph_lib
 
 # Those of blocks over joints.
@@ -124,8 +124,13 @@ class PoseBranch(nn.Module):
     kind: "gcn" for eq. 1, "lstm", or one of `BLOCKS`.
     frozen: whether weights and statistics stay as they are in training; the LSTM's do,
       once it was trained alone (appendix 2).
-    align: "view" turns each clip to face the camera, "body" each step; "none" takes the
-      pose in camera axes. See `pose_alignment.align_pose`.
+    coordinates: "world" for metres, "image" for x, y and the score of joints in the
+      image.
+    align: "view" turns each clip to face the camera, "body" each step, "upright" each
+      clip with its trunk vertical; "none" takes the pose in camera axes. See
+      `pose_alignment.align_pose`.
+    scale: "torso" divides each clip by the length of its torso; "none" keeps the unit.
+    stream: of `pose_streams.stream`: joints, bones, or the motion of either.
     input_norm: "batch" normalizes every coordinate of every joint by its mean and
       variance over the clips and steps of the batch; "none" takes the pose as it is.
     bone_weight, other_weight, other_pairs: alpha, beta and who gets beta (eq. 1).
@@ -146,7 +151,10 @@ class PoseBranch(nn.Module):
   persons: int = 1
   kind: str = "gcn"
   frozen: bool = False
+  coordinates: str = "world"
   align: str = "none"
+  scale: str = "none"
+  stream: str = "joint"
   input_norm: str = "batch"
   bone_weight: float = 5.0
   other_weight: float = 2.0
@@ -163,8 +171,16 @@ class PoseBranch(nn.Module):
 
   @nn.compact
   def __call__(self, pose: jax.Array, *, train: bool = False):
-    """Maps P [B, S, persons*J, 3] to h* [B, _] and its steps."""
+    """Maps P [B, S, persons*J, 3] to h* [B, _] and its steps.
+
+    Raises: ValueError for an unknown setting, another number of joints, or joints in
+      the image that are to be turned (at trace time).
+    """
     checks.one_of("pose_backbone", self.kind, KINDS)
+    checks.one_of(
+      "config.model.pose.coordinates", self.coordinates, pose_streams.COORDINATES
+    )
+    checks.one_of("config.model.pose.scale", self.scale, pose_streams.SCALES)
     checks.one_of("config.model.pose.input_norm", self.input_norm, INPUT_NORMS)
     skeleton = skeletons.get(self.skeleton)
     joints = skeleton.num_joints * self.persons
@@ -176,8 +192,7 @@ class PoseBranch(nn.Module):
     train = train and not self.frozen
     people = pose.reshape(pose.shape[0], -1, self.persons, skeleton.num_joints * 3)
     present = (people != 0).any(axis=(1, 3))  # [B, persons]; nobody is zeros
-    if self.align != "none":
-      pose = pose_alignment.align_pose(pose, *skeleton.hips(), self.align)
+    pose = self._normalized(pose, skeleton)
     if self.input_norm == "batch":
       norm = ops.BatchNorm(
         use_scale=True,
@@ -192,6 +207,22 @@ class PoseBranch(nn.Module):
       backbone = self._recurrent() if self.kind == "lstm" else self._graph(skeleton)
       result = backbone(pose, train=train)
     return jax.lax.stop_gradient(result) if self.frozen else result
+
+  def _normalized(self, pose: jax.Array, skeleton: skeletons.Skeleton) -> jax.Array:
+    """The pose aligned, scaled, and as the stream wants it."""
+    if self.align != "none":
+      if self.coordinates == "image":
+        raise ValueError(
+          f"config.model.pose.align is {self.align!r}, expected 'none' for joints in "
+          "the image, which cannot be turned: set it to none."
+        )
+      shoulders = skeleton.shoulders() if self.align == "upright" else ()
+      pose = pose_alignment.align_pose(pose, *skeleton.hips(), self.align, shoulders)
+    if self.scale == "torso":
+      pose = pose_streams.scale_by_torso(
+        pose, skeleton.hips(), skeleton.shoulders(), self.coordinates
+      )
+    return pose_streams.stream(pose, skeleton.parents(), self.stream, self.coordinates)
 
   def _graph(self, skeleton: skeletons.Skeleton) -> nn.Module:
     e = graph_lib.adjacency(

@@ -5,6 +5,7 @@ backbone or an input that this code does not have, such as depth maps, are left 
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,16 +28,30 @@ class Row:
 POSE_ALONE = "pose alone"
 LSTM_ALONE = "pose alone, LSTM"
 BEST_RECIPE = ", best recipe"  # at the end of the name of a row with recipe=best
-# How a pose backbone appends to the name of a row.
-POSE_BACKBONES = {"gcn": "", "lstm": ", LSTM", "stgcn": ", ST-GCN++"}
+# What a pose backbone, and a stream of poses, append to the name of a row.
+POSE_BACKBONES = {
+  "gcn": "",
+  "lstm": ", LSTM",
+  "stgcn": ", ST-GCN++",
+  "ctrgcn": ", CTR-GCN",
+  "agcn": ", AGCN",
+}
+STREAMS = {
+  "joint": "",
+  "bone": ", bone",
+  "joint_motion": ", joint motion",
+  "bone_motion": ", bone motion",
+}
 
 
 def _pose_alone() -> dict[str, Row]:
-  """The rows of poses alone."""
+  """The rows of poses alone, by backbone and stream."""
   rows = {}
-  for kind, suffix in POSE_BACKBONES.items():
-    words = ["model=pose", *([f"pose_backbone={kind}"] if kind != "gcn" else [])]
-    rows[POSE_ALONE + suffix] = Row(",".join(words))
+  for kind, network in POSE_BACKBONES.items():
+    for stream, shown in STREAMS.items():
+      words = ["model=pose", *([f"pose_backbone={kind}"] if kind != "gcn" else [])]
+      words += [f"stream={stream}"] if stream != "joint" else []
+      rows[POSE_ALONE + network + shown] = Row(",".join(words))
   return rows
 
 
@@ -57,6 +72,8 @@ ROWS = {
   "VPN, LSTM": Row("pose_backbone=lstm", "I3D", LSTM_ALONE),
   "VPN": Row("", "I3D", POSE_ALONE),
   "VPN, ST-GCN++": Row("pose_backbone=stgcn", "I3D", "pose alone, ST-GCN++"),
+  "VPN, CTR-GCN": Row("pose_backbone=ctrgcn", "I3D", "pose alone, CTR-GCN"),
+  "VPN, AGCN": Row("pose_backbone=agcn", "I3D", "pose alone, AGCN"),
   "VPN, kl_fp": Row("embedding=kl_fp", "I3D", POSE_ALONE),
   "VPN, kl_pf": Row("embedding=kl_pf", "I3D", POSE_ALONE),
   "VPN, contrastive": Row("embedding=contrastive", "I3D", POSE_ALONE),
@@ -74,6 +91,32 @@ ROWS = {
 }
 
 
+# Late fusions with a name of their own -> their parts.
+FUSIONS = {
+  "2s-AGCN": ("pose alone, AGCN", "pose alone, AGCN, bone"),
+  **{
+    f"{POSE_ALONE}{network}, four streams": tuple(
+      POSE_ALONE + network + shown for shown in STREAMS.values()
+    )
+    for network in POSE_BACKBONES.values()
+  },
+}
+
+
+def fusion_name(rows: Sequence[str], joined: str) -> str:
+  """The name of the fusion of these rows, whatever their order.
+
+  Args:
+    rows: its parts, all of one recipe for a name of its own.
+    joined: the name of one that has none of its own.
+  """
+  recipes = {row.removeprefix(of_any_recipe(row)) for row in rows}
+  for name, parts in FUSIONS.items():
+    if sorted(parts) == sorted(map(of_any_recipe, rows)) and len(recipes) == 1:
+      return name + recipes.pop()
+  return joined
+
+
 @dataclasses.dataclass(frozen=True)
 class Table:
   """A table of the paper.
@@ -81,7 +124,7 @@ class Table:
   Attributes:
     title: what it compares.
     columns: (dataset, protocol) of each number.
-    rows: row -> its numbers; None where the paper has none.
+    rows: row, or name of a fusion -> its numbers; None where the paper has none.
   """
 
   title: str
@@ -150,6 +193,7 @@ TABLES = {
     "NTU RGB+D 60 and 120",
     _NTU,
     {
+      "2s-AGCN": (None, None, 82.9, 84.9),
       "I3D": (None, None, 77.0, 80.1),
       "Separable STA": (92.2, 94.6, 83.8, 82.5),
       "P-I3D": (93.0, 95.4, None, None),
@@ -189,18 +233,19 @@ def row_name(arg: dict) -> str:
   """The name of the row that the words of `--config` ask for.
 
   Args:
-    arg: word -> value, of model, backbone, pose_backbone, coupler, attention and
-      embedding.
+    arg: word -> value, of model, backbone, pose_backbone, stream, coupler, attention
+      and embedding.
   """
-  pose = POSE_BACKBONES[arg["pose_backbone"]]
+  stream = STREAMS[arg["stream"]]
+  pose = POSE_BACKBONES[arg["pose_backbone"]] + stream
   other = "" if arg["backbone"] == "i3d" else "RNX3D101"
   of_model = {
     "pose": POSE_ALONE + pose,
     "i3d": other or "I3D",
     "i3d_continued": f"{other or 'I3D'}, continued",
     "i3d_nl": f"{other or 'I3D'}+NL",
-    "p_i3d": ", ".join(filter(None, ("P-I3D", other))),
-    "separable_sta": ", ".join(filter(None, ("Separable STA", other))),
+    "p_i3d": ", ".join(filter(None, ("P-I3D", other))) + stream,
+    "separable_sta": ", ".join(filter(None, ("Separable STA", other))) + stream,
   }
   if arg["model"] != "vpn" or arg["attention"] == "none":
     return of_model.get(arg["model"], other or "I3D")

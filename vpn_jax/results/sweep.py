@@ -34,15 +34,15 @@ def _claim(run: Run) -> IO | None:
   return file
 
 
-def _share(stream: int, streams: int) -> tuple[set[int], dict[str, str]]:
-  """The cores and the environment of one stream: the machine's, divided evenly."""
+def _share(lane: int, lanes: int) -> tuple[set[int], dict[str, str]]:
+  """The cores and the environment of one lane: the machine's, divided evenly."""
   linux = hasattr(os, "sched_getaffinity")
   cores = sorted(os.sched_getaffinity(0)) if linux else range(os.cpu_count() or 1)
   devices = [d for d in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if d]
   environment = dict(os.environ)
-  if len(devices) >= streams > 1:
-    environment["CUDA_VISIBLE_DEVICES"] = ",".join(devices[stream::streams])
-  return set(cores[stream::streams] or cores), environment
+  if len(devices) >= lanes > 1:
+    environment["CUDA_VISIBLE_DEVICES"] = ",".join(devices[lane::lanes])
+  return set(cores[lane::lanes] or cores), environment
 
 
 class _Worker:
@@ -86,9 +86,9 @@ class _Worker:
           return run, claim
       return None
 
-  def stream(self, number: int, streams: int, wait: float) -> None:
+  def work(self, lane: int, lanes: int, wait: float) -> None:
     """Executes runs until none is left, or a request to stop arrives."""
-    cores, environment = _share(number, streams)
+    cores, environment = _share(lane, lanes)
     while not self._requests.arrived():
       if taken := self._take():
         self._execute(*taken, cores, environment)
@@ -133,7 +133,7 @@ class _Worker:
 def work(
   runs: list[Run],
   *,
-  streams: int = 1,
+  parallel: int = 1,
   wait: float = 5.0,
   program: Sequence[str] = (sys.executable,),
   say: Callable[[str], None] = lambda line: None,
@@ -142,19 +142,19 @@ def work(
 
   Args:
     runs: from `sweep_plan.plan`.
-    streams: runs at a time; they share the cores and the GPUs evenly.
+    parallel: runs at a time; they share the cores and the GPUs evenly.
     wait: seconds until it asks again for a run that another process has to finish.
     program: takes the words of a run.
-    say: is given a line for each run that ends, from the thread of its stream.
+    say: is given a line for each run that ends, from the thread of its lane.
   Returns: the workdirs of the runs that failed.
   Raises: interrupt.Interrupted on SIGTERM or SIGINT, when the runs under way stopped.
   """
   with (
     interrupt.Requests() as requests,
-    concurrent.futures.ThreadPoolExecutor(streams) as pool,
+    concurrent.futures.ThreadPoolExecutor(parallel) as pool,
   ):
     worker = _Worker(runs, requests, program, say)
-    working = {pool.submit(worker.stream, n, streams, wait) for n in range(streams)}
+    working = {pool.submit(worker.work, n, parallel, wait) for n in range(parallel)}
     while working:
       finished, working = concurrent.futures.wait(working, timeout=0.5)
       for future in finished:

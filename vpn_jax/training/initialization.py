@@ -106,10 +106,12 @@ def _check_pose_backbone(model, workdir: str, coordinates: str) -> None:
       f"model=pose with that setting, or set it to {trained}."
     )
   theirs = config["model"].get("pose") or {}
-  theirs = {"align": "none", **theirs}  # earlier versions did not align
+  # What earlier versions, which did not have these settings, did.
+  theirs = {"align": "none", "scale": "none", "stream": "joint", **theirs}
   ours = model.pose or {}
   for name in (
-    "kind", "align", "input_norm", "identity_filter", "blocks", "block_features",
+    "kind", "align", "scale", "stream", "input_norm", "identity_filter", "blocks",
+    "block_features",
   ):  # fmt: skip
     if name in ours and name in theirs and ours[name] != theirs[name]:
       raise ValueError(

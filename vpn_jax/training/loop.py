@@ -135,6 +135,7 @@ def _for_records(config, index: store.Index, part: pipeline.Part):
   config.model.num_classes = len(part.class_names)
   config.data.skeleton = config.model.pose.skeleton = index.skeleton
   config.data.example.coordinates = part.settings.coordinates
+  config.model.pose.coordinates = part.settings.coordinates
   inputs = networks.build(config.network, config.model.to_dict()).inputs
   align = config.model.pose.get("align", "none")
   if part.settings.coordinates == "image" and "pose" in inputs and align != "none":

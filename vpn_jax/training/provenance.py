@@ -28,7 +28,8 @@ _BEFORE = {"data.balanced": False}
 # Settings that fix which parameters there are.
 PARAMETERS = (
   "network", "model.attention_norm", "model.head", "model.pose_classifier",
-  "model.pose.input_norm", "model.pose.kind",
+  "model.pose.input_norm", "model.pose.kind", "model.pose.blocks",
+  "model.pose.block_features",
 )  # fmt: skip
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 

@@ -58,7 +58,7 @@ class Stage:
     # What training reads from the records.
     read = (
       "model.num_classes", "data.skeleton", "model.pose.skeleton",
-      "data.example.coordinates",
+      "model.pose.coordinates", "data.example.coordinates",
     )  # fmt: skip
     changed = changed_settings(trained, self.config.to_dict())
     return [line for line in changed if not line.startswith(read)]
@@ -79,9 +79,10 @@ def plan(
     return []
   found, folder = [], pathlib.Path(workdir)
   if "pose" in config.pretraining and config.init.pose_backbone == "none":
-    kind = config.model.pose.kind
-    named = kind != "gcn" or "recipe=best" in command  # whose usual one is another
-    words = ["model=pose", *([f"pose_backbone={kind}"] if named else [])]
+    pose = config.model.pose
+    named = pose.kind != "gcn" or "recipe=best" in command  # whose usual one is another
+    words = ["model=pose", *([f"pose_backbone={pose.kind}"] if named else [])]
+    words += [f"stream={pose.stream}"] if pose.stream != "joint" else []
     place = str(folder / "pose")
     command_of = stage_command(command, "pose", words, place)
     found.append(Stage("pose", place, _pose_config(config), command_of))

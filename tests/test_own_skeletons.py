@@ -87,7 +87,14 @@ def test_a_folder_of_openpose(tmp_path):
       fake_pose_files.openpose(tmp_path / "raw" / label / f"clip{i}", pose, scores)
       clips[f"{label}/clip{i}"] = pose, scores
   c = small(custom.get_config("split,model=pose"), tmp_path)
-  c.data.update(raw=str(tmp_path / "raw"), skeleton="openpose_25")
+  c.data.raw = str(tmp_path / "raw")
+  words = (
+    r"none of the first 10 files of joints can be used; clip0 has 25 joints, those of "
+    r"openpose_25, expected 33 of mediapipe_33: set config\.data\.skeleton=openpose_25"
+  )
+  with pytest.raises(ValueError, match=words):
+    prepare.run(c)
+  c.data.skeleton = "openpose_25"
   prepare.run(c)
   index = store.read_index(c.data.records)
   assert (index.skeleton, index.coordinates) == ("openpose_25", "image")
@@ -159,3 +166,6 @@ def test_a_network_outlives_the_file_of_its_skeleton(tmp_path, monkeypatch):
   del skeletons.SKELETONS["stick"]
   scores = evaluate.evaluate(c, str(tmp_path / "run")).predictions.scores
   assert scores.shape == (2, 2)
+  c.train.steps = 3  # and training goes on
+  stages.train(c, str(tmp_path / "run"))
+  assert trained_network.load(str(tmp_path / "run")).step == 3

@@ -171,6 +171,21 @@ def test_people_are_followed_by_position_whatever_their_order(tmp_path):
   np.testing.assert_allclose(poses.scores, scores, rtol=1e-6)
 
 
+def test_numbers_that_are_the_same_for_all_are_ignored(tmp_path):
+  """AlphaPose writes 0 without a tracker, and several numbers of merged boxes."""
+  pose, scores = fake.clip(persons=2)
+  path = fake.alphapose(tmp_path / "a.json", pose[:, ::-1], scores[:, ::-1])
+  content = json.loads(path.read_text())
+  for numbers in ([0.0, 0.0], [[[7.0]], [3.0, 7.0]], [None, [1.0]]):
+    for i, found in enumerate(content):
+      found["idx"] = numbers[i % 2]
+    poses = reader.read(fake.write(path, content))
+    np.testing.assert_allclose(poses.joints, pose, rtol=1e-6)
+  assert [json_files.whole(v) for v in ([[7.0]], [3.0, 7], -1, [], 0.5, "1")] == [
+    7, 3, None, None, None, None
+  ]  # fmt: skip
+
+
 def test_scores_of_zero_and_below_mean_not_seen():
   xy = np.array([[1.0, 2], [3, 4], [0, 0], [5, 6]])
   found = people.person(xy, np.array([0.0, 2.0, 0.9, -1]))

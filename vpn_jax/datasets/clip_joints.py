@@ -189,13 +189,23 @@ def coordinates(
   skeleton: skeletons.Skeleton,
   pose_format: str = "",
 ) -> str:
-  """`Joints.coordinates` of the first of these files that can be read, or "world"."""
+  """`Joints.coordinates` of the first of these files that can be read, or "world".
+
+  Raises: ValueError with the reason when the first ones, from a pose estimator, all
+    cannot be used: they may need another skeleton.
+  """
+  reasons = []
   for path in itertools.islice(paths, MOST_TRIED):
     try:
       found = read(path, skeleton, units="pixel", size=(1, 1), pose_format=pose_format)
       return found.coordinates
-    except BadClip:
-      continue
+    except BadClip as e:
+      if pathlib.Path(path).is_dir() or ending(path) == reader.ENDING:
+        reasons.append(str(e))
+  if len(reasons) > 1:
+    raise ValueError(
+      f"none of the first {len(reasons)} files of joints can be used; {reasons[0]}."
+    )
   return "world"
 
 

@@ -83,8 +83,8 @@ def triples(values, what: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def whole(value) -> int | None:
-  """A number of a person: the integer in a value or a list of one; None without."""
-  if isinstance(value, list) and len(value) == 1:
+  """A number of a person: the integer in a value, or first in a list; else None."""
+  while isinstance(value, list) and value:  # of merged people, too
     value = value[0]
   if isinstance(value, float) and value.is_integer():
     value = int(value)

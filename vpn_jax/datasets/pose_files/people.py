@@ -70,9 +70,10 @@ def person(
 def arrange(frames: list[list[Person]], what: str) -> tuple[np.ndarray, np.ndarray]:
   """Orders people over the frames, the main actor first, and drops the rest.
 
-  If the file numbers everybody, a number is a person; otherwise detections near one
-  another are, see `tracking.link`. The main actor has the largest sum of sizes over the
-  frames: who is seen longest, and of those the one nearest to the camera.
+  If the file numbers everybody, differently in a frame, a number is a person; otherwise
+  detections near one another are, see `tracking.link`. The main actor has the largest
+  sum of sizes over the frames: who is seen longest, and of those the one nearest to the
+  camera.
 
   Args:
     frames: the people found in each frame.
@@ -94,7 +95,7 @@ def arrange(frames: list[list[Person]], what: str) -> tuple[np.ndarray, np.ndarr
     raise BadClip(
       f"{what} has {crowd} people in a frame, expected {MAX_PEOPLE} or less"
     )
-  if all(p.track is not None for p in found):
+  if all(map(_are_numbered, frames)):
     numbered: dict[int, dict[int, Person]] = {}
     for frame, people in enumerate(frames):
       for p in people:
@@ -111,6 +112,12 @@ def arrange(frames: list[list[Person]], what: str) -> tuple[np.ndarray, np.ndarr
     for frame, p in track.items():
       joints[frame, i], scores[frame, i] = p.joints, p.scores
   return joints, scores
+
+
+def _are_numbered(people: list[Person]) -> bool:
+  """Whether numbers tell the people of a frame apart; AlphaPose may give all 0."""
+  numbers = {p.track for p in people}
+  return None not in numbers and len(numbers) == len(people)
 
 
 def largest(joints: np.ndarray) -> list[int]:

@@ -14,4 +14,6 @@ def get_config(arg="cs1"):
   arg = common.parse_arg(arg, protocols=("cs1", "cs2"))
   c = common.recipe(arg, pose_steps=20)
   c.data.update(dataset="ntu120", records="data/ntu120", skeleton="kinect_v2")
+  if arg.recipe == "best":
+    c.data.example.persons = 2  # for the classes of two people
   return c

@@ -14,4 +14,6 @@ def get_config(arg="cs"):
   arg = common.parse_arg(arg, protocols=("cs", "cv"))
   c = common.recipe(arg, pose_steps=20)
   c.data.update(dataset="ntu60", records="data/ntu60", skeleton="kinect_v2")
+  if arg.recipe == "best":
+    c.data.example.persons = 2  # for the classes of two people
   return c

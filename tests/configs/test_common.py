@@ -121,6 +121,10 @@ def test_the_best_recipe_changes_poses_and_how_they_are_trained():
   assert given.model.pose.kind == "gcn"
   assert given.row == "pose alone, best recipe"
   assert nucla.get_config("v1_2,model=pose,recipe=paper").row == "pose alone"
+  assert smarthome.get_config("cs,recipe=best").data.balanced
+  assert not smarthome.get_config("cs").data.balanced
+  two = ntu60.get_config("cs,recipe=best")
+  assert two.model.pose.persons == two.data.example.persons == 2
 
 
 def test_unknown_arguments_list_the_known_ones():

@@ -123,12 +123,17 @@ def row_of(arg: Arg, **changes) -> str:
 
 
 def recipe(
-  arg: Arg, schedules: dict[str, dict] | None = None, *, pose_steps: int = 20
+  arg: Arg,
+  schedules: dict[str, dict] | None = None,
+  *,
+  pose_steps: int = 20,
+  small: bool = False,
 ) -> ml_collections.ConfigDict:
   """The configuration of one row; a dataset's config adds its facts under `data`.
 
   Args:
     pose_steps: t_p of the paper; recipe=best has its own.
+    small: see `apply_best`.
     schedules: where a dataset departs from section 4.1, by `KINDS`: see `schedule`.
   """
   schedules = schedules or {}
@@ -158,7 +163,7 @@ def recipe(
   c.on_mismatch = "refuse"  # data that a checkpoint was not made for; or "warn"
 
   if arg.recipe == "best":
-    apply_best(c)
+    apply_best(c, small=small)
 
   # Settings of the other jobs: vpn_jax/jobs/settings.py.
   for job, fields in settings.all_jobs().items():
@@ -425,19 +430,26 @@ BEST = dict(
     rotation=(15.0, 15.0, 15.0),
     scale=0.2,
   ),
-  pose=dict(
-    align="view",
-    blocks=6,  # of 10: enough for small datasets
-    block_features=32,
-  ),
+  pose=dict(align="view"),
 )
+# For thousands of clips or fewer, and minutes on a processor.
+BEST_OF_SMALL = dict(pose_steps=20, blocks=4, block_features=32)
 
 
-def apply_best(c: ml_collections.ConfigDict) -> None:
-  """Sets the poses and the pose backbone of recipe=best; its schedule is a kind."""
+def apply_best(c: ml_collections.ConfigDict, *, small: bool = False) -> None:
+  """Sets the poses and the pose backbone of recipe=best; its schedule is a kind.
+
+  Args:
+    c: to change.
+    small: whether the dataset has thousands of clips or fewer (`BEST_OF_SMALL`).
+  """
   c.data.example.update(BEST["example"])
   c.data.example.augment.update(BEST["augment"])
   c.model.pose.update(BEST["pose"])
+  if small:
+    steps, blocks, features = BEST_OF_SMALL.values()
+    c.data.example.pose_steps = steps
+    c.model.pose.update(blocks=blocks, block_features=features)
 
 
 # The stages before, and the weights to start from.

@@ -39,7 +39,7 @@ from configs import common
 
 def get_config(arg="split"):
   arg = common.parse_arg(arg, protocols=("split",))
-  c = common.recipe(arg, pose_steps=20)
+  c = common.recipe(arg, pose_steps=20, small=True)
   with c.unlocked():
     c.data.pattern = ""  # of file names: "(?P<subject>[a-z]+)_.*" gives a subject
     c.data.index = ""

@@ -18,7 +18,7 @@ from configs import common
 
 def get_config(arg="v12_3"):
   arg = common.parse_arg(arg, protocols=("v12_3", "v13_2", "v23_1", "v1_2", "v2_1"))
-  c = common.recipe(arg, pose_steps=5)
+  c = common.recipe(arg, pose_steps=5, small=True)
   c.data.update(dataset="nucla", records="data/nucla", skeleton="kinect_v1")
   if arg.model != "pose" and arg.backbone == "i3d":
     c.init.backbone = "runs/ntu60_i3d"

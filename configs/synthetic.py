@@ -18,7 +18,7 @@ SCHEDULES = {
 
 def get_config(arg="cs"):
   arg = common.parse_arg(arg, protocols=("cs", "cv"), size="demo")
-  c = common.recipe(arg, SCHEDULES, pose_steps=16)
+  c = common.recipe(arg, SCHEDULES, pose_steps=16, small=True)
   with c.unlocked():
     c.data.seed = 0  # of the generator
     c.data.num_clips = 1050

@@ -82,7 +82,8 @@ def test_overlay_shows_heat_skeleton_and_scores(clips, capsys):
 @pytest.mark.parametrize(
   ("fields", "words"),
   [
-    ({"video": ""}, "config.predict.video is not set: add"),
+    ({"video": "", "pose": ""}, "config.predict.video is not set: add"),
+    ({"video": ""}, "takes frames, and config.predict.video is not set: give the"),
     ({"video": "none.mp4"}, "no file none.mp4: config.predict.video is a video"),
     ({"pose": ""}, "takes poses, and config.predict.pose is not set: give the"),
     ({"pose": "none.npz"}, "no file none.npz: config.predict.pose is a skeleton"),

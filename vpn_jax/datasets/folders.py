@@ -95,7 +95,7 @@ class Folders:
   def _list(self) -> tuple[list[Clip], list[tuple[str, str]]]:
     found: dict[str, pathlib.Path] = {}
     left_out = []
-    videos, joints = self._files()
+    videos, joints = files_below(self.root, depth=2)
     for path in videos if self.frames else joints:
       relative = path.relative_to(self.root)
       name = _stem(relative).as_posix()
@@ -151,27 +151,6 @@ class Folders:
       clips.append(Clip(name, self.class_names.index(label), attributes, *paths))
     return clips, left_out
 
-  def _files(self) -> tuple[list[pathlib.Path], list[pathlib.Path]]:
-    """All videos and all files of joints in order, but for hidden ones."""
-    videos, joints = [], []
-    for folder, subfolders, files in os.walk(self.root):
-      subfolders[:] = [f for f in subfolders if not f.startswith(".")]
-      path = pathlib.Path(folder)
-      inside = len(path.relative_to(self.root).parts) > 1  # a class folder
-      if inside and reader.is_clip_folder(path, files, subfolders):
-        joints.append(path)
-        subfolders.clear()
-        continue
-      for file in files:
-        path = pathlib.Path(folder, file)
-        if file.startswith("."):
-          continue
-        if file.lower().endswith(ENDINGS):
-          videos.append(path)
-        elif clip_joints.ending(path):
-          joints.append(path)
-    return sorted(videos), sorted(joints)
-
   @functools.cached_property
   def coordinates(self) -> str:
     """See `base.coordinates`; those of the first file that can be read."""
@@ -203,6 +182,37 @@ class Folders:
       fps or joints.fps or FPS,
       joints.visibility,
     )
+
+
+def files_below(
+  root: pathlib.Path, *, depth: int, also: tuple[str, ...] = ()
+) -> tuple[list[pathlib.Path], list[pathlib.Path]]:
+  """All videos and all files of joints below a folder in order, but for hidden ones.
+
+  Args:
+    root: the folder.
+    depth: from which on a folder that holds a file per frame is a clip; 2 for folders
+      in those of classes.
+    also: further endings of files of joints.
+  """
+  videos, joints = [], []
+  for folder, subfolders, files in os.walk(root):
+    subfolders[:] = [f for f in subfolders if not f.startswith(".")]
+    path = pathlib.Path(folder)
+    deep = len(path.relative_to(root).parts) >= depth
+    if deep and reader.is_clip_folder(path, files, subfolders):
+      joints.append(path)
+      subfolders.clear()
+      continue
+    for file in files:
+      path = pathlib.Path(folder, file)
+      if file.startswith("."):
+        continue
+      if file.lower().endswith(ENDINGS):
+        videos.append(path)
+      elif clip_joints.ending(path) or file.endswith(also or "\0"):
+        joints.append(path)
+  return sorted(videos), sorted(joints)
 
 
 def _stem(path: pathlib.Path) -> pathlib.Path:

@@ -21,6 +21,10 @@ READERS = {
   ".skeleton": (ntu.NTU,),
   ".json": (smarthome.Smarthome, nucla.NUCLA),
 }
+ENDINGS = tuple(READERS)
+
+
+FPS = 30.0  # of joints without a video that do not say
 
 
 class SingleClip:
@@ -46,15 +50,20 @@ class SingleClip:
     self.needs_image = needs_image
 
   def read(self, clip: Clip) -> RawClip:
-    """See `base.Dataset`; without `pose`, the joints are all at the origin."""
+    """See `base.Dataset`; one of `video` and `pose` may be None.
+
+    Without `pose`, the joints are all at the origin.
+    """
     ending = pathlib.Path(clip.pose or "").suffix
     if ending in READERS and not self._is_estimated(clip.pose):
       return self._reader(ending)(pathlib.Path(clip.pose).parent).read(clip)
-    frames, fps, size = video.open_file(clip.video)
-    visibility = None
+    frames = fps = size = visibility = None
+    if clip.video is not None:
+      frames, fps, size = video.open_file(clip.video)
     if clip.pose:
       joints = clip_joints.read(clip.pose, self.body, units=self.image_units, size=size)
       pose, image_joints, visibility = joints.world, joints.image, joints.visibility
+      fps = fps or joints.fps or FPS
       if self.needs_image and np.isnan(image_joints).all():
         name = pathlib.Path(clip.pose).name
         raise BadClip(f"{name} holds no `image`, expected `world` and `image`")

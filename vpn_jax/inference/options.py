@@ -1,4 +1,4 @@
-"""What a user asks of a video: its file, its poses, and how windows are laid."""
+"""What a user asks of a clip: its video, its poses, and how windows are laid."""
 
 import dataclasses
 import pathlib
@@ -11,7 +11,8 @@ class Options:
   """A video and how it is scored; the job "predict" fills it from `config.predict`.
 
   Attributes:
-    video: a file, the number of a webcam or the address of a stream.
+    video: a file, the number of a webcam or the address of a stream; "" for poses
+      alone.
     pose: skeleton file of the dataset, npz with `world` and `image` (see
       `single_clip.Single`), or "mediapipe"; "" for networks of frames alone.
     pose_model: path of pose_landmarker_full.task, for "mediapipe".
@@ -19,10 +20,11 @@ class Options:
     image_units: of `image`: "fraction" of the frame, or "pixel".
     window_stride: frames from one window to the next; 0 for no overlap.
     short_side: pixels, of the frames that I3D with Kinetics weights is shown.
-  Raises: FileNotFoundError without the video; ValueError for a negative stride.
+  Raises: FileNotFoundError without the video, or without both; ValueError for a
+    negative stride, or poses by MediaPipe without a video.
   """
 
-  video: str
+  video: str = ""
   pose: str = ""
   pose_model: str = ""
   boxes: str = ""
@@ -31,12 +33,17 @@ class Options:
   short_side: int = 256
 
   def __post_init__(self):
-    if not self.video:
+    if not self.video and self.pose in ("", "mediapipe"):
       raise FileNotFoundError(
         "config.predict.video is not set: add --config.predict.video=<a video file, "
-        "the number of a webcam or the address of a stream>."
+        "the number of a webcam or the address of a stream>, or, for a network of "
+        "poses, --config.predict.pose=<a file of joints>."
       )
-    if not stream.is_live(self.video) and not pathlib.Path(self.video).is_file():
+    if (
+      self.video
+      and not stream.is_live(self.video)
+      and not pathlib.Path(self.video).is_file()
+    ):
       raise FileNotFoundError(
         f"no file {self.video}: config.predict.video is a video file, the number of "
         "a webcam or the address of a stream."

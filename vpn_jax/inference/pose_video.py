@@ -8,7 +8,6 @@ Reading: the paper does not speak of long videos. Here a window is the clip, as
   centred on its own first one, whether they come from a file or from MediaPipe.
 """
 
-import dataclasses
 import pathlib
 from collections.abc import Iterable, Iterator
 
@@ -17,9 +16,8 @@ import numpy as np
 from vpn_jax import timing
 from vpn_jax.datasets import detections, pose_estimation, single_clip
 from vpn_jax.datasets.base import BadClip, Clip, RawClip
-from vpn_jax.inference import stream, trained_network, windows
+from vpn_jax.inference import pose_sequence, stream, trained_network, windows
 from vpn_jax.inference.options import Options
-from vpn_jax.inputs import example, sampling
 from vpn_jax.records import crop, make_record
 
 
@@ -48,12 +46,9 @@ class PoseRecognizer:
     self.class_names = network.provenance.class_names
     self.skeleton = network.skeleton
     self.length = 2 * network.settings.num_frames  # what F frames at stride 2 span
-    self.stride = options.window_stride or self.length
-    if self.stride > self.length:
-      raise ValueError(
-        f"config.predict.window_stride is {self.stride}, expected at most "
-        f"{self.length}, the frames of a window of {network.workdir}."
-      )
+    self.stride = windows.check_stride(
+      options.window_stride, self.length, network.workdir
+    )
     self._trained, self._clock = network, clock
     self._forward = timing.timed(network.forward, network.variables, clock)
     self._pose_found = options.pose == "mediapipe"
@@ -93,7 +88,13 @@ class PoseRecognizer:
       first, end = stretch.first, stretch.first + len(stretch.items)
       with self._clock.stage("crop"):
         try:
-          segment = self._segment(stretch, self._raw(stretch, buffer, video.fps))
+          segment = pose_sequence.make_segment(
+            self._trained,
+            self._clip,
+            first,
+            self._raw(stretch, buffer, video.fps),
+            self._trained.provenance.crop,
+          )
         except BadClip as e:
           if stretch.alone:
             raise
@@ -147,34 +148,6 @@ class PoseRecognizer:
     return RawClip(
       world, image, lambda: (buffer[t] for t in frames), fps, visibility, boxes
     )
-
-  def _segment(self, stretch: windows.Stretch, opened: RawClip) -> windows.Segment:
-    network, first = self._trained, stretch.first
-    dataset = _Opened(opened, network.skeleton.name)
-    record = make_record.make_record(dataset, self._clip, network.provenance.crop)
-    if network.uses_pose and not record.seen[:, 0].any():
-      raise BadClip("the main actor is in no frame")
-    batch = example.make(record, network.settings, network.skeleton, None)
-    batch = {k: v[None] for k, v in batch.items() if k != "label"}
-    count = len(record.frames)
-    frames = first + sampling.frame_window(count, network.settings.num_frames, None)
-    shown = int(frames.min()), int(frames.max())
-    return windows.Segment(first, first + count, shown, batch, record=record)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Opened:
-  """A clip that is open already, as much of a dataset as `make_record` needs."""
-
-  clip: RawClip
-  skeleton: str
-
-  @property
-  def coordinates(self) -> str:
-    return "world" if np.isfinite(self.clip.pose).any() else "image"
-
-  def read(self, _: Clip) -> RawClip:
-    return self.clip
 
 
 def _with_pose(frames: Iterable[np.ndarray], poses: int) -> Iterator[np.ndarray]:

@@ -6,21 +6,23 @@ length; it is read once.
 """
 
 import contextlib
+import csv
 import dataclasses
 import itertools
 import json
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 import numpy as np
 
 from vpn_jax import interrupt, timing
-from vpn_jax.datasets import folders, skeletons
+from vpn_jax.datasets import folders, single_clip, skeletons
 from vpn_jax.datasets.base import BadClip
 from vpn_jax.inference import (
   kinetics,
   overlay,
+  pose_sequence,
   pose_video,
   stream,
   trained_network,
@@ -113,15 +115,16 @@ def ranked(class_names, scores: np.ndarray, top: int) -> list[tuple[str, float]]
 
 def predict(
   network: trained_network.TrainedNetwork | None,
-  video: str,
+  video: str = "",
   *,
+  pose: str | np.ndarray = "",
   overlay_file: str = "",
   max_windows: int = 0,
   say: Callable[[str], None] = lambda line: None,
   clock: timing.Clock | None = None,
   **options,
 ) -> Result:
-  """Scores a video file, a webcam or a stream.
+  """Scores a video file, a webcam or a stream, or poses alone.
 
   A webcam or stream is scored until it ends or SIGINT (Ctrl-C) arrives.
 
@@ -131,18 +134,29 @@ def predict(
 
   Args:
     network: from `trained_network.load`; None for I3D with its Kinetics weights.
-    video: a file, the number of a webcam or the address of a stream.
+    video: a file, the number of a webcam or the address of a stream; "" for poses
+      alone, by a network that takes no frames.
+    pose: of the video, as a file; see `Options`. Without a video also as an array,
+      float [F, J, C] or [F, persons, J, C]; see `pose_sequence.from_array`.
     overlay_file: .mp4, .avi or .mkv to write with skeleton, attention and scores drawn
       over the frames; "" for none.
     max_windows: 0 for all.
     say: receives a line for each window of a webcam or stream as it comes.
     clock: of the stages "load", "decode", "pose", "crop", "compile", "network", "draw".
-    options: fields of `Options`, such as pose="walk.npz" or pose="mediapipe".
+    options: further fields of `Options`, such as boxes="mediapipe".
   Raises: FileNotFoundError for a file that is missing; ValueError for a damaged file,
     poses that do not belong to the video or the network, or a video that shows nobody.
   """
   clock = clock or timing.Clock()
-  options = Options(video=str(video), **options)
+  if not isinstance(pose, str) or not str(video):
+    if overlay_file:
+      raise ValueError(
+        f"config.predict.overlay is {overlay_file!r}, which is drawn on a video: leave "
+        "it out, or set config.predict.video."
+      )
+    about = {"max_windows": max_windows, "clock": clock}
+    return _predict_poses(network, str(video), pose, about, options)
+  options = Options(video=str(video), pose=pose, **options)
   try:
     with contextlib.ExitStack() as stack:
       with clock.stage("load"):
@@ -183,6 +197,44 @@ def predict(
     raise ValueError(f"{files}: {e}. {remedy}") from e
 
 
+def _predict_poses(
+  network: trained_network.TrainedNetwork | None,
+  video: str,
+  pose: str | np.ndarray,
+  about: dict,
+  options: dict,
+) -> Result:
+  """Scores poses without a video.
+
+  Args:
+    network, pose, options: as in `predict`.
+    video: must be empty.
+    about: further arguments of `recognize`.
+  """
+  if video:
+    raise ValueError(
+      f"pose is an array of shape {list(np.shape(pose))} and video is {video!r}: give "
+      "the poses of a video as a file."
+    )
+  name = pose if isinstance(pose, str) else pose_sequence.ARRAY
+  options = Options(pose=name, **options)
+  pose_sequence.check_alone(network)
+  try:
+    if isinstance(pose, str):
+      opened = pose_sequence.open_file(network, options)
+    else:
+      opened = pose_sequence.from_array(network, pose)
+    recognizer = pose_sequence.SequenceRecognizer(
+      network, opened, pathlib.Path(name).stem, options.window_stride, about["clock"]
+    )
+    return recognize(recognizer, pose_sequence.play(opened, name), **about)
+  except BadClip as e:
+    kind = network.skeleton.name
+    raise ValueError(
+      f"{name}: {e}. The network was trained on joints of {kind}."
+    ) from e
+
+
 def predict_folder(
   network: trained_network.TrainedNetwork,
   folder: str | pathlib.Path,
@@ -190,7 +242,10 @@ def predict_folder(
   on_error: Callable[[pathlib.Path, Exception], None] | None = None,
   **options,
 ) -> Iterator[tuple[pathlib.Path, Result]]:
-  """Scores every video in a folder and the folders below it, in order of their paths.
+  """Scores every clip in a folder and the folders below it, in order of their paths.
+
+  Clips are videos or, for a network of poses alone where there is no video, files of
+  joints, and folders with a file per frame.
 
   >>> net = vpn_jax.load("runs/vpn")
   >>> found = dict(vpn_jax.predict_folder(net, "videos"))
@@ -199,27 +254,37 @@ def predict_folder(
 
   Args:
     network: from `trained_network.load`.
-    folder: of the videos. Unless `pose` is given, the joints of a video are read from
+    folder: of the clips. Unless `pose` is given, the joints of a video are read from
       the file beside it with its name and one of `POSE_ENDINGS`, where there is one.
-    on_error: called with a video that cannot be scored, which is then left out; None
+    on_error: called with a clip that cannot be scored, which is then left out; None
       raises its error.
-    options: as in `predict`, for all videos.
-  Yields: path of the video and its scores.
-  Raises: FileNotFoundError when there is no video; as `predict`.
+    options: as in `predict`, for all clips.
+  Yields: path of the clip and its scores.
+  Raises: FileNotFoundError when there is no clip; as `predict`.
   """
-  found = pathlib.Path(folder).rglob("*")
-  paths = sorted(path for path in found if path.suffix.lower() in folders.ENDINGS)
+  found = sorted(pathlib.Path(folder).rglob("*"))
+  paths = [path for path in found if path.suffix.lower() in folders.ENDINGS]
+  alone = not paths and tuple(network.model.inputs) == ("pose",)
+  if alone:
+    _, paths = folders.files_below(
+      pathlib.Path(folder), depth=1, also=single_clip.ENDINGS
+    )
   if not paths:
+    kind, endings = "video", folders.ENDINGS
+    if tuple(network.model.inputs) == ("pose",):
+      kind, endings = "video or file of joints", (*endings, *POSE_ENDINGS)
     raise FileNotFoundError(
-      f"no video in {folder}, expected files that end in {', '.join(folders.ENDINGS)}."
+      f"no {kind} in {folder}, expected files that end in {', '.join(endings)}."
     )
   for path in paths:
     own = dict(options)
-    if "pose" not in options:
+    if alone:
+      own["pose"] = str(path)
+    elif "pose" not in options:
       beside = (path.with_suffix(ending) for ending in POSE_ENDINGS)
       own["pose"] = str(next((file for file in beside if file.is_file()), ""))
     try:
-      result = predict(network, str(path), **own)
+      result = predict(network, "" if alone else str(path), **own)
     except (ValueError, FileNotFoundError) as e:
       if on_error is None:
         raise
@@ -290,6 +355,23 @@ def recognize(
     num_frames=end,
     fps=video.fps,
   )
+
+
+def write_csv(path: str, results: Iterable[tuple[str, Result]]) -> None:
+  """Writes a line for each clip: clip, predicted, score, top5.
+
+  Args:
+    path: of the csv.
+    results: name of each clip, and its scores.
+  """
+  pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
+  with open(path, "w", newline="") as file:
+    writer = csv.writer(file)
+    writer.writerow(["clip", "predicted", "score", "top5"])
+    for name, result in results:
+      best = result.ranked(5)
+      top5 = "; ".join(name for name, _ in best)
+      writer.writerow([name, best[0][0], f"{best[0][1]:.4f}", top5])
 
 
 def write_json(path: str, result: Result, top: int, rates: dict) -> None:

@@ -47,6 +47,22 @@ class Segment:
   record: record_format.Record | None = None
 
 
+def check_stride(stride: int, length: int, workdir: str) -> int:
+  """The frames from one window to the next; ValueError for more than a window.
+
+  Args:
+    stride: `config.predict.window_stride`; 0 for no overlap.
+    length: frames of a window.
+    workdir: of the network.
+  """
+  if stride > length:
+    raise ValueError(
+      f"config.predict.window_stride is {stride}, expected at most {length}, the "
+      f"frames of a window of {workdir}."
+    )
+  return stride or length
+
+
 def slide(items: Iterable, length: int, stride: int) -> Iterator[Stretch]:
   """Windows over a stream, each as soon as it is full; holds no more than one.
 

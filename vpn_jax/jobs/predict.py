@@ -1,11 +1,15 @@
-"""The job "predict": the best classes of a video, printed, as JSON, as pictures."""
+"""The job "predict": the best classes of a video, printed, as JSON, as pictures.
+
+Or of poses without a video, of a file or a folder of them.
+"""
 
 import dataclasses
 import functools
 import pathlib
 
 from vpn_jax import timing
-from vpn_jax.inference import predict, trained_network
+from vpn_jax.datasets.pose_files import reader
+from vpn_jax.inference import pose_sequence, predict, trained_network
 from vpn_jax.inference.options import Options
 
 
@@ -29,6 +33,9 @@ def run(config, workdir: str = "") -> None:
   _check(settings)
   with clock.stage("load"):
     network = trained_network.load(workdir) if workdir else None
+  if not settings.video and _is_folder(settings.pose):
+    _score_folder(settings, network, options)
+    return
   result = predict.predict(
     network,
     overlay_file=settings.overlay,
@@ -40,6 +47,38 @@ def run(config, workdir: str = "") -> None:
   _report(settings, result, clock.summary(result.num_frames))
 
 
+def _is_folder(pose: str) -> bool:
+  """Whether a path is a folder of clips, not that of the frames of one."""
+  path = pathlib.Path(pose)
+  if not path.is_dir():
+    return False
+  inside = sorted(path.iterdir())
+  files, folders = ([p.name for p in inside if p.is_dir() == d] for d in (False, True))
+  return not reader.is_clip_folder(path, files, folders)
+
+
+def _score_folder(settings, network, options: dict) -> None:
+  """Prints the best class of every file of joints in a folder; csv if asked for."""
+  pose_sequence.check_alone(network)
+  folder, results = options["pose"], []
+  options = {k: v for k, v in options.items() if k not in ("pose", "video")}
+
+  def left_out(path, error):
+    print(f"{path}: left out, {error}")
+
+  found = predict.predict_folder(network, folder, on_error=left_out, **options)
+  for path, result in found:
+    results.append((path.relative_to(folder).as_posix(), result))
+    ((name, score),) = result.ranked(1)
+    print(f"{score:.4f}  {name:<24}  {path}", flush=True)
+  if not results:
+    raise ValueError(f"no clip in {folder} could be scored; see the reasons.")
+  print(f"{len(results)} clips; {results[0][1].network}")
+  if settings.csv:
+    predict.write_csv(settings.csv, results)
+    print(f"wrote {settings.csv}")
+
+
 def _report(settings, result: predict.Result, rates: dict) -> None:
   left_out = f", {result.left_out} left out" if result.left_out else ""
   print(
@@ -49,6 +88,10 @@ def _report(settings, result: predict.Result, rates: dict) -> None:
   )
   for rank, (name, score) in enumerate(result.ranked(settings.top), 1):
     print(f"{rank:3d}  {score:.4f}  {name}")
+  if settings.csv:
+    name = pathlib.Path(result.video).name
+    predict.write_csv(settings.csv, [(name, result)])
+    print(f"wrote {settings.csv}")
   if settings.json:
     predict.write_json(settings.json, result, settings.top, rates)
     print(f"wrote {settings.json}")

@@ -45,10 +45,12 @@ def sweep() -> dict:
 
 
 def predict() -> dict:
-  """A user's own video."""
+  """A user's own video, or poses."""
   return dict(
     video="",  # a file, the number of a webcam, or a stream: rtsp://..., http://...
-    pose="",  # skeleton file, npz with `world` and `image`, or "mediapipe"
+    # Skeleton file, npz with `world` and `image`, or "mediapipe"; without a video also
+    # a folder of such files.
+    pose="",
     pose_model="",  # pose_landmarker_full.task, for "mediapipe"
     boxes="",  # detections, for a network trained on such crops
     image_units="fraction",  # of `image`, or "pixel"
@@ -57,6 +59,7 @@ def predict() -> dict:
     max_windows=0,  # 0: the whole video
     short_side=256,  # pixels; without a workdir
     json="",
+    csv="",  # a line for each clip
     timeline="",  # .png: the classes over time
     overlay="",  # .mp4
   )

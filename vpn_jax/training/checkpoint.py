@@ -257,7 +257,12 @@ class Checkpoints:
       logging.warning(
         "%s is of an earlier version: read as %s.", self.workdir, settings
       )
-    return {**config, "model": fields}
+    config = {**config, "model": fields}
+    if example := config.get("data", {}).get("example"):
+      # Earlier versions had poses in metres alone.
+      example = {**example, "coordinates": example.get("coordinates") or "world"}
+      config["data"] = {**config["data"], "example": example}
+    return config
 
   def restore(self, abstract_state, step: int | None = None):
     """The state, placed on the devices that `abstract_state` names.

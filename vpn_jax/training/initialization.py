@@ -98,7 +98,7 @@ def _check_pose_backbone(model, workdir: str, coordinates: str) -> None:
   """ValueError unless a run's pose backbone has the inputs and parameters of ours."""
   with checkpoint.reading(workdir) as runs:
     config = runs.about(runs.best_step()).config
-  trained = config["data"]["example"].get("coordinates") or "world"
+  trained = config["data"]["example"]["coordinates"]
   if trained != coordinates:
     raise ValueError(
       f"the run in {workdir} was trained on poses in {trained} coordinates, "

@@ -136,14 +136,6 @@ def _for_records(config, index: store.Index, part: pipeline.Part):
   config.data.skeleton = config.model.pose.skeleton = index.skeleton
   config.data.example.coordinates = part.settings.coordinates
   config.model.pose.coordinates = part.settings.coordinates
-  inputs = networks.build(config.network, config.model.to_dict()).inputs
-  align = config.model.pose.get("align", "none")
-  if part.settings.coordinates == "image" and "pose" in inputs and align != "none":
-    raise ValueError(
-      f"config.model.pose.align is {align!r}, which turns poses in space, and these "
-      "are joints in the image (config.data.example.coordinates): set "
-      "--config.model.pose.align=none."
-    )
   if config.network == "vpn":
     config.model.pose_classifier = config.loss.pose_weight > 0
   return config

@@ -128,6 +128,7 @@ def test_files_of_pose_estimators(tmp_path):
     np.testing.assert_allclose(raw.visibility, scores, rtol=1e-5)
     assert np.isnan(raw.pose).all()
     assert (raw.frames, raw.fps) == (None, 30.0)
+    assert raw.open_ended == (name in ("a/one", "b/four"))
   with pytest.raises(BadClip, match="25 joints, those of openpose_25, expected 17"):
     opened.read(clips["b/five.v2"])
   opened = folders.Folders(tmp_path, "coco_17", frames=False, pose_format="mmpose")

@@ -64,6 +64,7 @@ def test_each_format_by_value(name, persons, tmp_path):
   assert poses.joints.dtype == poses.scores.dtype == np.float32
   np.testing.assert_allclose(poses.joints, pose, rtol=1e-6)
   np.testing.assert_allclose(poses.scores, scores, rtol=1e-6)
+  assert poses.open_ended == name.startswith("alphapose")
   again = reader.read(path, name.split()[0], skeleton)
   np.testing.assert_array_equal(again.joints, poses.joints)
 
@@ -81,7 +82,8 @@ def test_labels_of_ultralytics(conf, tracked, tmp_path):
   assert reader.detect_kind(tmp_path / "clip") == "ultralytics"
   poses = reader.read(tmp_path / "clip")
   assert (poses.skeleton, poses.units) == ("coco_17", "fraction")
-  assert len(poses.joints) == len(pose) - 1  # nobody is known to follow
+  assert len(poses.joints) == len(pose) - 1
+  assert poses.open_ended
   np.testing.assert_allclose(poses.joints * SIZE, pose[:-1], atol=1e-3)
   np.testing.assert_allclose(poses.scores, scores[:-1], rtol=1e-5)
 
@@ -169,6 +171,14 @@ def test_people_are_followed_by_position_whatever_their_order(tmp_path):
   poses = reader.read(fake.openpose(tmp_path / "a", swapped, other))
   np.testing.assert_allclose(poses.joints, pose, rtol=1e-6)
   np.testing.assert_allclose(poses.scores, scores, rtol=1e-6)
+
+
+def test_people_who_are_somewhere_else_in_every_frame(tmp_path):
+  rng = np.random.default_rng(0)
+  pose = rng.uniform(0, 5, (25, 50, 17, 2)) + rng.uniform(0, 1e6, (25, 50, 1, 2))
+  path = fake.mmpose(tmp_path / "a.json", pose, np.ones(pose.shape[:3]))
+  with pytest.raises(BadClip, match="form more than 1000 tracks in 21 frames: number"):
+    reader.read(path)
 
 
 def test_numbers_that_are_the_same_for_all_are_ignored(tmp_path):

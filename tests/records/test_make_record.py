@@ -14,19 +14,20 @@ class Fake:
 
   name, class_names, skeleton, source = "fake", ("a",), "kinect_v2", {}
 
-  def __init__(self, pose, frames, at):
+  def __init__(self, pose, frames, at, **options):
     joints = np.full((*pose.shape[:-1], 2), at, np.float32)
     joints[:, :, 0] *= 2
-    self.opened = RawClip(pose, joints, lambda: iter(frames), 30.0)
+    self.opened = RawClip(pose, joints, lambda: iter(frames), 30.0, **options)
 
   def read(self, clip):
     return self.opened
 
 
-def make(pose, num_frames, kind="joints", at=20.0):
+def make(pose, num_frames, kind="joints", at=20.0, **options):
   frames = [np.full((48, 64, 3), i, np.uint8) for i in range(num_frames)]
   recipe = {**crop.recipe(kind, size=32), "jpeg_quality": 90}
-  return make_record.make_record(Fake(pose, frames, at), Clip("a", 0, {}), recipe)
+  dataset = Fake(pose, frames, at, **options)
+  return make_record.make_record(dataset, Clip("a", 0, {}), recipe)
 
 
 def test_lengths_that_differ_a_little_are_trimmed():
@@ -40,6 +41,22 @@ def test_lengths_that_differ_a_little_are_trimmed():
       make(pose, num_frames)
   with pytest.raises(BadClip, match="holds no frame"):
     make(pose, 0)
+
+
+@pytest.mark.parametrize("kind", ["joints", "full"])
+def test_poses_that_end_before_the_video_because_nobody_follows(kind):
+  pose = np.ones((20, 1, 25, 3), np.float32)
+  visibility = np.full((20, 1, 25), 0.5, np.float32)
+  record = make(pose, 50, kind, open_ended=True, visibility=visibility)
+  assert len(record.frames) == len(record.boxes) == 50
+  for array in (record.pose, record.image_joints, record.visibility):
+    assert len(array) == 50
+    assert np.isfinite(array[:20]).all()
+    assert np.isnan(array[20:]).all()
+  np.testing.assert_array_equal(record.boxes[20:], record.boxes[[19] * 30])
+  assert len(make(pose, 19, kind, open_ended=True).pose) == 19
+  with pytest.raises(BadClip, match="20 poses but 15 video frames"):
+    make(pose, 15, kind, open_ended=True)
 
 
 def test_full_frame():

@@ -49,6 +49,8 @@ class RawClip:
       NaN where it is unknown, None where all of it is.
     boxes: float32 [F, people, 4], left, top, right, bottom in pixels of the video; NaN
       where nobody was detected. None to crop around `image_joints`.
+    open_ended: whether frames in which nobody was seen may follow, up to the end of the
+      video, because the file of the poses leaves them out.
   """
 
   pose: np.ndarray
@@ -57,6 +59,7 @@ class RawClip:
   fps: float
   visibility: np.ndarray | None = None
   boxes: np.ndarray | None = None
+  open_ended: bool = False
 
 
 class Dataset(Protocol):

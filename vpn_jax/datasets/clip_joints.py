@@ -31,12 +31,14 @@ class Joints:
       known.
     visibility: float32 [F, persons, J], 0 to 1, NaN where unknown; None where all is.
     fps: frames per second; None when the file does not say.
+    open_ended: see `base.RawClip`.
   """
 
   world: np.ndarray
   image: np.ndarray
   visibility: np.ndarray | None = None
   fps: float | None = None
+  open_ended: bool = False
 
   @property
   def coordinates(self) -> str:
@@ -139,7 +141,7 @@ def read_estimated(
   poses = reader.read(path, pose_format, skeleton.name)
   if poses.units == "metre":
     image = np.full((*poses.joints.shape[:-1], 2), np.nan, np.float32)
-    return Joints(poses.joints, image, poses.scores)
+    return Joints(poses.joints, image, poses.scores, None, poses.open_ended)
   joints = poses.joints
   if poses.units == "fraction":
     if size is None:
@@ -149,7 +151,7 @@ def read_estimated(
       )
     joints = joints * np.float32(size)
   world = np.full((*joints.shape[:-1], 3), np.nan, np.float32)
-  return Joints(world, joints, poses.scores)
+  return Joints(world, joints, poses.scores, None, poses.open_ended)
 
 
 READERS: dict[str, Reader] = {".npz": read_npz, reader.ENDING: read_estimated}

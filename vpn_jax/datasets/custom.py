@@ -275,7 +275,14 @@ class Custom:
       if clip.video is None:
         fps = joints.fps or fps
       frames = frames if self.frames else None
-      return RawClip(joints.world, joints.image, frames, fps, joints.visibility)
+      return RawClip(
+        joints.world,
+        joints.image,
+        frames,
+        fps,
+        joints.visibility,
+        open_ended=joints.open_ended,
+      )
     arrays, names = [], []
     for field in ("world_joints", "image_joints"):
       path = getattr(self, field)

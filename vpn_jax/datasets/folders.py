@@ -181,6 +181,7 @@ class Folders:
       frames if self.frames else None,
       fps or joints.fps or FPS,
       joints.visibility,
+      open_ended=joints.open_ended,
     )
 
 

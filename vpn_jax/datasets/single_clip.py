@@ -58,12 +58,13 @@ class SingleClip:
     if ending in READERS and not self._is_estimated(clip.pose):
       return self._reader(ending)(pathlib.Path(clip.pose).parent).read(clip)
     frames = fps = size = visibility = None
+    open_ended = False
     if clip.video is not None:
       frames, fps, size = video.open_file(clip.video)
     if clip.pose:
       joints = clip_joints.read(clip.pose, self.body, units=self.image_units, size=size)
       pose, image_joints, visibility = joints.world, joints.image, joints.visibility
-      fps = fps or joints.fps or FPS
+      fps, open_ended = fps or joints.fps or FPS, joints.open_ended
       if self.needs_image and np.isnan(image_joints).all():
         name = pathlib.Path(clip.pose).name
         raise BadClip(f"{name} holds no `image`, expected `world` and `image`")
@@ -72,7 +73,7 @@ class SingleClip:
       shape = (count, 1, self.body.num_joints)
       pose = np.zeros((*shape, 3), np.float32)
       image_joints = np.full((*shape, 2), np.nan, np.float32)
-    return RawClip(pose, image_joints, frames, fps, visibility)
+    return RawClip(pose, image_joints, frames, fps, visibility, open_ended=open_ended)
 
   def _is_estimated(self, path: str) -> bool:
     """Whether a file is from a pose estimator, rather than from a dataset."""

@@ -4,8 +4,11 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
+from vpn_jax.datasets.base import BadClip
+
 # Our own threshold: a detection within this many body sizes of a track continues it.
 LINK_SIZES = 0.5
+MOST_TRACKS = 1000  # of a clip; more would take much memory and mean nothing
 
 
 class Located(Protocol):
@@ -24,6 +27,8 @@ def link(frames: list[list[Found]]) -> list[dict[int, Found]]:
   A track may pause for any time: who is lost and found again in one position is one
   person. Of several tracks nearby, the one seen last continues, so that an old ghost
   does not take over a person who passes by; among those, the nearest.
+
+  Raises: BadClip for more than `MOST_TRACKS`.
   """
   tracks: list[dict[int, Found]] = []
   last: list[int] = []  # frame in which each track was seen last
@@ -47,4 +52,9 @@ def link(frames: list[list[Found]]) -> list[dict[int, Found]]:
       if d not in taken:
         tracks.append({frame: detection})
         last.append(frame)
+    if len(tracks) > MOST_TRACKS:
+      raise BadClip(
+        f"its people form more than {MOST_TRACKS} tracks in {frame + 1} frames: number "
+        "them, or cut the clip"
+      )
   return tracks

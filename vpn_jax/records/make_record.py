@@ -3,6 +3,7 @@
 Records without frames hold the poses alone.
 """
 
+import dataclasses
 import itertools
 import pathlib
 
@@ -47,6 +48,8 @@ def make_record(
     common, blobs, boxes = len(pose), (), np.zeros((0, 4), np.float32)
   else:
     common, blobs, boxes = _frames(raw, recipe, folder)
+    raw = _extended(raw, common)
+    pose = raw.pose
   filled = fill_gaps(pose)[:common]
   image_joints = fill_gaps(raw.image_joints)[:common]
   given, known = (pose, filled) if in_world else (raw.image_joints, image_joints)
@@ -77,8 +80,8 @@ def _frames(
 ) -> tuple[int, record_format.Spool, np.ndarray]:
   """Crops and compresses the frames of a clip.
 
-  Returns: their number, which poses and video have in common; the frames as JPEG; and
-    their boxes, float32 [F, 4].
+  Returns: their number, which poses and video have in common, or that of the video if
+    the poses are open-ended; the frames as JPEG; and their boxes, float32 [F, 4].
   """
   if raw.frames is None:
     raise BadClip("it has no video, as records with frames need")
@@ -86,7 +89,7 @@ def _frames(
   most = int(len(pose) / (1 - LENGTH_TOLERANCE))
   boxes, blobs = None, record_format.Spool(folder)
   for t, frame in enumerate(raw.frames()):
-    if t == most:
+    if t == most and not raw.open_ended:
       raise BadClip(mismatch(len(pose), f"more than {most}"))
     if boxes is None:
       height, width = frame.shape[:2]
@@ -95,11 +98,31 @@ def _frames(
     blobs.append(record_format.encode_frame(cut, recipe["jpeg_quality"]))
   if not blobs:
     raise BadClip("the video holds no frame")
-  common = min(len(pose), len(blobs))
-  if common < (1 - LENGTH_TOLERANCE) * max(len(pose), len(blobs)):
+  length = max(len(pose), len(blobs)) if raw.open_ended else len(pose)
+  common = min(length, len(blobs))
+  if common < (1 - LENGTH_TOLERANCE) * max(length, len(blobs)):
     raise BadClip(mismatch(len(pose), len(blobs)))
   blobs.truncate(common)
-  return common, blobs, boxes[:common]
+  return common, blobs, boxes[np.minimum(np.arange(common), len(boxes) - 1)]
+
+
+def _extended(raw: base.RawClip, length: int) -> base.RawClip:
+  """Adds frames without anybody up to a length, in frames."""
+  more = length - len(raw.pose)
+  if more <= 0:
+    return raw
+
+  def longer(array: np.ndarray) -> np.ndarray:
+    nobody = np.full((more, *array.shape[1:]), np.nan, np.float32)
+    return np.concatenate([array, nobody])
+
+  visibility = None if raw.visibility is None else longer(raw.visibility)
+  return dataclasses.replace(
+    raw,
+    pose=longer(raw.pose),
+    image_joints=longer(raw.image_joints),
+    visibility=visibility,
+  )
 
 
 def check_unit(pose: np.ndarray, skeleton: skeletons.Skeleton) -> None:

@@ -44,12 +44,15 @@ class Poses:
     skeleton: name in `skeletons.SKELETONS`.
     units: of the joints: "pixel" or "fraction" of the image, "metre" for three
       numbers.
+    open_ended: whether the file leaves out frames without people, so that more may
+      follow.
   """
 
   joints: np.ndarray
   scores: np.ndarray
   skeleton: str
   units: str
+  open_ended: bool = False
 
 
 def detect_kind(path: str | pathlib.Path) -> str:
@@ -80,7 +83,7 @@ def read(path: str | pathlib.Path, kind: str = "", skeleton: str = "") -> Poses:
   check_kind(kind)
   if path.is_dir():
     joints = skeletons.get(skeleton).num_joints if skeleton else None
-    kind, frames = _read_folder(path, kind, joints)
+    kind, frames, open_ended = _read_folder(path, kind, joints)
   else:
     content = json_files.load(path)
     kind = kind or _kind_of_file(content, path.name)
@@ -89,7 +92,9 @@ def read(path: str | pathlib.Path, kind: str = "", skeleton: str = "") -> Poses:
         f"{path.name} is one frame of OpenPose: name the folder of the clip"
       )
     frames = _FILES[kind].read_file(content, path.name)
-  return _poses(frames, kind, skeleton, path.name)
+    open_ended = kind == "alphapose"
+  poses = _poses(frames, kind, skeleton, path.name)
+  return dataclasses.replace(poses, open_ended=open_ended)
 
 
 def is_clip_folder(path: pathlib.Path, files: list[str], subfolders: list[str]) -> bool:
@@ -127,13 +132,15 @@ def check_kind(kind: str) -> str:
 
 def _read_folder(
   path: pathlib.Path, kind: str, joints: int | None
-) -> tuple[str, list[list[Person]]]:
+) -> tuple[str, list[list[Person]], bool]:
+  """The kind of a folder, its frames, and whether frames without people are missing."""
   folder, files = _listed(path)
   if files[0].endswith(".txt"):
     if kind not in ("", "ultralytics"):
       raise BadClip(f"{path.name} has txt files, expected the JSON files of {kind}")
     (usual,) = ultralytics.LAYOUTS
-    return "ultralytics", ultralytics.read_labels(folder, files, joints or usual)
+    frames = ultralytics.read_labels(folder, files, joints or usual)
+    return "ultralytics", frames, True
   kind = kind or _kind_of_frames(folder, files)
   if kind not in _FOLDERS:
     raise BadClip(f"{path.name} is a folder, expected one JSON file of {kind}")
@@ -142,7 +149,7 @@ def _read_folder(
     content = json_files.load(folder / name)
     people_of_frame = _FOLDERS[kind].read_frame(content, f"{path.name}/{name}")
     named[pathlib.Path(name).stem] = people_of_frame
-  return kind, json_files.by_frame(named, path.name)
+  return kind, json_files.by_frame(named, path.name), False
 
 
 def _listed(path: pathlib.Path) -> tuple[pathlib.Path, list[str]]:

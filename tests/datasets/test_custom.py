@@ -333,3 +333,79 @@ def test_an_index_without_joints(folder):
     match=r"world_joints is not set, and index\.csv has no column pose",
   ):
     custom.Custom(folder / "index.csv", "coco_17")
+
+
+def pack(path, **more):
+  """One npz of three clips with everything; returns the world joints of the first."""
+  rng = np.random.default_rng(0)
+  world = {f"world/c{i}": rng.normal(size=(5 + i, J, 4)) for i in range(3)}
+  columns = {"clip": ["c0", "c1", "c2"], "label": ["b", "a", "b"], "fps": [20, 25, 30]}
+  np.savez(path, **{**columns, "subject": [1, 2, 2], **world, **more})
+  return world["world/c0"]
+
+
+def test_one_npz_with_everything(tmp_path):
+  path = tmp_path / "clips.npz"
+  image = np.random.default_rng(1).uniform(0, 99, (5, J, 2))
+  world = pack(path, **{"image/c0": image})
+  opened = custom.Custom(path, "mediapipe_33", image_units="pixel", frames=False)
+  clips, left_out = opened.clips()
+  assert left_out == []
+  assert (opened.class_names, opened.coordinates) == (("a", "b"), "world")
+  assert [(c.name, c.label, c.video) for c in clips] == [
+    ("c0", 1, None), ("c1", 0, None), ("c2", 1, None)
+  ]  # fmt: skip
+  assert [c.attributes["subject"] for c in clips] == [1, 2, 2]
+  raw = pickle.loads(pickle.dumps(opened)).read(clips[0])
+  np.testing.assert_array_equal(raw.pose[:, 0], np.float32(world[..., :3]))
+  np.testing.assert_array_equal(
+    raw.visibility[:, 0], np.float32(world[..., 3]).clip(0, 1)
+  )
+  np.testing.assert_array_equal(raw.image_joints[:, 0], np.float32(image))
+  assert (raw.frames, raw.fps) == (None, 20.0)
+  assert np.isnan(opened.read(clips[1]).image_joints).all()  # not all need both
+  before = opened.source
+  pack(path)
+  assert custom.Custom(path, "mediapipe_33", frames=False).source != before
+
+
+def test_one_npz_of_joints_in_the_image(tmp_path):
+  path = tmp_path / "clips.npz"
+  joints = np.random.default_rng(1).uniform(0, 1, (5, J, 3))
+  columns = {"clip": ["x", "y"], "label": ["a", "b"]}
+  size = {"width": [200, 200], "height": [100, 100]}
+  np.savez(path, **columns, **size, **{"image/x": joints})
+  opened = custom.Custom(path, "mediapipe_33", frames=False)
+  assert opened.coordinates == "image"
+  x, y = opened.clips()[0]
+  raw = opened.read(x)
+  np.testing.assert_allclose(
+    raw.image_joints[:, 0], joints[..., :2] * [200, 100], rtol=1e-5
+  )
+  np.testing.assert_allclose(raw.visibility[:, 0], joints[..., 2], rtol=1e-6)
+  with pytest.raises(BadClip, match=r"neither clips\.npz, array 'world/y' nor clips"):
+    opened.read(y)
+  np.savez(path, **columns, **{"image/x": joints})
+  opened = custom.Custom(path, "mediapipe_33", frames=False)
+  with pytest.raises(BadClip, match=r"fractions of a video whose size is unknown"):
+    opened.read(opened.clips()[0][0])
+
+
+def test_columns_of_one_npz_that_do_not_fit(tmp_path):
+  path = tmp_path / "clips.npz"
+  pack(path, subject=[1, 2])
+  with pytest.raises(
+    ValueError, match=r"has columns of shapes .*expected one value per"
+  ):
+    custom.Custom(path, "mediapipe_33", frames=False)
+  pack(path, clip=["c0", "c0", "c2"])
+  with pytest.raises(
+    ValueError, match=r"clip 1 of clips\.npz names 'c0' again .*clip 0"
+  ):
+    custom.Custom(path, "mediapipe_33", frames=False)
+  pack(path)
+  with pytest.raises(ValueError, match=r"expected one for each of \['video'\]"):
+    custom.Custom(path, "mediapipe_33")
+  path.write_bytes(b"no npz")
+  with pytest.raises(ValueError, match=r"clips\.npz cannot be read as npz"):
+    custom.Custom(path, "mediapipe_33", frames=False)

@@ -235,6 +235,31 @@ def test_an_index_of_own_videos(steps, own):
       assert_finite_or_nan(opened.pose, 25, 3)
 
 
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_an_index_that_holds_the_joints(save, tmp_path):
+  """Whatever is damaged, what is read is as it was written."""
+  path = tmp_path / "clips.npz"
+  world = np.random.default_rng(0).normal(size=(4, 25, 3)).astype(np.float32)
+  joints = {"world/a": world, "world/b": world}
+  save(path, clip=["a", "b"], label=["wave", "nod"], **joints)
+  data = path.read_bytes()
+
+  @fuzzing.fuzz()
+  def damaged(steps):
+    path.write_bytes(fuzzing.apply(data, steps))
+    dataset = fuzzing.value_or_none(
+      lambda: custom.Custom(path, "kinect_v2", frames=False), "clips.npz"
+    )
+    if dataset is None:
+      return
+    for clip in dataset.clips()[0]:
+      opened = bad_clip(lambda clip=clip: dataset.read(clip), "clips.npz")
+      if opened and np.isfinite(opened.pose).any():
+        np.testing.assert_array_equal(opened.pose[:, 0], world)
+
+  damaged()
+
+
 def test_an_index_that_is_not_a_csv(own):
   for content in (b"\xff\xfe\x00", b"clip,video,label\n" + b"x" * 200_000):
     (own / "index.csv").write_bytes(content)

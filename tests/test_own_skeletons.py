@@ -1,4 +1,4 @@
-"""From files of other projects, and of one's own, to a tested network."""
+"""Files of other projects, and skeletons of one's own, as records and networks."""
 
 import json
 
@@ -10,6 +10,7 @@ import pytest
 from configs import custom, ntu60
 from vpn_jax.datasets import skeletons
 from vpn_jax.inference import trained_network
+from vpn_jax.inputs import pipeline
 from vpn_jax.jobs import prepare
 from vpn_jax.records import store, verify
 from vpn_jax.training import evaluate, stages
@@ -53,18 +54,18 @@ def test_an_npz_that_is_divided_already(tmp_path, capfd):
   report = verify.verify(c.data, sheet_clips=2)
   assert report.problems == ()
   assert not any("camera" in line for line in report.lacking)
-  stages.train(c, str(tmp_path / "run"))
-  assert len(evaluate.evaluate(c, str(tmp_path / "run")).predictions.scores) == 4
+  _, parts = pipeline.open_parts(c.data, ("train", "test"))
+  assert {name: len(part) for name, part in parts.items()} == {"train": 6, "test": 4}
   other = small(ntu60.get_config("cv,model=pose"), tmp_path)
   with pytest.raises(
     ValueError, match=r"divided by 'cs': use configs/ntu60\.py:cs, or"
   ):
-    stages.train(other, str(tmp_path / "other"))
+    pipeline.open_parts(other.data, ("train",))
   c.data.protocol, c.data.validation = "cs", "20%"
   with pytest.raises(
     ValueError, match="1 cs trains, expected 2 or more to hold one out"
   ):
-    stages.train(c, str(tmp_path / "other"))
+    pipeline.open_parts(c.data, ("train",))
 
 
 def test_a_set_of_skeletons_has_no_videos(tmp_path):
@@ -78,7 +79,6 @@ def test_a_set_of_skeletons_has_no_videos(tmp_path):
 
 
 def test_a_folder_of_openpose(tmp_path):
-  """From the folders of two classes to a test, in 2D."""
   clips = {}
   for label, step in (("nod", 0), ("wave", 9)):
     for i in range(5):
@@ -105,9 +105,8 @@ def test_a_folder_of_openpose(tmp_path):
     pose, scores = clips[record.name]
     np.testing.assert_allclose(record.image_joints, pose, rtol=1e-5)
     np.testing.assert_allclose(record.visibility, scores, rtol=1e-5)
-  stages.train(c, str(tmp_path / "run"))
-  scores = evaluate.evaluate(c, str(tmp_path / "run")).predictions.scores
-  assert scores.shape == (2, 2)
+  _, parts = pipeline.open_parts(c.data, ("train",))
+  assert parts["train"].settings.coordinates == "image"
 
 
 def test_a_pickle_in_2d(tmp_path):
@@ -166,6 +165,3 @@ def test_a_network_outlives_the_file_of_its_skeleton(tmp_path, monkeypatch):
   del skeletons.SKELETONS["stick"]
   scores = evaluate.evaluate(c, str(tmp_path / "run")).predictions.scores
   assert scores.shape == (2, 2)
-  c.train.steps = 3  # and training goes on
-  stages.train(c, str(tmp_path / "run"))
-  assert trained_network.load(str(tmp_path / "run")).step == 3

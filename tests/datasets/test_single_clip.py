@@ -117,3 +117,16 @@ def test_files_of_pose_estimators(film, tmp_path):
     assert np.isfinite(made.image_joints).all()
     assert made.fps == 5
   np.testing.assert_allclose(made.image_joints, reader.read(folder).joints)
+
+
+def test_a_file_without_the_empty_frames_at_the_end(film, tmp_path):
+  pose, scores = fake_pose_files.clip(4, joints=17)
+  path = fake_pose_files.alphapose(tmp_path / "x.json", pose, scores)
+  coco = skeletons.get("coco_17")
+  opened = single_clip.SingleClip(coco, "pixel", needs_image=True)
+  made = opened.read(Clip("x", 0, {}, film, str(path)))  # of 6 frames
+  for array in (made.pose, made.image_joints, made.visibility):
+    assert len(array) == 6
+    assert np.isnan(array[4:]).all()
+  np.testing.assert_allclose(made.image_joints[:4], pose, rtol=1e-6)
+  assert len(opened.read(Clip("x", 0, {}, None, str(path))).pose) == 4

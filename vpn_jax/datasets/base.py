@@ -61,6 +61,19 @@ class RawClip:
   boxes: np.ndarray | None = None
   open_ended: bool = False
 
+  def extended(self, length: int) -> "RawClip":
+    """The clip with frames without anybody at its end, up to a length in frames."""
+    more = length - len(self.pose)
+    if more <= 0:
+      return self
+    longer = {}
+    for name in ("pose", "image_joints", "visibility"):
+      array = getattr(self, name)
+      if array is not None:
+        nobody = np.full((more, *array.shape[1:]), np.nan, np.float32)
+        longer[name] = np.concatenate([array, nobody])
+    return dataclasses.replace(self, **longer)
+
 
 class Dataset(Protocol):
   """The interface of a raw dataset; instances can be pickled.

@@ -73,7 +73,10 @@ class SingleClip:
       shape = (count, 1, self.body.num_joints)
       pose = np.zeros((*shape, 3), np.float32)
       image_joints = np.full((*shape, 2), np.nan, np.float32)
-    return RawClip(pose, image_joints, frames, fps, visibility, open_ended=open_ended)
+    opened = RawClip(pose, image_joints, frames, fps, visibility)
+    if open_ended and clip.video is not None:
+      return opened.extended(video.probe(clip.video).num_frames)
+    return opened
 
   def _is_estimated(self, path: str) -> bool:
     """Whether a file is from a pose estimator, rather than from a dataset."""

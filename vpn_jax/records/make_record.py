@@ -3,7 +3,6 @@
 Records without frames hold the poses alone.
 """
 
-import dataclasses
 import itertools
 import pathlib
 
@@ -48,7 +47,7 @@ def make_record(
     common, blobs, boxes = len(pose), (), np.zeros((0, 4), np.float32)
   else:
     common, blobs, boxes = _frames(raw, recipe, folder)
-    raw = _extended(raw, common)
+    raw = raw.extended(common)
     pose = raw.pose
   filled = fill_gaps(pose)[:common]
   image_joints = fill_gaps(raw.image_joints)[:common]
@@ -104,25 +103,6 @@ def _frames(
     raise BadClip(mismatch(len(pose), len(blobs)))
   blobs.truncate(common)
   return common, blobs, boxes[np.minimum(np.arange(common), len(boxes) - 1)]
-
-
-def _extended(raw: base.RawClip, length: int) -> base.RawClip:
-  """Adds frames without anybody up to a length, in frames."""
-  more = length - len(raw.pose)
-  if more <= 0:
-    return raw
-
-  def longer(array: np.ndarray) -> np.ndarray:
-    nobody = np.full((more, *array.shape[1:]), np.nan, np.float32)
-    return np.concatenate([array, nobody])
-
-  visibility = None if raw.visibility is None else longer(raw.visibility)
-  return dataclasses.replace(
-    raw,
-    pose=longer(raw.pose),
-    image_joints=longer(raw.image_joints),
-    visibility=visibility,
-  )
 
 
 def check_unit(pose: np.ndarray, skeleton: skeletons.Skeleton) -> None:

@@ -9,7 +9,7 @@ import pickletools
 import numpy as np
 import pytest
 
-from vpn_jax import pickled_arrays
+from vpn_jax import pickle_machine, pickled_arrays
 
 
 def save(path, tree, protocol):
@@ -124,6 +124,7 @@ def test_hostile_pickles_are_refused(how, protocol, tmp_path):
     (b"cnumpy\nndarray\n(I9\ntR.", "a call of numpy.ndarray"),
     (b"ccollections\nOrderedDict\n(](I1\nI2\netR.", "a call of collections.Ord"),
     (b"cnumpy\ndtype\n(VO8\ntR.", r"numpy.dtype\('O8'\)"),
+    (b"cnumpy\ndtype\n(Vf4,i4\ntR.", r"numpy.dtype\('f4,i4'\)"),
     (b"cnumpy\ndtype.__class__\n.", r"numpy.dtype.__class__"),
     (b"}}b.", "the state of a dict"),
     (b"cnumpy\ndtype\n)\x81.", "the opcode NEWOBJ"),
@@ -175,8 +176,8 @@ def test_a_container_in_itself(tmp_path):
 
 
 def test_every_opcode_of_plain_pickles_is_known():
-  made = set(pickled_arrays._STEPS) | set(pickled_arrays._PUSH) | {"STOP"}
-  made |= set(pickled_arrays._HEADERS)
+  made = set(pickle_machine._STEPS) | set(pickle_machine._PUSH) | {"STOP"}
+  made |= set(pickle_machine._HEADERS)
   for protocol in range(6):
     for tree in TREES.values():
       for opcode, _, _ in pickletools.genops(pickle.dumps(tree, protocol)):

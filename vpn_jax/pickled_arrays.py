@@ -10,16 +10,13 @@ import math
 import mmap
 import os
 import pathlib
-import pickletools
 from typing import NamedTuple
 
 import numpy as np
 
+from vpn_jax.pickle_machine import Machine, Refused
+
 _SMALL = 256  # bytes; longer ones stay in the file
-
-
-class Refused(Exception):
-  """A pickle names something that is not needed to build arrays."""
 
 
 def one_line(text) -> str:
@@ -85,6 +82,8 @@ class _DType:
     if not (isinstance(code, str) and code[:1] in ("f", "i", "u", "b")):
       raise Refused(f"numpy.dtype({code!r})")
     self.value = np.dtype(code)
+    if self.value.kind not in "fiub":  # several in one
+      raise Refused(f"numpy.dtype({code!r})")
 
   def set_state(self, state):
     if state[1] in ("<", ">"):
@@ -129,131 +128,33 @@ def read(path: str | pathlib.Path):
     if os.fstat(file.fileno()).st_size == 0:
       raise ValueError("the file is empty")
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-      return _Machine(str(path), data).run()
+      return _ArrayMachine(str(path), data).run()
 
 
-# Bytes between the start of an opcode and its argument.
-_HEADERS = {
-  "BINUNICODE": 5, "SHORT_BINUNICODE": 2, "BINUNICODE8": 9,
-  "BINBYTES": 5, "SHORT_BINBYTES": 2, "BINBYTES8": 9, "BYTEARRAY8": 9,
-  "BINSTRING": 5, "SHORT_BINSTRING": 2,
-}  # fmt: skip
-
-
-class _Machine:
-  """The stack machine of the pickle protocol, without its power to call."""
+class _ArrayMachine(Machine):
+  """Builds arrays that stay in the file."""
 
   def __init__(self, path: str, data: mmap.mmap):
-    self.path, self.data = path, data
-    self.stack, self.marks, self.memo = [], [], {}
+    super().__init__(data)
+    self.path = path
 
-  def run(self):
-    for opcode, argument, position in pickletools.genops(self.data):
-      name = opcode.name
-      if name == "STOP":
-        (result,) = self.stack
-        return _finished(result)
-      if name in _HEADERS:
-        start = position + _HEADERS[name]
-        self.stack.append(_piece(name, argument, start, self.data.tell() - start))
-      elif name in _PUSH:
-        self.stack.append(argument)
-      elif (step := _STEPS.get(name)) is not None:
-        step(self, argument)
-      else:
-        raise Refused(f"the opcode {name}")
-    raise ValueError("the pickle has no end")
+  def piece(self, name, argument, start, length):
+    if "UNICODE" in name:
+      short = len(argument) <= _SMALL
+      return argument if short else _Text(start, length, len(argument))
+    if "STRING" in name and len(argument) <= _SMALL:
+      return argument
+    content = bytes(argument) if len(argument) <= _SMALL else None
+    return _Data(content, start, length, False, len(argument))
 
-  def above_mark(self) -> list:
-    mark = self.marks.pop()
-    items = self.stack[mark:]
-    del self.stack[mark:]
-    return items
-
-  def put(self, argument):
-    if argument is not None and argument > len(self.data):
-      raise ValueError(f"object number {argument} in {len(self.data)} bytes")
-    self.memo[len(self.memo) if argument is None else argument] = self.stack[-1]
-
-  def get(self, argument):
-    self.stack.append(self.memo[argument])
-
-  def mark(self, _):
-    self.marks.append(len(self.stack))
-
-  def pop(self, _):
-    if self.marks and self.marks[-1] == len(self.stack):
-      self.marks.pop()
-    else:
-      self.stack.pop()
-
-  def pop_mark(self, _):
-    self.above_mark()
-
-  def tuple_of(self, count):
-    items = tuple(map(_finished, self.stack[len(self.stack) - count :]))
-    if len(items) != count:
-      raise ValueError("the stack is too short")
-    del self.stack[len(self.stack) - count :]
-    self.stack.append(items)
-
-  def tuple(self, _):
-    self.stack.append(tuple(map(_finished, self.above_mark())))
-
-  def list(self, _):
-    self.stack.append(list(map(_finished, self.above_mark())))
-
-  def dict(self, _):
-    items = self.above_mark()
-    self.stack.append({})
-    self.fill(items)
-
-  def append(self, _):
-    item = _finished(self.stack.pop())
-    self.check(list).append(item)
-
-  def appends(self, _):
-    items = list(map(_finished, self.above_mark()))
-    self.check(list).extend(items)
-
-  def set_item(self, _):
-    items = self.stack[-2:]
-    del self.stack[-2:]
-    self.fill(items)
-
-  def set_items(self, _):
-    self.fill(self.above_mark())
-
-  def fill(self, items: list):
-    pairs = zip(items[::2], map(_finished, items[1::2]), strict=True)
-    self.check(dict).update(pairs)
-
-  def check(self, kind: type):
-    if type(self.stack[-1]) is not kind:
-      got = type(self.stack[-1]).__name__
-      raise ValueError(f"items for a {got}, expected a {kind.__name__}")
-    return self.stack[-1]
-
-  def name(self, argument: str):
-    self.push_global(*argument.split(" ", 1))
-
-  def stack_name(self, _):
-    module, name = self.stack[-2:]
-    del self.stack[-2:]
-    self.push_global(module, name)
-
-  def push_global(self, module, name):
+  def named(self, module, name):
     if (module, name) not in _ALLOWED:
       raise Refused(f"{module}.{name}")
-    self.stack.append(_Global(module, name))
+    return _Global(module, name)
 
-  def reduce(self, _):
-    arguments, function = self.stack.pop(), self.stack.pop()
-    if type(function) is not _Global or type(arguments) is not tuple:
-      raise ValueError("a call of something that is no function")
-    self.stack.append(self.call(function, arguments))
-
-  def call(self, function: _Global, arguments: tuple):
+  def call(self, function, arguments):
+    if type(function) is not _Global:
+      raise ValueError("a call of something that is not a function")
     match (function.name, arguments):
       case ("OrderedDict" | "FrozenDict", (dict() as content,)):
         return dict(content)
@@ -276,8 +177,7 @@ class _Machine:
         return self.array(dtype, shape, order, data)
     raise Refused(f"a call of {function.module}.{function.name}")
 
-  def build(self, _):
-    state, target = self.stack.pop(), self.stack[-1]
+  def set_state(self, target, state):
     if type(target) is _DType:
       target.set_state(state)
     elif type(target) is _Pending:
@@ -285,6 +185,11 @@ class _Machine:
       target.array = self.array(dtype, shape, "F" if fortran else "C", data)
     else:
       raise Refused(f"the state of a {type(target).__name__}")
+
+  def finished(self, value):
+    if type(value) is _Pending and value.array is not None:
+      return value.array
+    return value
 
   def array(self, dtype, shape, order, data) -> Array:
     """Checks that the bytes make up an array of this shape."""
@@ -304,65 +209,7 @@ class _Machine:
     return Array(self.path, dtype.value, shape, order, data)
 
 
-def _piece(name: str, argument, start: int, length: int):
-  """Text or bytes: the value if it is short, or where it is."""
-  if "UNICODE" in name:
-    short = len(argument) <= _SMALL
-    return argument if short else _Text(start, length, len(argument))
-  if "STRING" in name and len(argument) <= _SMALL:
-    return argument
-  content = bytes(argument) if len(argument) <= _SMALL else None
-  return _Data(content, start, length, False, len(argument))
-
-
 def _in_memory(text: str) -> _Data:
   """Bytes that were written as text, a character each."""
   content = text.encode("latin-1")
   return _Data(content, 0, 0, False, len(content))
-
-
-def _finished(value):
-  """An array once its state was set."""
-  if type(value) is _Pending and value.array is not None:
-    return value.array
-  return value
-
-
-_PUSH = (
-  "INT", "LONG", "BININT", "BININT1", "BININT2", "LONG1", "LONG4", "FLOAT", "BINFLOAT",
-  "UNICODE", "STRING",
-)  # fmt: skip
-_STEPS = {
-  "PROTO": lambda machine, _: None,
-  "FRAME": lambda machine, _: None,
-  "NONE": lambda machine, _: machine.stack.append(None),
-  "NEWTRUE": lambda machine, _: machine.stack.append(True),
-  "NEWFALSE": lambda machine, _: machine.stack.append(False),
-  "EMPTY_DICT": lambda machine, _: machine.stack.append({}),
-  "EMPTY_LIST": lambda machine, _: machine.stack.append([]),
-  "EMPTY_TUPLE": lambda machine, _: machine.stack.append(()),
-  "TUPLE1": lambda machine, _: machine.tuple_of(1),
-  "TUPLE2": lambda machine, _: machine.tuple_of(2),
-  "TUPLE3": lambda machine, _: machine.tuple_of(3),
-  "MARK": _Machine.mark,
-  "POP": _Machine.pop,
-  "POP_MARK": _Machine.pop_mark,
-  "TUPLE": _Machine.tuple,
-  "LIST": _Machine.list,
-  "DICT": _Machine.dict,
-  "APPEND": _Machine.append,
-  "APPENDS": _Machine.appends,
-  "SETITEM": _Machine.set_item,
-  "SETITEMS": _Machine.set_items,
-  "MEMOIZE": _Machine.put,
-  "PUT": _Machine.put,
-  "BINPUT": _Machine.put,
-  "LONG_BINPUT": _Machine.put,
-  "GET": _Machine.get,
-  "BINGET": _Machine.get,
-  "LONG_BINGET": _Machine.get,
-  "GLOBAL": _Machine.name,
-  "STACK_GLOBAL": _Machine.stack_name,
-  "REDUCE": _Machine.reduce,
-  "BUILD": _Machine.build,
-}

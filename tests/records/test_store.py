@@ -7,7 +7,7 @@ import pickle
 import fake_records
 import pytest
 
-from vpn_jax.datasets import skeletons
+from vpn_jax.datasets import skeleton_files, skeletons
 from vpn_jax.records import record_format, store
 
 
@@ -55,7 +55,9 @@ def test_an_index_knows_a_skeleton_whose_file_is_gone(tmp_path, monkeypatch):
   ours = skeletons.Skeleton("ours", ("a", "b"), (("a", "b"),), ("a",))
   skeletons.register(ours)
   index = store.Index("custom", ("x",), "ours", ours.digest(), {}, {})
-  index = dataclasses.replace(index, skeleton_definition=skeletons.definition("ours"))
+  index = dataclasses.replace(
+    index, skeleton_definition=skeleton_files.definition("ours")
+  )
   index.save(tmp_path)
   del skeletons.SKELETONS["ours"]
   assert store.read_index(tmp_path) == index

@@ -42,7 +42,13 @@ import zipfile
 
 import numpy as np
 
-from vpn_jax.datasets import clip_index, clip_joints, joint_files, skeletons, video
+from vpn_jax.datasets import (
+  clip_index,
+  clip_joints,
+  joint_files,
+  skeleton_files,
+  video,
+)
 from vpn_jax.datasets.base import BadClip, Clip, RawClip
 from vpn_jax.datasets.pose_files import reader
 
@@ -102,7 +108,7 @@ class Custom:
         f"no file {index}: set config.data.index to a csv with the columns clip, video "
         "and label, one line per clip."
       )
-    self.body = skeletons.find(skeleton)
+    self.body = skeleton_files.find(skeleton)
     self.skeleton = self.body.name
     self.image_units = joint_files.check_units(image_units, "config.data.image_units")
     self.frames = frames

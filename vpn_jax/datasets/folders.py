@@ -21,7 +21,13 @@ import os
 import pathlib
 import re
 
-from vpn_jax.datasets import clip_joints, joint_files, protocols, skeletons, video
+from vpn_jax.datasets import (
+  clip_joints,
+  joint_files,
+  protocols,
+  skeleton_files,
+  video,
+)
 from vpn_jax.datasets.base import BadClip, Clip, RawClip
 from vpn_jax.datasets.instructions import how_to_prepare
 from vpn_jax.datasets.pose_files import reader
@@ -68,7 +74,7 @@ class Folders:
       invalid pattern.
     """
     self.root = pathlib.Path(root)
-    self.body = skeletons.find(skeleton)
+    self.body = skeleton_files.find(skeleton)
     self.skeleton = self.body.name
     self.poses, self.frames = poses, frames
     self.image_units = joint_files.check_units(image_units, "config.data.image_units")

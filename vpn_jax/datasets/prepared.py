@@ -9,7 +9,7 @@ import pathlib
 
 import numpy as np
 
-from vpn_jax.datasets import ntu, skeletons
+from vpn_jax.datasets import ntu, skeleton_files
 from vpn_jax.datasets.base import BadClip, Clip, RawClip
 from vpn_jax.datasets.pose_files import people
 
@@ -71,7 +71,7 @@ class Prepared:
         f"one of {list(LAYOUTS)}: describe other joints in a JSON file and name it as "
         "config.data.skeleton."
       )
-    self.body = skeletons.find(chosen)
+    self.body = skeleton_files.find(chosen)
     if self.body.num_joints != joints:
       raise ValueError(
         f"{self.path} has poses of {joints} joints, expected {self.body.num_joints} of "

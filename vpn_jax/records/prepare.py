@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 import ml_collections
 
 from vpn_jax import files
-from vpn_jax.datasets import base, protocols, registry, skeletons
+from vpn_jax.datasets import base, protocols, registry, skeleton_files, skeletons
 from vpn_jax.datasets.base import Clip, Dataset
 from vpn_jax.records import crop, make_record, record_format, shards, store, workers
 
@@ -248,7 +248,7 @@ def _finish(
     },
     source=dataset.source,
     skipped=len(skipped),
-    skeleton_definition=skeletons.definition(dataset.skeleton),
+    skeleton_definition=skeleton_files.definition(dataset.skeleton),
     frames=work.recipe["kind"] != "none",
     coordinates=base.coordinates(dataset),
   )

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from array_record.python import array_record_module
 
 from vpn_jax import files
-from vpn_jax.datasets import skeletons
+from vpn_jax.datasets import skeleton_files
 from vpn_jax.records import record_format
 from vpn_jax.records.record_format import FORMAT, Record, RecordError
 
@@ -64,8 +64,8 @@ class Index:
     source: what else the clips depend on; see `base.Dataset`.
     shards: file name -> the `summary` of each clip in it, in order.
     skipped: number of clips left out.
-    skeleton_definition: `skeletons.definition(skeleton)`, so that a skeleton of one's
-      own is known without its file.
+    skeleton_definition: `skeleton_files.definition(skeleton)`, so that a skeleton of
+      one's own is known without its file.
     frames: whether the records hold frames; False for skeletons alone.
     coordinates: "world" for poses in metres, "image" for image joints alone.
   """
@@ -146,7 +146,7 @@ def read_index(folder: str | pathlib.Path) -> Index:
         f"{path} names the shard {shard!r}, expected a file beside it: run "
         "--job=prepare again."
       )
-  skeletons.restore(index.skeleton_definition, str(path))
+  skeleton_files.restore(index.skeleton_definition, str(path))
   return index
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from absl import logging
 
-from vpn_jax.datasets import protocols, skeletons
+from vpn_jax.datasets import protocols, skeleton_files, skeletons
 from vpn_jax.records import store
 
 # What must agree to test a network, and moreover to go on training it.
@@ -46,7 +46,7 @@ class Provenance:
     protocol: which clips test and which do not: attribute, not_test, test and classes.
     validation: which of the latter validate: attribute and values.
     index_digest: of the records.
-    skeleton_definition: `skeletons.definition(skeleton)`.
+    skeleton_definition: `skeleton_files.definition(skeleton)`.
   """
 
   dataset: str
@@ -81,7 +81,7 @@ class Provenance:
         "values": _sorted(p.validation),
       },
       index_digest=index.digest(),
-      skeleton_definition=skeletons.definition(index.skeleton),
+      skeleton_definition=skeleton_files.definition(index.skeleton),
     )
     return cls.from_dict(made.to_dict())
 
@@ -92,7 +92,7 @@ class Provenance:
   def from_dict(cls, values: dict) -> "Provenance":
     """Also from JSON, which knows no tuples; registers a skeleton of one's own."""
     values = json.loads(json.dumps(values))
-    skeletons.restore(values.get("skeleton_definition"), "the checkpoint")
+    skeleton_files.restore(values.get("skeleton_definition"), "the checkpoint")
     return cls(**{**values, "class_names": tuple(values["class_names"])})
 
   def differences(self, data: "Provenance", names: tuple[str, ...]) -> list[str]:

@@ -426,8 +426,8 @@ BEST = dict(
     pose_steps=32,
     pose_window="video",  # the whole clip
   ),
-  # Not about the vertical and not in size, which `pose` undoes; noise also turns the hip
-  # line.
+  # Neither about the vertical nor in size, which `pose` undoes; noise also turns the
+  # hip line.
   augment=dict(rotation=(15.0, 0.0, 15.0), noise=0.02, temporal_crop=0.7),
   pose=dict(align="view", scale="torso"),
 )

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from configs import custom, ntu60, nucla, smarthome, synthetic
-from vpn_jax.inference import trained_network
+from vpn_jax.inference import export, serve, trained_network
+from vpn_jax.inputs import example, sampling
 from vpn_jax.jobs import figures, prepare
 from vpn_jax.records import store, verify
 from vpn_jax.training import evaluate, stages
@@ -244,16 +245,23 @@ def test_records_of_image_joints_alone(flat):
   assert verify.verify(c.data, sheet_clips=1).counts[0]["nobody"] == 0
 
 
-def test_trained_on_image_joints(flat, tmp_path, capfd):
+@pytest.fixture(scope="module")
+def flat_run(flat, tmp_path_factory):
+  """Workdir of a network trained on these clips."""
+  workdir = tmp_path_factory.mktemp("flat_run")
+  stages.train(flat[0], str(workdir))
+  return workdir
+
+
+def test_trained_on_image_joints(flat, flat_run, tmp_path, capfd):
   c, _ = flat
-  result = stages.train(c, str(tmp_path / "run"))
-  assert result["clips"] == 2
-  network = trained_network.load(str(tmp_path / "run"))
-  assert network.settings.coordinates == "image"
-  assert evaluate.evaluate(c, str(tmp_path / "run")).metrics["clips"] == 2
-  figures.run(c, str(tmp_path / "run"))
-  assert (tmp_path / "run" / "figures" / "joints.png").exists()
+  assert trained_network.load(str(flat_run)).settings.coordinates == "image"
+  evaluation = evaluate.evaluate(c, str(flat_run))
+  assert {"rest_top1", "shuffled_top1"} < set(evaluation.metrics)
   c = copy.deepcopy(c)
+  c.figures.only = "joints,worst"
+  figures.run(c, str(flat_run))
+  assert (flat_run / "figures" / "joints.png").exists()
   c.model.pose.align = "view"
   with pytest.raises(
     ValueError, match="align is 'view', expected 'none' for joints in the im"
@@ -263,6 +271,28 @@ def test_trained_on_image_joints(flat, tmp_path, capfd):
   c.data.example.coordinates = "world"
   with pytest.raises(ValueError, match="hold joints in the image alone: set it to 'im"):
     stages.train(c, str(tmp_path / "world"))
+
+
+def test_exported_with_image_joints(flat, flat_run, tmp_path):
+  """Given joints and their box in pixels, the file says what the network says."""
+  c, _ = flat
+  network = trained_network.load(str(flat_run))
+  file = str(tmp_path / "net.zip")
+  export.export(network, file, 0, ("cpu",))
+  about, call = serve.load(file)
+  assert list(about["inputs"]) == ["image_joints", "box"]
+  index = store.read_index(c.data.records)
+  record = store.RecordReader(c.data.records, index.clips())[0]
+  whole = record.image_joints[:, 0]
+  low, high = whole.min(axis=(0, 1)), whole.max(axis=(0, 1))
+  joints = np.concatenate([whole, record.visibility[:, 0, :, None]], axis=-1)
+  steps = sampling.pose_indices(0, FRAMES - 1, 4, None)
+  box = np.concatenate([(low + high) / 2, [(high - low).max() / 2]])
+  given = {"image_joints": joints[steps], "box": np.float32(box)}
+  batch = example.make(record, network.settings, network.skeleton, None)
+  expected, _ = network(pose=batch["pose"][None])
+  got = call(serve.batch(about, given))["scores"]
+  np.testing.assert_allclose(got, expected, atol=1e-5)
 
 
 def test_a_pose_backbone_starts_only_poses_like_its_own(run, tmp_path):

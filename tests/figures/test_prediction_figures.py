@@ -82,7 +82,11 @@ def test_fewer_clips_of_a_class(drawn):
 
 def test_poses_that_nobody_was_seen_in(drawn, monkeypatch):
   record = drawn.runs.record(drawn.runs.part.clips[0]["name"])
-  unseen = dataclasses.replace(record, pose=np.full_like(record.pose, np.nan))
+  nowhere = {
+    name: np.full_like(getattr(record, name), np.nan)
+    for name in ("pose", "image_joints")
+  }
+  unseen = dataclasses.replace(record, **nowhere)
   monkeypatch.setattr(type(drawn.runs), "record", lambda self, name: unseen)
   with pytest.raises(NotAvailableError, match="0 classes have poses, it takes 3"):
     gains.dynamicity(drawn.runs)

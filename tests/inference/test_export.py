@@ -126,6 +126,25 @@ def test_without_an_origin_it_is_that_of_the_first_step_seen(workdirs):
     np.testing.assert_allclose(got[i], want, atol=1e-6)
 
 
+def test_joints_in_the_image_are_boxed_as_in_an_example():
+  rng = np.random.default_rng(0)
+  joints = rng.uniform(0, 300, (3, 4, 50, 3)).astype(np.float32)
+  joints[..., 2] = rng.uniform(0, 1, (3, 4, 50))
+  joints[0, :2, :25] = np.nan
+  joints[1, :, :25] = np.nan  # the main actor is never seen
+  joints[2, 0, 3, 2] = np.nan  # of an unknown score
+  unknown = np.full((3, 3), np.nan, np.float32)
+  got = export.boxed(joints, unknown, 25)
+  for i in range(3):
+    people = joints[i].reshape(4, 2, 25, 3)
+    want = example.image_pose(people[..., :2], people[..., 2], (0, 3))
+    np.testing.assert_allclose(got[i], want.reshape(4, 50, 3), atol=1e-5)
+  given = export.boxed(joints, np.float32([[10, 20, 50]] * 3), 25)
+  expected = (joints[0, 3, 7, :2] - [10, 20]) / 50
+  np.testing.assert_allclose(given[0, 3, 7, :2], expected, rtol=1e-5)
+  assert (np.asarray(given[1, :, 25:]) != 0).all()  # the box says where the others are
+
+
 def test_a_fixed_batch_on_one_platform(workdirs, noise_records, plain_operations):
   network = trained_network.load(str(workdirs / "vpn"))
   file = workdirs / "made" / "fixed.zip"

@@ -57,6 +57,17 @@ def test_the_matrix(a, b):
       of(a).check(of(b), names)
 
 
+@pytest.mark.parametrize("other", ["as it is", "another crop", "a larger crop"])
+def test_poses_without_frames_have_no_crop(other):
+  """A network of poses alone is tested on records with and without frames."""
+  alone = Provenance.of(index(crop={"kind": "none"}, frames=False), CS)
+  alone.check(of(other))
+  of(other).check(alone)
+  of(other).check_start(alone)
+  with pytest.raises(ValueError, match="index_digest: the checkpoint has"):
+    of(other).check(alone, TO_RESUME)
+
+
 @pytest.mark.parametrize(
   ("name", "message"),
   [

@@ -7,7 +7,7 @@ def procrustes_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
   """Distance between two shapes regardless of position, size and orientation: 0 to 1.
 
   Args:
-    a, b: points, float [..., J, 3].
+    a, b: points, float [..., J, 3], or 2 in the image.
   Returns: float64 [...], no unit; NaN where a shape is a single point or not finite.
   Source: section 4.3 names the distance. Reading: the full Procrustes distance, the
     square root of the disparity of `scipy.spatial.procrustes`; as there, a mirror image
@@ -35,7 +35,8 @@ def dynamicity(pose: np.ndarray) -> float:
   """Mean Procrustes distance of successive poses of a clip.
 
   Args:
-    pose: float [S, J, 3] of one person; NaN where the person was not seen.
+    pose: float [S, J, 3], or 2 in the image, of one person; NaN where the person was
+      not seen.
   Returns: no unit; NaN when no two successive poses are known.
   Source: section 4.3.
   """

@@ -109,7 +109,9 @@ def class_dynamicity(runs: Runs) -> dict[str, tuple[int, float]]:
   for label in np.unique([clip["label"] for clip in runs.part.clips]):
     values = []
     for name in runs.clips_of(label, runs.settings.clips_per_class):
-      pose = runs.record(name).pose[:, 0]
+      record = runs.record(name)
+      pose = record.pose if np.isfinite(record.pose).any() else record.image_joints
+      pose = pose[:, 0]
       steps = sampling.pose_indices(
         0, len(pose) - 1, runs.data.example.pose_steps, None
       )

@@ -27,12 +27,23 @@ _MEANING = {
   "left_hand": "RGB in 0 to 255, the square around the left hand",
   "right_hand": "RGB in 0 to 255, the square around the right hand",
   "joints": "camera axes, metres, joints of one person after the other; NaN if unseen",
+  "image_joints": (
+    "x and y in pixels and the score (NaN for 1), joints of one person after the "
+    "other; NaN if unseen"
+  ),
+  "box": (
+    "x and y of the middle of the first person's box over the clip, and half of its "
+    "larger side, pixels; NaN or missing: that of the steps in `image_joints`"
+  ),
   "origin": (
     "the point that becomes 0, 0, 0: the mean of `origin_joints` in the clip's first "
     "frame that shows the first person; NaN or missing: in the first such step of "
     "`joints`"
   ),
 }
+
+
+_OPTIONAL = ("origin", "box")
 
 
 def centered(
@@ -55,6 +66,33 @@ def centered(
   return jnp.nan_to_num(joints - origin[:, None, None], nan=0.0)
 
 
+def boxed(joints: jax.Array, box: jax.Array, num_joints: int) -> jax.Array:
+  """`example.image_pose` on the device.
+
+  Args:
+    joints: float32 [B, S, persons*J, 3], x and y in pixels and the score, NaN for 1;
+      NaN where a joint was not seen.
+    box: float32 [B, 3], x and y of its middle and half of its larger side; NaN for that
+      of the main actor in these steps, which may be smaller than over all frames.
+    num_joints: J.
+  Returns: float32 [B, S, persons*J, 3]; zeros where a joint was not seen, and without
+    a box.
+  """
+  xy, score = joints[..., :2], joints[..., 2:]
+  seen = jnp.isfinite(xy).all(axis=-1, keepdims=True)
+  actor, shown = xy[:, :, :num_joints], seen[:, :, :num_joints]
+  low = jnp.where(shown, actor, jnp.inf).min(axis=(1, 2))  # [B, 2]
+  high = jnp.where(shown, actor, -jnp.inf).max(axis=(1, 2))
+  half = jnp.maximum((high - low).max(axis=-1, keepdims=True) / 2, 1.0)
+  found = jnp.concatenate([(low + high) / 2, half], axis=-1)
+  given = jnp.isfinite(box).all(axis=-1, keepdims=True)
+  box = jnp.where(given, box, found)[:, None, None]
+  score = jnp.where(jnp.isfinite(score), score, 1.0)
+  made = jnp.concatenate([(xy - box[..., :2]) / box[..., 2:], score], axis=-1)
+  known = seen & jnp.isfinite(box).all(axis=-1, keepdims=True)
+  return jnp.where(known, made, 0.0)
+
+
 def serving(network: trained_network.TrainedNetwork) -> Callable[[dict], dict]:
   """The function to export: dict of raw inputs -> dict of scores and attention.
 
@@ -68,7 +106,10 @@ def serving(network: trained_network.TrainedNetwork) -> Callable[[dict], dict]:
   def run(raw, variables):
     batch = dict(raw)
     clips = next(iter(batch.values())).shape[0]
-    if network.uses_pose:
+    if network.uses_pose and network.settings.coordinates == "image":
+      pose = batch.pop("image_joints"), batch.pop("box")
+      batch["pose"] = boxed(*pose, network.skeleton.num_joints)
+    elif network.uses_pose:
       pose = batch.pop("joints"), batch.pop("origin")
       batch["pose"] = centered(*pose, network.skeleton)
     unused = {
@@ -103,8 +144,9 @@ def inputs(
   shapes = network.settings.example_shapes(joints)
   pose = shapes.pop("pose", None)
   if network.uses_pose:
-    shapes["joints"] = pose
-    shapes["origin"] = jax.ShapeDtypeStruct((3,), jnp.float32)
+    in_image = network.settings.coordinates == "image"
+    names = ("image_joints", "box") if in_image else ("joints", "origin")
+    shapes |= dict(zip(names, (pose, jax.ShapeDtypeStruct((3,), jnp.float32))))
   return {
     name: jax.ShapeDtypeStruct((b, *x.shape), x.dtype) for name, x in shapes.items()
   }
@@ -157,7 +199,7 @@ def export(
     "step": network.step,
     "platforms": list(platforms),
     "inputs": {
-      name: {**_array_spec(x), "meaning": _MEANING[name], "optional": name == "origin"}
+      name: {**_array_spec(x), "meaning": _MEANING[name], "optional": name in _OPTIONAL}
       for name, x in specs.items()
     },
     "outputs": {

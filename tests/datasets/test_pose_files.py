@@ -103,6 +103,8 @@ def test_a_file_per_frame(tmp_path):
   frames = json.loads(fake.mmpose(tmp_path / "all.json", pose, scores).read_text())
   for f, frame in enumerate(frames):
     fake.write(tmp_path / "mmpose" / f"img_{f}.json", frame["instances"])
+    demo = {"meta_info": {}, "instance_info": frame["instances"] if f else []}
+    fake.write(tmp_path / "demo" / f"results_img_{f}.json", demo)
     found = fake.ultralytics_frames(pose, scores)[f]
     fake.write(tmp_path / "ultralytics" / f"img_{f}.json", found)
     people = [{"pose_keypoints_2d": fake.flat(pose[f, 0], scores[f, 0])}]
@@ -113,6 +115,9 @@ def test_a_file_per_frame(tmp_path):
     np.testing.assert_allclose(
       reader.read(tmp_path / kind).joints, pose, rtol=1e-6, err_msg=kind
     )
+  demo = reader.read(tmp_path / "demo")
+  assert np.isnan(demo.joints[0]).all()
+  np.testing.assert_allclose(demo.joints[1:], pose[1:], rtol=1e-6)
   with pytest.raises(BadClip, match=r"has 17 joints, expected \[18, 25\] of openpose"):
     reader.read(tmp_path / "openpose")
   single = reader.read(tmp_path / "mmpose" / "img_2.json")

@@ -2,7 +2,8 @@
 
 A file is a list of frames, `{"frame_id": 0, "instances": [{"keypoints": [[x, y], ...],
 "keypoint_scores": [...], "bbox": ...}]}`, or, from the demos, `{"meta_info": ...,
-"instance_info": <that list>}`; for images, one file each with the list of instances.
+"instance_info": <that list>}`; for images, one file each with the list of instances
+instead of frames.
 With 3 numbers per joint the poses are those of a lifter, in metres, which the
 inferencer turns to z up; they are turned back to axes of the camera, x right, y down, z
 away from it. 17 joints are COCO's in 2D and Human3.6M's in 3D.
@@ -22,7 +23,11 @@ LAYOUTS_3D = {17: "h36m_17"}
 
 
 def is_frame(content) -> bool:
-  """Whether a list holds instances, as the file of an image does."""
+  """Whether the content of a JSON file holds instances, as that of an image does."""
+  if isinstance(content, dict):
+    content = content.get("instance_info")
+    if content == []:  # nobody
+      return True
   first = content[0] if isinstance(content, list) and content else None
   return isinstance(first, dict) and "keypoint_scores" in first
 
@@ -37,10 +42,10 @@ def is_file(content) -> bool:
 
 def read_file(content, what: str) -> list[list[Person]]:
   """The people in each frame; BadClip, which names `what`, for another content."""
-  if isinstance(content, dict):
-    content = content.get("instance_info")
   if is_frame(content):  # an image
     return [read_frame(content, what)]
+  if isinstance(content, dict):
+    content = content.get("instance_info")
   frames = []
   for i, fields in enumerate(json_files.entries(content, f"{what}, the frames")):
     if "instances" not in fields:
@@ -50,7 +55,9 @@ def read_file(content, what: str) -> list[list[Person]]:
 
 
 def read_frame(instances, what: str) -> list[Person]:
-  """The people in a list of instances; BadClip, which names `what`, otherwise."""
+  """The people among instances; BadClip, which names `what`, otherwise."""
+  if isinstance(instances, dict) and "instance_info" in instances:
+    instances = instances["instance_info"]
   found = []
   for i, fields in enumerate(json_files.entries(instances, what)):
     where = f"{what}, instance {i}"

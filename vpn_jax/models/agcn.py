@@ -56,7 +56,7 @@ class AdaptiveGraphConvolution(nn.Module):
     adjacency = (jnp.asarray(self.partitions) + learnt)[None] + own
     mixed = graph_lib.mix_joints(x, adjacency.astype(self.dtype))  # [B, S, J, P, C]
     kernel = kernel.astype(self.dtype).reshape(-1, self.features)
-    return jnp.dot(mixed.reshape(*x.shape[:3], -1), kernel)
+    return ops.linear(mixed.reshape(*x.shape[:3], -1), kernel)
 
   def _embed(self, x: jax.Array, name: str, size: int, use_bias=True) -> jax.Array:
     """[B, S, J, C] -> [B, S, J, P, size]."""

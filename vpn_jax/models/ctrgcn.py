@@ -62,8 +62,9 @@ class RefinedGraphConvolution(nn.Module):
     refined = (alpha * q + shared).reshape(b, parts, y, j, j)
 
     # Channels before joints and steps from here, for one product of matrices a channel.
-    first = x.transpose(0, 3, 2, 1).reshape(b, 1, c, j * s)
-    moved = jnp.matmul(kernel.swapaxes(1, 2)[None], first) + bias[None, :, :, None]
+    first = x.transpose(0, 3, 2, 1).reshape(b, c, j * s)
+    rows = jnp.broadcast_to(kernel.swapaxes(1, 2).reshape(-1, c), (b, parts * y, c))
+    moved = jnp.matmul(rows, first) + bias.reshape(1, -1, 1)
     mixed = jnp.matmul(refined, moved.reshape(b, parts, y, j, s)).sum(axis=1)
     return mixed.transpose(0, 3, 2, 1)
 

@@ -48,7 +48,7 @@ class GraphConvolution(nn.Module):
     bias = jnp.einsum("pij,py->iy", adjacency, bias)
     adjacency, kernel, bias = (a.astype(self.dtype) for a in (adjacency, kernel, bias))
     mixed = graph_lib.mix_joints(x, adjacency)  # [B, S, J, P, C]
-    y = jnp.dot(mixed.reshape(*x.shape[:3], -1), kernel.reshape(-1, self.features))
+    y = ops.linear(mixed.reshape(*x.shape[:3], -1), kernel.reshape(-1, self.features))
     return y + bias[None, None]
 
 

@@ -9,6 +9,7 @@ chooses. Shapes: channels last; padding is TF's "SAME" or given.
 from vpn_jax.ops.convolution import conv3d
 from vpn_jax.ops.formulations import formulation, use_formulation
 from vpn_jax.ops.layers import FOLDED_BIAS, BatchNorm, Conv3D, TemporalConv
+from vpn_jax.ops.linear import linear
 from vpn_jax.ops.normalization import batch_norm, batch_norm_train
 from vpn_jax.ops.pooling import max_pool
 from vpn_jax.ops.shifted_slices import same_padding
@@ -23,6 +24,7 @@ __all__ = [
   "batch_norm_train",
   "conv3d",
   "formulation",
+  "linear",
   "max_pool",
   "same_padding",
   "temporal_conv",

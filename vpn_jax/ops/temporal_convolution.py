@@ -4,6 +4,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from vpn_jax.ops import formulations, shifted_slices
+from vpn_jax.ops.linear import linear
 
 # Input channels up to which one product of the joined taps is faster on a CPU.
 _NARROW = 32
@@ -29,7 +30,7 @@ def temporal_conv(x, kernel, stride=1, dilation=1):
       "input channels as x has."
     )
   if taps == 1:
-    return jnp.dot(x[:, ::stride], kernel[0])
+    return linear(x[:, ::stride], kernel[0])
   edge = (taps - 1) // 2 * dilation
   if formulations.formulation() == "plain" or x.shape[-1] > _NARROW:
     return lax.conv_general_dilated(
@@ -43,4 +44,4 @@ def temporal_conv(x, kernel, stride=1, dilation=1):
   padded = jnp.pad(x, ((0, 0), (edge, edge), (0, 0), (0, 0)))
   slices = shifted_slices.shifts(padded, 2 * edge + 1, stride, 1)[::dilation]
   joined = jnp.concatenate(slices, axis=-1)
-  return jnp.dot(joined, kernel.reshape(-1, kernel.shape[-1]))
+  return linear(joined, kernel.reshape(-1, kernel.shape[-1]))

@@ -62,9 +62,12 @@ class RefinedGraphConvolution(nn.Module):
     refined = (alpha * q + shared).reshape(b, parts, y, j, j)
 
     # Channels before joints and steps from here, for one product of matrices a channel.
+    # A channel of ones takes the bias into that product.
     first = x.transpose(0, 3, 2, 1).reshape(b, c, j * s)
-    rows = jnp.broadcast_to(kernel.swapaxes(1, 2).reshape(-1, c), (b, parts * y, c))
-    moved = jnp.matmul(rows, first) + bias.reshape(1, -1, 1)
+    first = jnp.pad(first, ((0, 0), (0, 1), (0, 0)), constant_values=1)
+    rows = jnp.concatenate([kernel, bias[:, None]], axis=1).swapaxes(1, 2)
+    rows = jnp.broadcast_to(rows.reshape(-1, c + 1), (b, parts * y, c + 1))
+    moved = jnp.matmul(rows, first)
     mixed = jnp.matmul(refined, moved.reshape(b, parts, y, j, s)).sum(axis=1)
     return mixed.transpose(0, 3, 2, 1)
 

@@ -1,6 +1,7 @@
 """Synthetic clips: reproducible, balanced, rigid, and consistent with their truth."""
 
 import collections
+import dataclasses
 
 import cv2
 import numpy as np
@@ -68,6 +69,9 @@ def test_a_clip_depends_on_seed_and_index_alone():
   assert same(first, generator.make_clip(0, 4, SHORT))
   assert not same(first, generator.make_clip(1, 4, SHORT))
   period = K * SHORT.num_subjects * SHORT.num_cameras
+  unseen = generator.make_clip(0, 4, SHORT, render=False)  # the same without frames
+  assert unseen.frames.shape == (0, *first.frames.shape[1:])
+  assert same(first, dataclasses.replace(unseen, frames=first.frames))
   again = generator.make_clip(0, 4 + period, SHORT)  # same attributes, other clip
   assert (again.label, again.subject, again.camera) == (
     first.label,

@@ -124,6 +124,15 @@ def test_joints_in_the_image(tmp_path):
   result = vpn_jax.predict(net, pose=array)
   one = vpn_jax.predict(net, pose=str(tmp_path / "raw" / "nod" / "c0"))
   np.testing.assert_allclose(result.scores, one.scores, atol=1e-5)
+  pose, scores = fake_pose_files.clip(10, joints=25, seed=0)
+  folder = tmp_path / "labels"
+  fake_pose_files.ultralytics_labels(folder, pose, scores, (640, 480))
+  with pytest.raises(ValueError, match="fractions of a video whose size is unknown"):
+    vpn_jax.predict(net, pose=str(folder))
+  same = vpn_jax.predict(net, pose=str(folder), image_size="640x480")
+  np.testing.assert_allclose(same.scores, one.scores, atol=1e-3)
+  with pytest.raises(ValueError, match=r"expected the JSON files of openpose"):
+    vpn_jax.predict(net, pose=str(folder), pose_format="openpose")
 
 
 def test_refusals(world, clips, tmp_path):

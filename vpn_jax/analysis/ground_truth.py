@@ -41,7 +41,8 @@ def of(record: record_format.Record, index: store.Index) -> GroundTruth:
   settings = dict(index.source)
   seed = settings.pop("seed")
   number = int(record.name[1:].partition("_")[0])
-  clip = generator.make_clip(seed, number, generator.Settings(**settings))
+  settings = generator.Settings(**settings)
+  clip = generator.make_clip(seed, number, settings, render=False)
   side = record_format.frame_side(record.frames[0]) if record.frames else 0
 
   def in_record(points: np.ndarray) -> np.ndarray:  # [F, n, 2]

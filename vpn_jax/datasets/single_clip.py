@@ -39,9 +39,26 @@ class SingleClip:
   name, class_names, source = "single", (), {}
 
   def __init__(
-    self, skeleton: skeletons.Skeleton, image_units: str, *, needs_image: bool
+    self,
+    skeleton: skeletons.Skeleton,
+    image_units: str,
+    *,
+    needs_image: bool,
+    pose_format: str = "",
+    image_size: str = "",
   ):
-    """`image_units` of the array `image` are "fraction" (0 to 1) or "pixel"."""
+    """Opens nothing.
+
+    Args:
+      skeleton: of the poses.
+      image_units: of the array `image`, "fraction" (0 to 1) or "pixel".
+      needs_image: whether a crop needs `image`.
+      pose_format: of the file of a pose estimator, one of `reader.KINDS`; "" to
+        detect it.
+      image_size: such as "1920x1080", for fractions without a video.
+    """
+    self.pose_format = reader.check_kind(pose_format)
+    self.image_size = clip_joints.parse_size(image_size)
     self.body = skeleton
     self.skeleton = skeleton.name
     self.image_units = joint_files.check_units(
@@ -62,7 +79,13 @@ class SingleClip:
     if clip.video is not None:
       frames, fps, size = video.open_file(clip.video)
     if clip.pose:
-      joints = clip_joints.read(clip.pose, self.body, units=self.image_units, size=size)
+      joints = clip_joints.read(
+        clip.pose,
+        self.body,
+        units=self.image_units,
+        size=size or self.image_size,
+        pose_format=self.pose_format,
+      )
       pose, image_joints, visibility = joints.world, joints.image, joints.visibility
       fps, open_ended = fps or joints.fps or FPS, joints.open_ended
       if self.needs_image and np.isnan(image_joints).all():

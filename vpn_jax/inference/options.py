@@ -18,6 +18,8 @@ class Options:
     pose_model: path of pose_landmarker_full.task, for "mediapipe".
     boxes: file of detections or "mediapipe", for a network trained on such crops.
     image_units: of `image`: "fraction" of the frame, or "pixel".
+    pose_format: of the file of a pose estimator; "" to detect it.
+    image_size: such as "1920x1080", for poses alone in fractions.
     window_stride: frames from one window to the next; 0 for no overlap.
     short_side: pixels, of the frames that I3D with Kinetics weights is shown.
   Raises: FileNotFoundError without the video, or without both; ValueError for a
@@ -29,6 +31,8 @@ class Options:
   pose_model: str = ""
   boxes: str = ""
   image_units: str = "fraction"
+  pose_format: str = ""
+  image_size: str = ""
   window_stride: int = 0
   short_side: int = 256
 

@@ -33,7 +33,11 @@ def open_file(network: trained_network.TrainedNetwork, options: Options) -> RawC
       f"no file {path}: config.predict.pose is a skeleton or npz file."
     )
   files = single_clip.SingleClip(
-    network.skeleton, options.image_units, needs_image=False
+    network.skeleton,
+    options.image_units,
+    needs_image=False,
+    pose_format=options.pose_format,
+    image_size=options.image_size,
   )
   return files.read(Clip(path.stem, 0, {}, None, str(path)))
 

@@ -57,7 +57,10 @@ class PoseRecognizer:
     self._clip = Clip(pathlib.Path(options.video).stem, 0, {}, options.video, pose)
     needs_image = network.provenance.crop["kind"] == "joints"
     files = single_clip.SingleClip(
-      network.skeleton, options.image_units, needs_image=needs_image
+      network.skeleton,
+      options.image_units,
+      needs_image=needs_image,
+      pose_format=options.pose_format,
     )
     self._model = ""  # MediaPipe's bundle, where it is needed
     if self._pose_found or self._boxes_found:

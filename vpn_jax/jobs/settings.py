@@ -54,6 +54,8 @@ def predict() -> dict:
     pose_model="",  # pose_landmarker_full.task, for "mediapipe"
     boxes="",  # detections, for a network trained on such crops
     image_units="fraction",  # of `image`, or "pixel"
+    pose_format="",  # "openpose", "alphapose", ...: detected
+    image_size="",  # "1920x1080": of fractions without a video
     top=5,
     window_stride=0,  # frames; 0: no overlap
     max_windows=0,  # 0: the whole video

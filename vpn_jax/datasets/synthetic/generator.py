@@ -160,13 +160,16 @@ def project(points: np.ndarray, settings: Settings = Settings()) -> np.ndarray:
   return rendering.project(points, *intrinsics)
 
 
-def make_clip(seed: int, index: int, settings: Settings = Settings()) -> SyntheticClip:
+def make_clip(
+  seed: int, index: int, settings: Settings = Settings(), *, render: bool = True
+) -> SyntheticClip:
   """Makes one clip, a function of the arguments alone.
 
   Args:
     seed: of the dataset, 0 or more.
     index: of the clip, 0 or more.
     settings: shared by all clips.
+    render: False for the same clip without frames, which take most of the time.
   Returns: the clip.
   Raises: ValueError for a negative seed or index.
   """
@@ -184,15 +187,16 @@ def make_clip(seed: int, index: int, settings: Settings = Settings()) -> Synthet
   shape = settings.height, settings.width
   camera = rendering.look_from(viewing, camera_number, *shape)
   room, floor, unused = scene.draw_room(building, camera, *shape, motion.seat)
-  look = appearance.make_look(person, dressing)
-  held = []
-  if motion.object_name is not None:
-    held = rendering.make_object(dressing, motion.object_name)
-  figure = appearance.Figure(camera, look, body.girth, motion, held, floor)
-  frames = np.repeat(room[None], settings.num_frames, axis=0)
-  for i, frame in enumerate(frames):
-    figure.draw(frame, i)
-  _sensor(finishing, frames)
+  frames = np.repeat(room[None], settings.num_frames if render else 0, axis=0)
+  if render:
+    look = appearance.make_look(person, dressing)
+    held = []
+    if motion.object_name is not None:
+      held = rendering.make_object(dressing, motion.object_name)
+    figure = appearance.Figure(camera, look, body.girth, motion, held, floor)
+    for i, frame in enumerate(frames):
+      figure.draw(frame, i)
+    _sensor(finishing, frames)
   true_pose = camera.view(motion.joints)
   error = _joint_error(measuring, true_pose, body.girth)
   return SyntheticClip(

@@ -44,8 +44,9 @@ class Synthetic:
     return clips, []
 
   def make(self, clip: Clip) -> generator.SyntheticClip:
-    """The clip with its ground truth."""
-    return generator.make_clip(self.seed, int(clip.pose), self.settings)
+    """The clip with its ground truth, rendered unless frames are left out."""
+    number = int(clip.pose)
+    return generator.make_clip(self.seed, number, self.settings, render=self.frames)
 
   def read(self, clip: Clip) -> RawClip:
     """See `base.Dataset`; one person."""

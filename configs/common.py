@@ -273,6 +273,7 @@ def model(arg: Arg, data: ml_collections.ConfigDict, dropout: float) -> dict:
       recurrent_output="last" if arg.model in ("separable_sta", "p_i3d") else "steps",
       blocks=10,  # of stgcn, ctrgcn and agcn
       block_features=64,  # of the first ones
+      block_output="mean",  # "steps": h* keeps the steps
       dtype="float32",  # of the computation of these
     ),
   )

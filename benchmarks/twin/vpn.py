@@ -28,6 +28,7 @@ _WRITTEN_POSE = {
   "scale": ("none",),
   "stream": ("joint",),
   "identity_filter": (False,),
+  "block_output": ("mean",),
   "dtype": ("float32",),
 }
 

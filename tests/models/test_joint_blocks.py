@@ -69,6 +69,21 @@ def test_h_is_the_mean_over_those_who_are_there(applied):
   assert np.std(h[:2]) > 1e-3
 
 
+def test_h_of_all_steps(applied):
+  model, variables, apply = applied
+  steps = model.clone(pose={**model.pose, "block_output": "steps"})
+  pose = slow_units.noise((2, 8, 26, 3))  # two steps are left
+  features = apply(variables, pose)[1]["joint_features"]
+  (_, out), _ = jax.eval_shape(steps.init_with_output, jax.random.key(0), pose)
+  assert out["pooled"].shape == (2, 2 * 4 * FEATURES)
+  branch = pose_backbone.PoseBranch(**steps.pose)
+  own = {name: tree["pose_backbone"] for name, tree in variables.items()}
+  h, _ = jax.jit(branch.apply)(own, pose)
+  np.testing.assert_allclose(h, features.mean(axis=2).reshape(2, -1), rtol=1e-5)
+  with pytest.raises(ValueError, match=r"block_output is 'last', expected one of \('m"):
+    network("stgcn", block_output="last", persons=2).init(jax.random.key(0), pose)
+
+
 def test_every_parameter_learns(applied):
   model, variables, _ = applied
   pose = jnp.asarray(slow_units.noise((4, 8, 26, 3)))

@@ -12,7 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from vpn_jax import ops
+from vpn_jax.models import checks
 
+OUTPUTS = ("mean", "steps")
 STAGES = 3  # each but the first doubles the channels and halves the steps
 EPSILON = 1e-5  # of BatchNorm, as PyTorch's
 
@@ -83,6 +85,9 @@ class JointBlocks(nn.Module):
     persons: people in the pose; they share all weights and count as clips.
     features: channels of the first blocks.
     blocks: their number, see `plan`.
+    output: "mean", h* is the mean over steps, joints and people, as in the sources;
+      "steps" keeps the steps, one after the other. Reading: with the mean, temporal
+      attention knows of time only what the channels say.
     bn_momentum: of the running statistics.
     dtype: of the computation; parameters, statistics and results are float32.
   """
@@ -92,6 +97,7 @@ class JointBlocks(nn.Module):
   persons: int = 1
   features: int = 64
   blocks: int = 10
+  output: str = "mean"
   bn_momentum: float = 0.9
   dtype: str = "float32"
 
@@ -105,12 +111,13 @@ class JointBlocks(nn.Module):
         first block and does not count in h*, but does in the statistics of a batch, as
         in the releases of these networks.
       train: whether the statistics are those of the batch.
-    Returns: h*, float [B, C], the mean over the steps and joints of everybody present,
-      zeros for nobody; and joint_features, float [B, S', persons*J, C], those of an
-      absent person zeros. S' is a quarter of S, rounded up, from three blocks on; C is
-      4 * features.
-    Raises: ValueError for fewer than one block (at trace time).
+    Returns: h*, float [B, C] or [B, S'*C], the mean over the joints of everybody
+      present, zeros for nobody; and joint_features, float [B, S', persons*J, C], those
+      of an absent person zeros. S' is a quarter of S, rounded up, from three blocks on;
+      C is 4 * features.
+    Raises: ValueError for fewer than one block, or an unknown output (at trace time).
     """
+    checks.one_of("config.model.pose.block_output", self.output, OUTPUTS)
     if self.blocks < 1:
       raise ValueError(
         f"config.model.pose.blocks is {self.blocks}, expected 1 or more: the published "
@@ -136,6 +143,7 @@ class JointBlocks(nn.Module):
     y = y.astype(jnp.float32).reshape(b, people, *y.shape[1:])
     y = jnp.where(there, y, 0)
     count = jnp.maximum(present.sum(axis=1, dtype=y.dtype), 1)
-    h = y.mean(axis=(2, 3)).sum(axis=1) / count[:, None]
+    h = y.mean(axis=3).sum(axis=1) / count[:, None, None]  # [B, S', C]
+    h = h.mean(axis=1) if self.output == "mean" else h.reshape(b, -1)
     joint_features = y.swapaxes(1, 2).reshape(b, -1, joints, y.shape[-1])
     return h, {"joint_features": joint_features}

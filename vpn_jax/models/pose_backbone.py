@@ -139,6 +139,7 @@ class PoseBranch(nn.Module):
       `RecurrentPoseBackbone`.
     blocks, block_features: their number, and channels of the first ones, of a kind in
       `BLOCKS`; 10 and 64 are the published networks.
+    block_output: "mean", h* is the mean over steps and joints; "steps" keeps the steps.
     dtype: of the computation of these kinds; parameters and results stay float32.
 
   Reading: the paper takes the pose as it is. In metres its coordinates differ by tenths
@@ -167,6 +168,7 @@ class PoseBranch(nn.Module):
   recurrent_output: str = "steps"
   blocks: int = 10
   block_features: int = 64
+  block_output: str = "mean"
   dtype: str = "float32"
 
   @nn.compact
@@ -246,6 +248,7 @@ class PoseBranch(nn.Module):
       persons=self.persons,
       features=self.block_features,
       blocks=self.blocks,
+      output=self.block_output,
       bn_momentum=self.bn_momentum,
       dtype=self.dtype,
       name="graph",

@@ -194,7 +194,7 @@ def _pose_config(config) -> ml_collections.ConfigDict:
   """The configuration of the pose backbone alone."""
   c = _alone(config, "pose")
   c.network = "pose"
-  c.model.pose.update(frozen=False, recurrent_output="steps")
+  c.model.pose.update(frozen=False, recurrent_output="steps", block_output="mean")
   c.data.example.inputs = ("pose",)
   c.data.frames = False
   return c

@@ -49,6 +49,8 @@ def workdirs(noise_records, shrunk, tmp_path_factory):
   for name, fields in rows.items():
     c = config_of(f"model={name},", noise_records, shrunk, **fields)
     c.data.example.persons = 2 if name == "vpn" else 1
+    if name == "pose":
+      c.model.pose.update(kind="stgcn", blocks=2, block_features=8, stream="bone")
     fake_run.save_network(c, root / name, provenance)
   return root
 

@@ -67,6 +67,17 @@ def test_ntu_in_2d(tmp_path):
     assert opened.pose.shape == (*image.shape[:-1], 3)
 
 
+def test_ntu_120(tmp_path):
+  content = fake.ntu()
+  content["annotations"][0] |= {"frame_dir": "S018C001P041R001A120", "label": 119}
+  path = fake.save(tmp_path / "ntu120_3danno.pkl", content)
+  dataset = PreparedPickle(path, "ntu120")
+  assert len(dataset.class_names) == 120
+  assert dataset.clips()[0][0].label == 119
+  assert counts(dataset, "cs2") == (1, 17)  # setup 18 trains, setup 1 tests
+  assert counts(dataset, "cs1") == (11, 7)  # subjects 1 and 2 train, 3 and 41 test
+
+
 def test_other_pickles(tmp_path):
   """One split, several, or none; classes are numbers."""
   content = fake.gym()

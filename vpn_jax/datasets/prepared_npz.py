@@ -124,7 +124,8 @@ class _Member:
         if name not in names:
           raise _Unusable(
             f"{path} holds the arrays {names[:8]}, expected x_train, y_train, x_test "
-            "and y_test, as CTR-GCN prepares them."
+            "and y_test, as CTR-GCN prepares them; clips of your own in one npz are "
+            "config.data.index."
           )
         info = archive.getinfo(f"{name}.npy")
         if info.compress_type != zipfile.ZIP_STORED:

@@ -102,6 +102,28 @@ def test_the_job_on_a_file_and_on_a_folder(world, tmp_path, capsys):
   (world / "raw" / "wave" / "torn.npz").unlink()
 
 
+def test_clips_of_one_npz(world, tmp_path, capsys):
+  pack, arrays = tmp_path / "clips.npz", {}
+  for name in FRAMES:
+    with np.load(world / "raw" / f"{name}.npz") as file:
+      arrays[f"world/{name}"] = file["world"]
+  np.savez(pack, clip=list(FRAMES), **arrays)
+  net = vpn_jax.load(str(world / "run"))
+  found = {path.as_posix(): r for path, r in vpn_jax.predict_folder(net, pack)}
+  assert list(found) == [f"{pack}/{name}" for name in FRAMES]
+  for name in FRAMES:
+    want = vpn_jax.predict(net, pose=str(world / "raw" / f"{name}.npz")).scores
+    np.testing.assert_array_equal(found[f"{pack}/{name}"].scores, want)
+  predict_job.run(config(world, pose=f"{pack}/nod/a"), str(world / "run"))
+  assert "nod/a: 10 frames" in capsys.readouterr().out
+  predict_job.run(config(world, pose=str(pack)), str(world / "run"))
+  assert "4 clips; " in capsys.readouterr().out
+  with pytest.raises(ValueError, match=r"json is 'x\.json', which is of one clip, and"):
+    predict_job.run(config(world, pose=str(pack), json="x.json"), str(world / "run"))
+  with pytest.raises(ValueError, match=r"neither clips\.npz, array 'world/gone' nor"):
+    vpn_jax.predict(net, pose=f"{pack}/gone")
+
+
 def test_joints_in_the_image(tmp_path):
   """A folder of OpenPose is a clip; pixels as an array give the same."""
   arrays = {}

@@ -113,6 +113,45 @@ def read_npz(
   return Joints(*made, fps)
 
 
+def packed_clips(path: str | pathlib.Path) -> list[str]:
+  """Names of the clips in an npz that holds several; see `custom`.
+
+  Returns: those of its arrays `world/<clip>` and `image/<clip>`, in their order; [] for
+    an npz of one clip.
+  Raises: ValueError when the file is damaged.
+  """
+  names = (name.partition("/") for name in joint_files.Arrays(path))
+  return list(dict.fromkeys(n[2] for n in names if n[0] in ("world", "image") and n[2]))
+
+
+def in_pack(path: str | pathlib.Path) -> tuple[pathlib.Path, str] | None:
+  """The npz and the name of a clip in it, of a path as `clips.npz/<clip>`."""
+  path = pathlib.Path(path)
+  for parent in path.parents:
+    if parent.suffix == ".npz" and parent.is_file():
+      return parent, path.relative_to(parent).as_posix()
+  return None
+
+
+def read_packed(
+  path: pathlib.Path,
+  clip: str,
+  skeleton: skeletons.Skeleton,
+  *,
+  units: str = "fraction",
+  size: tuple[int, int] | None = None,
+) -> Joints:
+  """Reads one clip of an npz that holds several; otherwise as `Reader`."""
+  what = tuple(f"{kind}/{clip}" for kind in ("world", "image"))
+  try:
+    file = joint_files.Arrays(path)
+    arrays = [file[name] if name in file else None for name in what]
+  except ValueError as e:
+    raise BadClip(str(e)) from e
+  what = tuple(f"{path.name}, array {name!r}" for name in what)
+  return Joints(*joint_files.pair(*arrays, skeleton, what, units=units, size=size))
+
+
 def _numbers(array: np.ndarray, count: int, what: str) -> list[float]:
   """Positive numbers of an npz; BadClip for anything else."""
   if array.dtype.kind in "fiu" and array.size == count and (array > 0).all():
@@ -178,6 +217,8 @@ def read(
     pose_format: see `read_estimated`.
   """
   path = pathlib.Path(path)
+  if packed := in_pack(path):
+    return read_packed(*packed, skeleton, units=units, size=size)
   chosen = read_estimated if path.is_dir() else READERS.get(ending(path), read_npz)
   if chosen is read_estimated:
     return read_estimated(

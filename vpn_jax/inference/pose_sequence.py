@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from vpn_jax import timing
-from vpn_jax.datasets import joint_files, single_clip
+from vpn_jax.datasets import clip_joints, joint_files, single_clip
 from vpn_jax.datasets.base import BadClip, Clip, RawClip
 from vpn_jax.inference import stream, trained_network, windows
 from vpn_jax.inference.options import Options
@@ -28,7 +28,7 @@ def open_file(network: trained_network.TrainedNetwork, options: Options) -> RawC
     another skeleton.
   """
   path = pathlib.Path(options.pose)
-  if not path.exists():
+  if not (path.exists() or clip_joints.in_pack(path)):
     raise FileNotFoundError(
       f"no file {path}: config.predict.pose is a skeleton or npz file."
     )

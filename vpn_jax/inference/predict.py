@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 
 from vpn_jax import interrupt, timing
-from vpn_jax.datasets import folders, single_clip, skeletons
+from vpn_jax.datasets import clip_joints, folders, single_clip, skeletons
 from vpn_jax.datasets.base import BadClip
 from vpn_jax.inference import (
   kinetics,
@@ -245,7 +245,7 @@ def predict_folder(
   """Scores every clip in a folder and the folders below it, in order of their paths.
 
   Clips are videos or, for a network of poses alone where there is no video, files of
-  joints, and folders with a file per frame.
+  joints, folders with a file per frame, and the clips of an npz that holds several.
 
   >>> net = vpn_jax.load("runs/vpn")
   >>> found = dict(vpn_jax.predict_folder(net, "videos"))
@@ -254,8 +254,9 @@ def predict_folder(
 
   Args:
     network: from `trained_network.load`.
-    folder: of the clips. Unless `pose` is given, the joints of a video are read from
-      the file beside it with its name and one of `POSE_ENDINGS`, where there is one.
+    folder: of the clips, or such an npz. Unless `pose` is given, the joints of a video
+      are read from the file beside it with its name and one of `POSE_ENDINGS`, where
+      there is one.
     on_error: called with a clip that cannot be scored, which is then left out; None
       raises its error.
     options: as in `predict`, for all clips.
@@ -266,9 +267,7 @@ def predict_folder(
   paths = [path for path in found if path.suffix.lower() in folders.ENDINGS]
   alone = not paths and tuple(network.model.inputs) == ("pose",)
   if alone:
-    _, paths = folders.files_below(
-      pathlib.Path(folder), depth=1, also=single_clip.ENDINGS
-    )
+    paths = _pose_files(pathlib.Path(folder))
   if not paths:
     kind, endings = "video", folders.ENDINGS
     if tuple(network.model.inputs) == ("pose",):
@@ -291,6 +290,13 @@ def predict_folder(
       on_error(path, e)
       continue
     yield path, result
+
+
+def _pose_files(folder: pathlib.Path) -> list[pathlib.Path]:
+  """The files of joints in a folder, or the clips of an npz as paths in it."""
+  if folder.is_file():
+    return [folder / name for name in clip_joints.packed_clips(folder)]
+  return folders.files_below(folder, depth=1, also=single_clip.ENDINGS)[1]
 
 
 def recognize(

@@ -8,6 +8,7 @@ import functools
 import pathlib
 
 from vpn_jax import timing
+from vpn_jax.datasets import clip_joints
 from vpn_jax.datasets.pose_files import reader
 from vpn_jax.inference import pose_sequence, predict, trained_network
 from vpn_jax.inference.options import Options
@@ -48,8 +49,10 @@ def run(config, workdir: str = "") -> None:
 
 
 def _is_folder(pose: str) -> bool:
-  """Whether a path is a folder of clips, not that of the frames of one."""
+  """Whether a path holds several clips: a folder, or an npz by their names."""
   path = pathlib.Path(pose)
+  if path.suffix == ".npz" and path.is_file():
+    return bool(clip_joints.packed_clips(path))
   if not path.is_dir():
     return False
   inside = sorted(path.iterdir())
@@ -58,10 +61,17 @@ def _is_folder(pose: str) -> bool:
 
 
 def _score_folder(settings, network, options: dict) -> None:
-  """Prints the best class of every file of joints in a folder; csv if asked for."""
+  """Prints the best class of every clip of poses in a folder; csv if asked for."""
+  for name in ("json", "timeline", "overlay"):
+    if settings[name]:
+      raise ValueError(
+        f"config.predict.{name} is {settings[name]!r}, which is of one clip, and "
+        f"{settings.pose} holds several: leave it out, or name one of them."
+      )
   pose_sequence.check_alone(network)
   folder, results = options["pose"], []
   options = {k: v for k, v in options.items() if k not in ("pose", "video")}
+  options["max_windows"] = settings.max_windows
 
   def left_out(path, error):
     print(f"{path}: left out, {error}")

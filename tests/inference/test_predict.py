@@ -11,12 +11,13 @@ import pytest
 
 import vpn_jax
 from vpn_jax import drawing
-from vpn_jax.datasets import video
+from vpn_jax.datasets import protocol_settings, video
 from vpn_jax.datasets.base import BadClip
 from vpn_jax.evaluation import predictions as predictions_lib
 from vpn_jax.inference import overlay, predict, stream, trained_network, windows
 from vpn_jax.jobs import predict as predict_job
 from vpn_jax.records import store
+from vpn_jax.training.provenance import Provenance
 
 asked, small, LENGTHS = fake_clips.asked, fake_clips.small, fake_clips.LENGTHS
 
@@ -45,6 +46,22 @@ def test_prediction_is_what_evaluation_says(clips, tmp_path, capsys):
     assert f"{LENGTHS[name]} frames ({LENGTHS[name] / 10} s), 1 window(s)" in lines[0]
     assert lines[1].split(maxsplit=2) == ["1", f"{best['score']:.4f}", best["class"]]
     assert "frames/s end to end" in lines[-1]
+
+
+def test_joints_in_the_image_are_those_of_the_record(clips, tmp_path):
+  """Their place in the crop and its size do not count."""
+  config = small(clips)
+  config.data.example.coordinates = "image"
+  index = store.read_index(config.data.records)
+  protocol = protocol_settings.from_config(config.data)
+  fake_run.save_network(config, tmp_path / "run", Provenance.of(index, protocol))
+  vpn_jax.evaluate(config, str(tmp_path / "run"))
+  known = predictions_lib.read(tmp_path / "run" / "test")
+  network = vpn_jax.load(str(tmp_path / "run"))
+  for name, expected in zip(LENGTHS, known.scores):
+    video, pose = (str(clips / f"{name}.{end}") for end in ("avi", "npz"))
+    result = vpn_jax.predict(network, video, pose=pose, image_units="pixel")
+    np.testing.assert_allclose(result.scores, expected, atol=2e-6)
 
 
 def test_visual_network_needs_a_pose_only_for_the_crop(clips, capsys):

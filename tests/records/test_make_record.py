@@ -1,5 +1,7 @@
 """One clip -> its record: lengths, gaps, units and refusals."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -116,3 +118,31 @@ def test_poses_in_another_unit_are_refused(factor, message):
   make_record.check_unit(seen_at_one_place, skeleton)
   pose[1] = np.nan  # not seen in half of the frames
   make_record.check_unit(pose, skeleton)
+
+
+def test_image_joints_alone():
+  """The gap is filled in the image, and there is no unit to check."""
+  pose = np.full((6, 1, 25, 3), np.nan, np.float32)
+  dataset = Fake(pose, [], 20.0)
+  with pytest.raises(BadClip, match="nobody in any frame"):  # of poses in metres
+    make_record.make_record(dataset, Clip("a", 0, {}), crop.recipe("none"))
+  dataset.coordinates = "image"
+  joints = dataset.opened.image_joints
+  joints[:] = 1000 * np.arange(6)[:, None, None, None]  # no body is as large in metres
+  joints[2] = np.nan
+  record = make_record.make_record(dataset, Clip("a", 0, {}), crop.recipe("none"))
+  np.testing.assert_array_equal(record.image_joints[:, 0, 0, 0], 1000 * np.arange(6))
+  assert (record.visibility[2] == 0).all()
+  assert np.isnan(record.visibility[[0, 1, 3]]).all()
+  assert np.isnan(record.pose).all()
+  joints[:] = np.nan
+  with pytest.raises(BadClip, match="nobody in any frame"):
+    make_record.make_record(dataset, Clip("a", 0, {}), crop.recipe("none"))
+
+
+def test_frames_need_a_video():
+  dataset = Fake(np.ones((6, 1, 25, 3), np.float32), [], 20.0)
+  dataset.opened = dataclasses.replace(dataset.opened, frames=None)
+  recipe = {**crop.recipe("full", size=32), "jpeg_quality": 90}
+  with pytest.raises(BadClip, match="it has no video, as records with frames need"):
+    make_record.make_record(dataset, Clip("a", 0, {}), recipe)

@@ -17,6 +17,7 @@ from vpn_jax.datasets import joint_files, skeletons
 from vpn_jax.datasets.base import BadClip
 from vpn_jax.datasets.pose_files import reader
 
+FPS = 30.0  # of joints without a video that do not say
 MOST_TRIED = 20  # files that are opened to find one that can be read
 
 

@@ -52,8 +52,6 @@ from vpn_jax.datasets import (
 from vpn_jax.datasets.base import BadClip, Clip, RawClip
 from vpn_jax.datasets.pose_files import reader
 
-FPS = 30.0  # of a clip without a video whose line does not say
-
 
 class Custom:
   """An index with videos and joints; a `base.Dataset`."""
@@ -248,7 +246,7 @@ def _from_columns(clip: Clip) -> tuple[float, tuple[int, int] | None]:
   size = None
   if "width" in found and "height" in found:
     size = int(found["width"]), int(found["height"])
-  return found.get("fps", FPS), size
+  return found.get("fps", clip_joints.FPS), size
 
 
 def _fingerprint(path: pathlib.Path | None) -> str:

@@ -35,7 +35,6 @@ from vpn_jax.datasets.pose_files import reader
 ENDINGS = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v")
 SPLITS = ("train", "test", "validation")
 TEST_SHARE = 5  # one clip in this many is a test clip
-FPS = 30.0  # of joints without a video that do not say
 
 
 class Folders:
@@ -185,7 +184,7 @@ class Folders:
       joints.world,
       joints.image,
       frames if self.frames else None,
-      fps or joints.fps or FPS,
+      fps or joints.fps or clip_joints.FPS,
       joints.visibility,
       open_ended=joints.open_ended,
     )

@@ -24,9 +24,6 @@ READERS = {
 ENDINGS = tuple(READERS)
 
 
-FPS = 30.0  # of joints without a video that do not say
-
-
 class SingleClip:
   """The part of a `base.Dataset` that `make_record.make_record` needs.
 
@@ -87,7 +84,7 @@ class SingleClip:
         pose_format=self.pose_format,
       )
       pose, image_joints, visibility = joints.world, joints.image, joints.visibility
-      fps, open_ended = fps or joints.fps or FPS, joints.open_ended
+      fps, open_ended = fps or joints.fps or clip_joints.FPS, joints.open_ended
       if self.needs_image and np.isnan(image_joints).all():
         name = pathlib.Path(clip.pose).name
         raise BadClip(f"{name} holds no `image`, expected `world` and `image`")

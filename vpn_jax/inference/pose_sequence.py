@@ -58,7 +58,7 @@ def from_array(network: trained_network.TrainedNetwork, array: np.ndarray) -> Ra
     *arrays, network.skeleton, (ARRAY, ARRAY), units="pixel", size=None
   )
   pose, image_joints, visibility = made
-  return RawClip(pose, image_joints, None, single_clip.FPS, visibility)
+  return RawClip(pose, image_joints, None, clip_joints.FPS, visibility)
 
 
 def play(opened: RawClip, name: str) -> stream.Stream:

@@ -13,9 +13,10 @@ the peak that the others are held against. GFLOP: multiply-adds x 2 of the plain
 first run. Peak memory is the device's; on a CPU the process's.
 
 --versus=torch runs a twin in PyTorch beside ours, each in a process of its own: pip
-install -r requirements-benchmark.txt. On a machine with other work its threads wait for
-each other much longer than XLA's do: compare on a quiet one, or with one core for both
-(taskset -c 0, --threads=1).
+install -r requirements-benchmark.txt; --versus=torch-eager leaves out torch.compile,
+which takes minutes. On a machine with other work its threads wait for each other much
+longer than XLA's do: compare on a quiet one, or with one core for both (taskset -c 0,
+--threads=1).
 """
 
 import argparse
@@ -37,6 +38,8 @@ MODELS = {
   "stgcn": "model=pose,pose_backbone=stgcn",
   "ctrgcn": "model=pose,pose_backbone=ctrgcn",
 }
+# What is compared with -> whether by torch.compile, for each program of PyTorch.
+VERSUS = {"": (), "torch": (False, True), "torch-eager": (False,)}
 CLASSES, JOINTS = 60, 25
 STEPS = 64  # of poses alone, of any size
 
@@ -157,7 +160,7 @@ def measure(
     config: its configuration.
     batch_size: B.
     repeats: timed runs of every program.
-    versus: "torch" for the twin beside it.
+    versus: of `VERSUS`, for the twin beside it.
     threads: of PyTorch, see `apart.torch_program`.
   """
   import jax
@@ -180,7 +183,7 @@ def measure(
   made = []
   for what, program in ours.items():
     programs, twin = [program], (what, config, variables, batch, program.flops)
-    for compiled in (False, True) if versus == "torch" else ():
+    for compiled in VERSUS[versus]:
       programs.append(apart.torch_program(*twin, compiled=compiled, threads=threads))
     found = timing.rows(programs, peaks, repeats, batch_size)
     made += [{"what": what, **row} for row in found]
@@ -200,7 +203,7 @@ def main():
   parser.add_argument("--batch", type=int, default=4)
   parser.add_argument("--repeats", type=int, default=5)
   parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
-  parser.add_argument("--versus", default="", choices=("", "torch"))
+  parser.add_argument("--versus", default="", choices=tuple(VERSUS))
   parser.add_argument(
     "--threads", type=int, default=0, help="of PyTorch; 0: its own choice"
   )

@@ -169,7 +169,7 @@ def about(versus: str = "", torch_threads: int = 0) -> str:
   """Hardware, versions, commit and threads, one line.
 
   Args:
-    versus: "torch" for what is compared with.
+    versus: "" unless compared with PyTorch.
     torch_threads: that it is set to use; 0 for its own choice.
   """
   device = jax.devices()[0]
@@ -177,7 +177,7 @@ def about(versus: str = "", torch_threads: int = 0) -> str:
   cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
   packages = ["jax", "jaxlib", "flax"]
   threads = f"{cores} cores"
-  if versus == "torch":
+  if versus:
     packages.append("torch")
     threads += f", {torch_threads or 'as many'} threads of PyTorch"
   versions = ", ".join(f"{p} {importlib.metadata.version(p)}" for p in packages)

@@ -3,7 +3,9 @@
 import copy
 import json
 import pathlib
+import zipfile
 
+import fake_landmarker
 import fake_ntu
 import fake_nucla
 import fake_smarthome
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 
 from configs import custom, ntu60, nucla, smarthome, synthetic
+from vpn_jax.datasets import pose_estimation, video
 from vpn_jax.inference import export, serve, trained_network
 from vpn_jax.inputs import example, sampling
 from vpn_jax.jobs import figures, prepare
@@ -195,6 +198,27 @@ def test_joints_in_the_image_are_pixels_of_the_video(tmp_path, capfd):
   record = store.RecordReader(tmp_path / "records", index.clips())[0]
   body = fake_ntu.body(FRAMES)
   np.testing.assert_allclose(record.image_joints[3, 0], body[3][:, 3:], rtol=1e-4)
+
+
+def test_poses_estimated_from_videos(tmp_path, monkeypatch, capfd):
+  """The videos are read for their poses alone."""
+  monkeypatch.setattr(pose_estimation, "open_landmarker", fake_landmarker.Landmarker)
+  frames = np.full((FRAMES, 48, 64, 3), 90, np.uint8)
+  for name in ("a", "b"):
+    (tmp_path / "raw" / "wave").mkdir(parents=True, exist_ok=True)
+    video.write_video(tmp_path / "raw" / "wave" / f"{name}.mp4", frames, 15)
+  with zipfile.ZipFile(tmp_path / "model.task", "w") as file:
+    file.writestr("model", "synthetic")
+  c = small(custom.get_config("split,model=pose"), tmp_path / "records")
+  c.data.update(raw=str(tmp_path / "raw"), pose="mediapipe")
+  c.data.pose_model = str(tmp_path / "model.task")
+  prepare.run(c)
+  index = store.read_index(tmp_path / "records")
+  assert not index.frames
+  record = store.RecordReader(tmp_path / "records", index.clips())[0]
+  assert (record.num_frames, len(record.frames), record.fps) == (FRAMES, 0, 15.0)
+  assert np.isfinite(record.pose).all()
+  assert np.isfinite(record.image_joints).all()
 
 
 def test_boxes_need_frames(tmp_path):

@@ -1,7 +1,8 @@
 # make demo   synthetic clips -> pose, I3D, VPN and their sum compared (2 cores: minutes)
 # make test   lint and every test
 # make test-pose   what needs MediaPipe, in an environment of its own
-# make notebooks   runs the notebooks, in an environment of their own
+# make notebooks   runs the notebooks, in an environment of their own; SAVE=--save
+#                  keeps their outputs in them
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -60,7 +61,7 @@ $(NOTEBOOK_VENV)/ready: requirements.txt requirements-notebooks.txt
 	touch $@
 
 notebooks: $(NOTEBOOK_VENV)/ready
-	$(NOTEBOOK_VENV)/bin/python notebooks/execute.py
+	$(NOTEBOOK_VENV)/bin/python notebooks/execute.py $(SAVE)
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .

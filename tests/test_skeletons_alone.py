@@ -164,8 +164,8 @@ def open_index(root, records):
   rng = np.random.default_rng(0)
   root.mkdir()
   np.savez(root / "world.npz", **{f"c{i}": joints(rng, FRAMES) for i in range(3)})
-  rows = ["c0,wave,12.5", "c1,nod,12.5", "c2,nod,12.5"]
-  (root / "index.csv").write_text("\n".join(["clip,label,fps", *rows]))
+  rows = ["c0,,wave,12.5", "c1,,nod,12.5", "c2,gone.mp4,nod,12.5"]
+  (root / "index.csv").write_text("\n".join(["clip,video,label,fps", *rows]))
   c = small(custom.get_config("split,model=pose"), records)
   c.data.update(index=str(root / "index.csv"), world_joints="world.npz")
   return c

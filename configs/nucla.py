@@ -10,7 +10,14 @@ start from Kinetics (section 4.4).
 
 The skeletons have no joints in the image, so the crop needs boxes of the persons.
 --config.data.boxes=mediapipe detects them; --config.prepare.crop=full keeps the whole
-frame.
+frame. Poses alone need no videos, and are best with settings of their own:
+
+  python launch.py --config=configs/nucla.py:v12_3,model=pose --job=prepare \
+      --config.data.raw=<folder>
+  python launch.py --config=configs/nucla.py:v12_3,model=pose,recipe=best \
+      --workdir=runs/nucla_pose
+
+v1_2 and v2_1 train on one view and test on another.
 """
 
 from configs import common

@@ -11,8 +11,8 @@ from configs import common
 SCHEDULES = {
   "pose": dict(epochs=40.0, decay_epochs=(28, 36)),
   "lstm": dict(epochs=20.0),
-  "visual": dict(epochs=8.0, batch_size=8, decay_epochs=(5, 7)),
-  "whole": dict(epochs=8.0, batch_size=8, decay_epochs=(5, 7)),
+  "visual": dict(epochs=16.0, batch_size=8, schedule="cosine"),
+  "whole": dict(epochs=16.0, batch_size=8, schedule="cosine"),
 }
 
 

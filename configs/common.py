@@ -258,7 +258,9 @@ def model(arg: Arg, data: ml_collections.ConfigDict, dropout: float) -> dict:
       # An LSTM is frozen once it was trained alone (appendix 2).
       frozen=arg.model != "pose" and (arg.pose_backbone == "lstm" or arg.frozen),
       coordinates="world",  # "image": x, y and score; training follows the records
-      align="none",  # "view", "body": turned to face the camera; "upright": and erect
+      # "view", "body": turned to face the camera; "upright": and erect; "auto": "view"
+      # unless the coordinates are those of the image
+      align="none",
       scale="none",  # "torso": lengths of the torso instead of metres
       stream=arg.stream,
       input_norm="batch",  # "none": the pose as it is
@@ -430,7 +432,7 @@ BEST = dict(
   # Neither about the vertical nor in size, which `pose` undoes; noise also turns the
   # hip line.
   augment=dict(rotation=(15.0, 0.0, 15.0), noise=0.02, temporal_crop=0.7),
-  pose=dict(align="view", scale="torso"),
+  pose=dict(align="auto", scale="torso"),
 )
 # For thousands of clips or fewer, and minutes on a processor.
 BEST_OF_SMALL = dict(pose_steps=20, blocks=4, block_features=32)

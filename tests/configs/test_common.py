@@ -104,7 +104,7 @@ def test_the_best_recipe_changes_poses_and_how_they_are_trained():
   assert best.row.endswith(", best recipe")
   assert best.data.example.pose_window == "video"
   assert best.data.example.pose_steps > paper.data.example.pose_steps == 5
-  assert (best.model.pose.align, best.model.pose.scale) == ("view", "torso")
+  assert (best.model.pose.align, best.model.pose.scale) == ("auto", "torso")
   assert any(best.data.example.augment.rotation)
   # the whole network is trained as in the paper, its pose stage as the row of poses
   assert best.optimizer == paper.optimizer

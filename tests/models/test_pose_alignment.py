@@ -128,10 +128,22 @@ def test_the_network_does_not_see_the_camera():
   assert np.abs(outs[plain][0] - outs[plain][1]).max() > 1e-2
 
 
+def test_auto_turns_joints_in_the_world_and_leaves_those_in_the_image():
+  pose = jnp.asarray(np.random.default_rng(2).normal(size=(2, 4, 25, 3)), jnp.float32)
+
+  def seen(**fields):
+    branch = pose_backbone.PoseBranch(**fields)
+    return branch._normalized(pose, skeletons.get("kinect_v2"))
+
+  np.testing.assert_array_equal(seen(align="auto"), seen(align="view"))
+  assert np.abs(seen(align="auto") - pose).max() > 0.1
+  np.testing.assert_array_equal(seen(align="auto", coordinates="image"), pose)
+
+
 def test_messages():
   with pytest.raises(ValueError, match=r"got shoulders \(\), expected a left and a ri"):
     align_pose(jnp.zeros((1, 1, 3, 3)), LEFT, RIGHT, "upright")
-  with pytest.raises(ValueError, match=r"align is 'front', expected one of \('none', "):
+  with pytest.raises(ValueError, match=r"'front', expected one of \('none', 'auto', "):
     align_pose(jnp.zeros((1, 1, 3, 3)), LEFT, RIGHT, "front")
   for name in skeletons.SKELETONS:
     left, right = skeletons.get(name).hips()

@@ -38,7 +38,8 @@ def align_pose(
   """
   if how not in ALIGNMENTS:
     raise ValueError(
-      f"config.model.pose.align is {how!r}, expected one of {('none', *ALIGNMENTS)}."
+      f"config.model.pose.align is {how!r}, expected one of "
+      f"{('none', 'auto', *ALIGNMENTS)}."
     )
   if how == "upright":
     if len(shoulders) != 2:

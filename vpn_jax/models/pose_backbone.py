@@ -127,7 +127,8 @@ class PoseBranch(nn.Module):
     coordinates: "world" for metres, "image" for x, y and the score of joints in the
       image.
     align: "view" turns each clip to face the camera, "body" each step, "upright" each
-      clip with its trunk vertical; "none" takes the pose in camera axes. See
+      clip with its trunk vertical; "none" takes the pose in camera axes; "auto" is
+      "view" for joints in the world, "none" for those in the image. See
       `pose_alignment.align_pose`.
     scale: "torso" divides each clip by the length of its torso; "none" keeps the unit.
     stream: of `pose_streams.stream`: joints, bones, or the motion of either.
@@ -212,14 +213,18 @@ class PoseBranch(nn.Module):
 
   def _normalized(self, pose: jax.Array, skeleton: skeletons.Skeleton) -> jax.Array:
     """The pose aligned, scaled, and as the stream wants it."""
-    if self.align != "none":
-      if self.coordinates == "image":
+    in_image = self.coordinates == "image"
+    align = self.align
+    if align == "auto":
+      align = "none" if in_image else "view"
+    if align != "none":
+      if in_image:
         raise ValueError(
-          f"config.model.pose.align is {self.align!r}, expected 'none' for joints in "
+          f"config.model.pose.align is {align!r}, expected 'none' for joints in "
           "the image, which cannot be turned: set it to none."
         )
-      shoulders = skeleton.shoulders() if self.align == "upright" else ()
-      pose = pose_alignment.align_pose(pose, *skeleton.hips(), self.align, shoulders)
+      shoulders = skeleton.shoulders() if align == "upright" else ()
+      pose = pose_alignment.align_pose(pose, *skeleton.hips(), align, shoulders)
     if self.scale == "torso":
       pose = pose_streams.scale_by_torso(
         pose, skeleton.hips(), skeleton.shoulders(), self.coordinates

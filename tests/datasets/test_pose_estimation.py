@@ -7,6 +7,7 @@ import sys
 import zipfile
 
 import fake_nucla
+import fake_video
 import numpy as np
 import pytest
 
@@ -106,6 +107,16 @@ def test_timestamps_increase(fake, fps):
   assert (np.diff(fake.times) > 0).all()
   if fps < 1000:  # within their rounding error
     np.testing.assert_allclose(fake.times, np.arange(7) * 1000 / fps, atol=1)
+
+
+def test_the_clock_follows_the_time_stamps(fake, bundle, tmp_path):
+  path = str(tmp_path / "x.mp4")
+  black = [np.zeros((HEIGHT, WIDTH, 3), np.uint8)] * 4
+  fake_video.write(path, black, times=[0, 0.05, 0.1, 0.9])
+  made = pose_estimation.WithEstimatedPoses(Inner(path), bundle)
+  fake.seen = [[person(0.5)]] * 4
+  made.read(made.clips()[0][0])
+  np.testing.assert_allclose(fake.times, [0, 50, 100, 900], atol=1)
 
 
 def test_people_keep_their_row(fake):

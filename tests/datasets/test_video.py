@@ -2,6 +2,7 @@
 
 import types
 
+import fake_video
 import numpy as np
 import pytest
 
@@ -47,6 +48,42 @@ def test_frames_are_decoded_one_by_one(film):
 def test_threads_do_not_change_frames(film):
   one, two = (np.stack(list(video.read_frames(film, threads=n))) for n in (1, 2))
   np.testing.assert_array_equal(one, two)
+
+
+def test_times_follow_the_time_stamps(tmp_path):
+  """Half the rate from the third frame on, and a pause; the file begins at 3 s."""
+  seconds = [0, 0.05, 0.1, 0.2, 0.3, 1.5]
+  frames = [np.full((32, 32, 3), 40 * i, np.uint8) for i in range(6)]
+  for name in ("x.mp4", "x.mkv"):
+    fake_video.write(tmp_path / name, frames, times=[3 + t for t in seconds])
+    times = video.Times(20)
+    read = video.read_frames(tmp_path / name, times=times)
+    for i, frame in enumerate(read):  # known as soon as the frame is
+      assert frame.mean() == pytest.approx(40 * i, abs=3)
+      assert times[i] == pytest.approx(seconds[i], abs=1e-3)
+    assert times[6] == pytest.approx(1.55, abs=1e-3)  # the end: 1 / 20 s later
+    assert times.at(4.5) == pytest.approx(0.9, abs=1e-3)
+
+
+def test_times_without_stamps_and_with_wrong_ones():
+  times = video.Times(10)
+  assert times[7] == pytest.approx(0.7)
+  for stamp in (5, None, 5.3, 5.3, 4):
+    times.add(stamp)
+  assert [times[i] for i in range(6)] == pytest.approx([0, 0.1, 0.3, 0.4, 0.5, 0.6])
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv", "avi"])
+def test_written_times_are_read(ending, tmp_path):
+  seconds = [0, 0.1, 0.2, 0.4, 0.6, 0.7, 1.5]
+  path = tmp_path / f"x.{ending}"
+  with video.Writer(path, 10) as film:
+    for i, time in enumerate(seconds):
+      film.add(np.full((32, 32, 3), 30 * i, np.uint8), time)
+  times = video.Times(10)
+  frames = [f.mean() for f in video.read_frames(path, times=times)]
+  np.testing.assert_allclose(frames, 30 * np.arange(7), atol=3)
+  np.testing.assert_allclose([times[i] for i in range(7)], seconds, atol=1e-3)
 
 
 def test_odd_sides_lose_a_pixel(tmp_path):

@@ -6,6 +6,7 @@ import signal
 
 import fake_clips
 import fake_run
+import fake_video
 import numpy as np
 import pytest
 
@@ -40,7 +41,8 @@ def test_prediction_is_what_evaluation_says(clips, tmp_path, capsys):
     # 20 frames: 16 of them at stride 2 from 2; 13 frames: 8 of them from 2.
     last = {"nod": 16, "wave": 9}[name]
     best = report["top"][0]
-    assert report["windows"] == [{"first": 2, "last": last, **best}]
+    times = {"start": 0.0, "end": LENGTHS[name] / 10}
+    assert report["windows"] == [{"first": 2, "last": last, **times, **best}]
     assert set(report["speed"]["stages"]) == {"decode", "crop", "network"}
     lines = capsys.readouterr().out.splitlines()
     assert f"{LENGTHS[name]} frames ({LENGTHS[name] / 10} s), 1 window(s)" in lines[0]
@@ -230,6 +232,29 @@ def test_frames_show_the_window_whose_middle_is_nearest(monkeypatch, tmp_path):
   assert [w.span for w in result.windows] == [(0, 4), (2, 6), (4, 8), (5, 9)]
   firsts = [round(s["bright"] * 25.5) for s in shown]
   assert firsts == [0, 0, 0, 2, 2, 4, 4, 5, 5]  # middles at 2, 4, 6 and 7
+
+
+def test_times_follow_the_time_stamps(tmp_path):
+  """Frame 8 of 10 is shown at 1.6 s: the rate halves in the middle."""
+  seconds = [0.1 * t if t < 5 else 0.5 + 0.3 * (t - 5) for t in range(10)]
+  frames = [np.full((360, 480, 3), 10 * t, np.uint8) for t in range(10)]
+  fake_video.write(tmp_path / "x.mp4", frames, times=seconds)
+  drawn = str(tmp_path / "drawn.mp4")
+  opened = stream.open_stream(str(tmp_path / "x.mp4"))
+  with windows.FrameBuffer(6) as buffer:
+    with overlay.OverlayWriter(
+      drawn, opened.fps, Stub(), buffer, opened.times
+    ) as writer:
+      result = predict.recognize(Stub(), opened, buffer, writer)
+  times = video.Times(1)
+  list(video.read_frames(drawn, times=times))
+  np.testing.assert_allclose([times[t] for t in range(10)], seconds, atol=1e-3)
+  predict.write_json(str(tmp_path / "x.json"), result, 1, {})
+  content = json.loads((tmp_path / "x.json").read_text())
+  found = [(w["start"], w["end"]) for w in content["windows"]]
+  expected = [(0, 0.4), (0.2, 0.8), (0.4, 1.4), (0.8, 1.7 + 1 / opened.fps)]
+  np.testing.assert_allclose(found, expected, atol=2e-3)
+  assert content["seconds"] == found[-1][1]
 
 
 def test_no_frame_at_all():

@@ -82,10 +82,15 @@ class WithEstimatedPoses:
   def read(self, clip: Clip) -> RawClip:
     """See `base.Dataset`; decodes the whole video. BadClip when nobody is found."""
     frames, fps, size = self._open_video(clip)
-    world, image, visibility = landmarks(frames(), fps, size, self.model, self.people)
+    world, image, visibility = self._landmarks(frames, fps, size)
     if np.isnan(world).all():
       raise BadClip(nobody(len(world)))
     return RawClip(world, image, frames, fps, visibility)
+
+  def _landmarks(self, frames, fps: float, size: tuple[int, int]):
+    times = video.Times(fps)
+    played = video.play(frames, times)
+    return landmarks(played, fps, size, self.model, self.people, times)
 
   def _open_video(self, clip: Clip):
     opener = getattr(self.inner, "open_video", None)
@@ -112,7 +117,7 @@ class WithEstimatedBoxes(WithEstimatedPoses):
     """See `base.Dataset`; unlike joints, the boxes include the whole head."""
     raw = self.inner.read(clip)
     frames, fps, size = self._open_video(clip)
-    _, image, _ = landmarks(frames(), fps, size, self.model, self.people)
+    _, image, _ = self._landmarks(frames, fps, size)
     if np.isnan(image).all():
       raise BadClip(nobody(len(image)))
     return dataclasses.replace(raw, boxes=boxes(image))
@@ -141,6 +146,7 @@ def landmarks(
   size: tuple[int, int],
   model: str | pathlib.Path,
   people: int = 1,
+  times: video.Times | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Estimates the joints of the people in a video, who is seen most often first.
 
@@ -152,7 +158,7 @@ def landmarks(
     visibility: float32 [F, people, 33], 0 to 1.
   Raises: BadClip when there is no frame, or one has another size.
   """
-  rows = [row for _, row in follow(frames, fps, size, model, people)]
+  rows = [row for _, row in follow(frames, fps, size, model, people, times)]
   if not rows:
     raise BadClip("the video holds no frame")
   joints = np.stack(rows)
@@ -171,6 +177,7 @@ def follow(
   size: tuple[int, int],
   model: str | pathlib.Path,
   people: int = 1,
+  times: video.Times | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
   """Estimates the joints of people frame by frame, and follows them.
 
@@ -180,26 +187,28 @@ def follow(
 
   Args:
     frames: uint8 RGB [H, W, 3] in order.
-    fps: frames per second; positive.
+    fps: frames per second; positive. Used without `times`.
     size: (W, H).
     model: path of the bundle.
     people: the most to find.
+    times: when the frames are shown, which is what MediaPipe's smoothing goes by.
   Yields: the frame, and float32 [people, 33, 6] of x, y, z, x and y in the image, and
     visibility (see `landmarks`). Everybody keeps one row, NaN while not found.
   Raises: BadClip for a frame of another size.
   """
   scale = np.float32([1, 1, 1, *size, 1])
+  times = times or video.Times(fps)
   known = np.full((people, 2), np.nan, np.float32)  # last position of each, pixels
   skeleton = skeletons.get(SKELETON)
-  hips, time = skeleton.origin_indices(), -1
+  hips, clock = skeleton.origin_indices(), -1
   with open_landmarker(str(model), people) as landmarker:
     for i, frame in enumerate(frames):
       if frame.shape[1::-1] != tuple(size):
         height, width = frame.shape[:2]
         raise BadClip(f"frame {i} is {width}x{height}, expected {size[0]}x{size[1]}")
-      time = max(time + 1, int(i * 1000 / fps))  # must increase, whatever fps is
+      clock = max(clock + 1, int(times[i] * 1000))  # must increase
       row = np.full((people, skeleton.num_joints, 6), np.nan, np.float32)
-      found = landmarker.detect(frame, time)[:people] * scale
+      found = landmarker.detect(frame, clock)[:people] * scale
       centres = found[:, hips, 3:5].mean(axis=1)
       slots = _assign(centres, known, _NEWCOMER * float(np.hypot(*size)))
       row[slots], known[slots] = found, centres

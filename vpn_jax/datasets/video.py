@@ -1,5 +1,10 @@
-"""Video files and streams -> RGB frames and back, one frame at a time (PyAV)."""
+"""Video files and streams -> RGB frames and back, one frame at a time (PyAV).
 
+Frames are pictures as a player shows them (`display`): upright, with square pixels, in
+SDR colours. Their sizes, and all pixels of joints and boxes, are of these pictures.
+"""
+
+import array
 import dataclasses
 import fractions
 import pathlib
@@ -9,6 +14,7 @@ import av
 import av.logging
 import numpy as np
 
+from vpn_jax.datasets import display
 from vpn_jax.datasets.base import BadClip
 
 # libav prints every oddity of a file to stderr; what matters becomes a BadClip.
@@ -25,17 +31,18 @@ _STREAMS = _CONTAINERS + ",rtsp,mpjpeg"
 _PROTOCOLS = "http,https,httpproxy,tcp,tls,udp,rtp,rtsp,rtsps"
 _PATIENCE = 10.0  # seconds that a stream may be silent
 _MOST_PIXELS = 2**26  # of a frame, twice 8K; a damaged header may give any size
+_TICKS = 90_000  # per second, of the times that a `Writer` writes
 _DAMAGE = (av.FFmpegError, OSError, ValueError, OverflowError)
 
 
 @dataclasses.dataclass(frozen=True)
 class Probe:
-  """The header of a video.
+  """What is known of a video without playing it.
 
   Attributes:
-    width: pixels.
-    height: pixels.
-    fps: frames per second.
+    width: pixels of the upright picture.
+    height: the same.
+    fps: frames per second; the average where the rate varies.
     num_frames: according to the header, which may be wrong; 0 when it is not given.
   """
 
@@ -43,6 +50,40 @@ class Probe:
   height: int
   fps: float
   num_frames: int
+
+
+class Times:
+  """When the frames of a video are shown, in seconds after the first; grows with it.
+
+  A frame without a time stamp, or with one that is not later than the frame before,
+  comes 1 / fps after that. So do frames that are not read yet.
+  """
+
+  def __init__(self, fps: float):
+    """No frame so far; `fps` is positive."""
+    self._fps, self._seconds, self._start = float(fps), array.array("d"), 0.0
+
+  def add(self, stamp: float | None) -> None:
+    """Takes the time stamp of the next frame, in seconds from any start."""
+    count = len(self._seconds)
+    if stamp is not None and not count:
+      self._start = stamp
+    time = self[count] if stamp is None else stamp - self._start
+    if count and time <= self._seconds[-1]:
+      time = self[count]
+    self._seconds.append(time)
+
+  def __getitem__(self, frame: int) -> float:
+    read = len(self._seconds)
+    if frame < read:
+      return self._seconds[frame]
+    last = self._seconds[-1] if read else 0.0
+    return last + (frame - max(read - 1, 0)) / self._fps
+
+  def at(self, frame: float) -> float:
+    """The time of a position between two frames."""
+    first = int(frame)
+    return self[first] + (frame - first) * (self[first + 1] - self[first])
 
 
 def _open(path: str | pathlib.Path):
@@ -76,45 +117,68 @@ def _reason(error: Exception) -> str:
 
 
 def probe(path: str | pathlib.Path) -> Probe:
-  """Reads size and frame rate from the header, without decoding.
+  """Reads the frame rate from the header, and the size from the first frame.
 
-  Raises: BadClip when the file is missing, is not a video, or has no size or rate.
+  Raises: BadClip when the file is missing, is not a video, or has no size or rate, and
+    when its first frame is damaged.
   """
   container, stream = _open(path)
+  name = pathlib.Path(path).name
   with container:
     width, height = stream.codec_context.width, stream.codec_context.height
     rate = stream.average_rate or stream.base_rate or stream.guessed_rate
     num_frames = stream.frames
-  if not width or not height or width * height > _MOST_PIXELS:
-    raise BadClip(
-      f"video {pathlib.Path(path).name} has a header with frames of "
-      f"{width}x{height} pixels"
-    )
-  if not rate or rate <= 0:
-    raise BadClip(f"video {pathlib.Path(path).name} has no frame rate")
-  return Probe(width, height, float(rate), num_frames)
+    if not width or not height or width * height > _MOST_PIXELS:
+      raise BadClip(f"video {name} has a header with frames of {width}x{height} pixels")
+    if not rate or rate <= 0:
+      raise BadClip(f"video {name} has no frame rate")
+    stream.codec_context.thread_count = 1
+    image = next(_decoded(container, stream, name), (None, None))[0]
+  if image is None:
+    raise BadClip(f"video {name} holds no frame that can be decoded")
+  return Probe(image.shape[1], image.shape[0], float(rate), num_frames)
 
 
-def open_file(
-  path: str | pathlib.Path,
-) -> tuple[Callable[[], Iterator[np.ndarray]], float, tuple[int, int]]:
+@dataclasses.dataclass(frozen=True)
+class File:
+  """The frames of a file, as `base.RawClip` has them: each call plays them anew."""
+
+  path: str | pathlib.Path
+
+  def __call__(self, times: Times | None = None) -> Iterator[np.ndarray]:
+    """See `read_frames`."""
+    return read_frames(self.path, times=times)
+
+
+def open_file(path: str | pathlib.Path) -> tuple[File, float, tuple[int, int]]:
   """Opens the frames of a file, as a `base.RawClip` has them.
 
   Returns: a function that returns an iterator over uint8 RGB [H, W, 3]; frames per
     second; (W, H).
   Raises: BadClip as `probe` does.
   """
-  header = probe(path)
-  return lambda: read_frames(path), header.fps, (header.width, header.height)
+  found = probe(path)
+  return File(path), found.fps, (found.width, found.height)
 
 
-def read_frames(path: str | pathlib.Path, *, threads: int = 1) -> Iterator[np.ndarray]:
+def play(
+  frames: Callable[[], Iterator[np.ndarray]], times: Times
+) -> Iterator[np.ndarray]:
+  """Plays the frames of a clip; `times` learns when they are shown, if a file says."""
+  return frames(times) if isinstance(frames, File) else frames()
+
+
+def read_frames(
+  path: str | pathlib.Path, *, threads: int = 1, times: Times | None = None
+) -> Iterator[np.ndarray]:
   """Decodes a video frame by frame.
 
   Args:
     path: of a file in one of the known formats.
     threads: of the decoder; 1 where other processes already use all cores.
-  Yields: uint8 RGB [H, W, 3], in order of presentation, all of one size.
+    times: takes the time stamp of each frame before it is given.
+  Yields: uint8 RGB [H, W, 3], in order of presentation, all of one size, as a player
+    shows them; see `display`.
   Raises: BadClip, on the first `next` or later, when the file is not a video, a frame
     is damaged or has another size, or there is no frame.
   """
@@ -122,38 +186,75 @@ def read_frames(path: str | pathlib.Path, *, threads: int = 1) -> Iterator[np.nd
   name, count, shape = pathlib.Path(path).name, 0, None
   with container:
     stream.codec_context.thread_count = threads
-    frames = container.decode(stream)
-    while True:
-      try:
-        frame = next(frames, None)
-        image = None if frame is None else frame.to_ndarray(format="rgb24")
-      except _DAMAGE as e:
-        raise BadClip(f"video {name} is damaged at frame {count}: {_reason(e)}") from e
-      if image is None:
-        break
-      if frame.is_corrupt:  # libav conceals what it cannot decode
-        raise BadClip(f"video {name} is damaged at frame {count}: parts are missing")
+    for image, stamp in _decoded(container, stream, name):
       shape = shape or image.shape
       if image.shape != shape:
         raise BadClip(
           f"video {name} changes its size at frame {count}: {image.shape[1]}x"
           f"{image.shape[0]}, before {shape[1]}x{shape[0]}"
         )
+      if times is not None:
+        times.add(stamp)
       yield image
       count += 1
   if not count:
     raise BadClip(f"video {name} holds no frame that can be decoded")
 
 
-def open_stream(address: str, name: str) -> tuple[Iterator[np.ndarray], float]:
+def _decoded(container, stream, name: str) -> Iterator[tuple[np.ndarray, float | None]]:
+  """The pictures of a file and their time stamps; BadClip at the first damage."""
+  frames, count = _frames(container, stream), 0
+  while True:
+    try:
+      frame, stamp = next(frames, (None, None))
+      if frame is None:
+        return
+      corrupt = frame.is_corrupt  # libav conceals what it cannot decode
+      image = None if corrupt else _picture(frame, stream)
+    except display.NotShown as e:
+      raise BadClip(f"video {name} cannot be shown: {e}") from e
+    except _DAMAGE as e:
+      raise BadClip(f"video {name} is damaged at frame {count}: {_reason(e)}") from e
+    if corrupt:
+      raise BadClip(f"video {name} is damaged at frame {count}: parts are missing")
+    yield image, stamp
+    count += 1
+
+
+def _frames(container, stream) -> Iterator[tuple[av.VideoFrame, float | None]]:
+  """The frames of a video with their time stamps in seconds.
+
+  An avi has the times of its packets alone, in the order of decoding. libav guesses
+  those of frames from them, wrongly where the two orders differ.
+  """
+  packets, by_packet = [], container.format.name == "avi"
+  for packet in container.demux(stream):
+    if by_packet and packet.size and packet.dts is not None:
+      packets.append(float(packet.dts * packet.time_base))
+    for frame in packet.decode():
+      stamp = frame.time
+      if by_packet:
+        stamp = packets.pop(0) if packets else None
+      yield frame, stamp
+
+
+def _picture(frame: av.VideoFrame, stream) -> np.ndarray:
+  """A frame as `display.picture` makes it."""
+  aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
+  return display.picture(frame, aspect, _MOST_PIXELS)
+
+
+def open_stream(
+  address: str, name: str
+) -> tuple[Callable[[Times | None], Iterator[np.ndarray]], float]:
   """Opens a network stream.
 
   Args:
     address: such as rtsp://... or http://...
     name: of the stream in messages, since the address may contain a password.
-  Returns: an iterator over its frames, uint8 RGB [H, W, 3], until it ends, breaks off
-    or is silent for 10 seconds; damaged frames are dropped, and another size raises
-    BadClip. And frames per second, 0 when unknown.
+  Returns: a function of `Times` that returns an iterator over its frames, uint8 RGB [H,
+    W, 3], until it ends, breaks off or is silent for 10 seconds; damaged frames are
+    dropped, and another size raises BadClip. And frames per second, 0 when unknown.
   Raises: ValueError when the stream cannot be opened.
   """
   options = {"format_whitelist": _STREAMS, "protocol_whitelist": _PROTOCOLS}
@@ -171,20 +272,24 @@ def open_stream(address: str, name: str) -> tuple[Iterator[np.ndarray], float]:
     ) from e
   rate = stream.average_rate or stream.guessed_rate or 0
 
-  def frames():
+  def frames(times=None):
     shape = None
     with container:
-      for frame in _whole_frames(container, stream):
-        shape = shape or frame.shape
-        if frame.shape != shape:
+      for image, stamp in _whole_frames(container, stream, name):
+        shape = shape or image.shape
+        if image.shape != shape:
           raise BadClip(f"{name} changes the size of its frames")
-        yield frame
+        if times is not None:
+          times.add(stamp)
+        yield image
 
-  return frames(), float(rate)
+  return frames, float(rate)
 
 
-def _whole_frames(container, stream) -> Iterator[np.ndarray]:
-  """Yields the undamaged frames of a stream."""
+def _whole_frames(
+  container, stream, name: str
+) -> Iterator[tuple[np.ndarray, float | None]]:
+  """The undamaged pictures of a stream and their time stamps."""
   packets = container.demux(stream)
   while True:
     try:
@@ -195,7 +300,9 @@ def _whole_frames(container, stream) -> Iterator[np.ndarray]:
       return
     try:
       whole = [f for f in packet.decode() if not f.is_corrupt]
-      decoded = [f.to_ndarray(format="rgb24") for f in whole]
+      decoded = [(_picture(f, stream), f.time) for f in whole]
+    except display.NotShown as e:
+      raise BadClip(f"{name} cannot be shown: {e}") from e
     except _DAMAGE:
       continue
     yield from decoded
@@ -213,22 +320,30 @@ class Writer:
 
     Args:
       path: ends in .mp4, .avi or .mkv, which determines the container.
-      fps: frames per second.
+      fps: frames per second; of frames with times, about.
     """
     self.path, self.count = path, 0
     self._rate = fractions.Fraction(round(float(fps) * 1000), 1000)
     self._container = self._stream = None
+    self._ticks = _TICKS  # per second, of the times of frames
+    if str(path).endswith(".avi"):
+      self._ticks = self._rate  # an avi knows no other times
+    self._next = 0  # the first tick that is free
 
   def __enter__(self) -> "Writer":
     return self
 
-  def add(self, frame: np.ndarray) -> None:
+  def add(self, frame: np.ndarray, seconds: float | None = None) -> None:
     """Writes a frame, uint8 RGB [H, W, 3]; an odd side loses a pixel.
 
+    Args:
+      frame: the frame.
+      seconds: when it is shown, after the first; None at the constant rate. All frames
+        of a file have times or none. In an avi it is the nearest free one of the rate.
     Raises: ValueError for another size or type than the first frame's.
     """
     if self._container is None:
-      self._open(frame.shape)
+      self._open(frame.shape, timed=seconds is not None)
     if frame.shape != self._shape or frame.dtype != np.uint8 or len(self._shape) != 3:
       raise ValueError(
         f"frame {self.count} for {self.path} is {frame.dtype} {frame.shape}, expected "
@@ -237,10 +352,15 @@ class Writer:
     stream = self._stream
     image = np.ascontiguousarray(frame[: stream.height, : stream.width])
     shown = av.VideoFrame.from_ndarray(image, format="rgb24")
+    if seconds is not None:
+      shown.pts = max(self._next, round(seconds * self._ticks))
+      shown.time_base = 1 / fractions.Fraction(self._ticks)
+      shown.duration = round(self._ticks / self._rate)
+      self._next = shown.pts + 1
     self._container.mux(stream.encode(shown))
     self.count += 1
 
-  def _open(self, shape: tuple[int, ...]) -> None:
+  def _open(self, shape: tuple[int, ...], *, timed: bool) -> None:
     self._shape = shape
     self._container = av.open(str(self.path), "w")
     self._stream = self._container.add_stream(
@@ -248,6 +368,9 @@ class Writer:
     )
     self._stream.pix_fmt = "yuv420p"  # 2x2 pixels share a colour: sides must be even
     self._stream.codec_context.thread_count = 1
+    if timed:
+      self._stream.codec_context.time_base = 1 / fractions.Fraction(self._ticks)
+      self._stream.codec_context.max_b_frames = 0  # mp4 measures these wrongly
     self._stream.height, self._stream.width = shape[0] // 2 * 2, shape[1] // 2 * 2
 
   def __exit__(self, error, *_) -> None:

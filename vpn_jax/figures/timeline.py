@@ -63,20 +63,24 @@ def timeline(result) -> Figure:
 
   figure = style.new_figure(1.3 + 0.24 * max(4, len(chosen)))
   axes = figure.subplots()
-  seconds = np.array(edges) / result.fps
+  seconds = [result.seconds(edge) for edge in edges]
   image = axes.pcolormesh(
     seconds, np.arange(len(chosen) + 1) - 0.5, np.ma.masked_invalid(columns).T,
     cmap="Blues", vmin=0, vmax=float(scores[:, chosen].max()),
   )  # fmt: skip
   row_of = {k: row for row, k in enumerate(chosen.tolist())}
   best = [row_of.get(k) for k in scores.argmax(axis=1).tolist()]
-  marked = [(row, *cell) for row, cell in zip(best, bounds) if row is not None]
+  marked = [
+    (row, *map(result.seconds, cell))
+    for row, cell in zip(best, bounds.tolist())
+    if row is not None
+  ]
   row, left, right = np.array(marked, float).T
-  axes.hlines(row, left / result.fps, right / result.fps, colors=style.LOSS, lw=2.5)
+  axes.hlines(row, left, right, colors=style.LOSS, lw=2.5)
 
   style.bare(axes)
   axes.set_facecolor(style.FAINT)
-  axes.set_xlim(0, result.num_frames / result.fps)
+  axes.set_xlim(0, result.seconds(result.num_frames))
   axes.set_ylim(len(chosen) - 0.5, -0.5)
   names = [style.short(result.class_names[k], 30) for k in chosen]
   axes.set_yticks(range(len(chosen)), names, fontsize=9)

@@ -18,10 +18,17 @@ class OverlayWriter:
   """The video with skeleton, attention in the crop, and the top 3 below; for `with`.
 
   Written as the windows come: a frame shows the window whose middle is nearest. Cold
-  and hot compare the windows so far.
+  and hot compare the windows so far. Frames are shown when those of the video are.
   """
 
-  def __init__(self, path: str, fps: float, recognizer, buffer: windows.FrameBuffer):
+  def __init__(
+    self,
+    path: str,
+    fps: float,
+    recognizer,
+    buffer: windows.FrameBuffer,
+    times: video.Times | None = None,
+  ):
     """Opens nothing before the first frame.
 
     Args:
@@ -29,9 +36,10 @@ class OverlayWriter:
       fps: frames a second.
       recognizer: a `predict.Recognizer`: its skeleton, stride and class names.
       buffer: the frames of the last window.
+      times: of the frames; None for a constant rate.
     """
     pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
-    self._writer = video.Writer(path, fps)
+    self._writer, self._times = video.Writer(path, fps), times
     self._buffer, self._stride = buffer, recognizer.stride
     self._skeleton = recognizer.skeleton
     self._rows = min(SHOWN, len(recognizer.class_names))
@@ -99,4 +107,5 @@ class OverlayWriter:
         frame = drawing.draw_skeleton(
           frame, scale * joints[t - segment.first], self._skeleton
         )
-      self._writer.add(drawing.draw_scores(frame, ranked, self._rows))
+      shown = drawing.draw_scores(frame, ranked, self._rows)
+      self._writer.add(shown, None if self._times is None else self._times[t])

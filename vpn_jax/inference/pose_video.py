@@ -115,7 +115,9 @@ class PoseRecognizer:
     if self._opened is not None:
       frames = _with_pose(frames, len(self._opened.pose))
     if self._model:
-      found = pose_estimation.follow(frames, video.fps, video.size, self._model)
+      found = pose_estimation.follow(
+        frames, video.fps, video.size, self._model, times=video.times
+      )
       found = self._clock.each("pose", found)
     else:
       found = ((frame, None) for frame in frames)

@@ -19,6 +19,7 @@ import numpy as np
 from vpn_jax import interrupt, timing
 from vpn_jax.datasets import clip_joints, folders, single_clip, skeletons
 from vpn_jax.datasets.base import BadClip
+from vpn_jax.datasets.video import Times
 from vpn_jax.inference import (
   kinetics,
   overlay,
@@ -89,7 +90,8 @@ class Result:
     windows: in order, at least one.
     left_out: how many more windows there were, in which nobody was seen.
     num_frames: of the video, as far as the windows reach.
-    fps: frames a second.
+    fps: frames a second; the average where the rate varies.
+    times: when the frames are shown; None for a constant rate.
   """
 
   video: str
@@ -101,6 +103,15 @@ class Result:
   left_out: int
   num_frames: int
   fps: float
+  times: Times | None = None
+
+  def seconds(self, frame: float) -> float:
+    """When a frame of the video is shown, in seconds after the first one.
+
+    Args:
+      frame: its number, or a position between two frames.
+    """
+    return self.times.at(frame) if self.times else frame / self.fps
 
   def ranked(self, top: int = 5) -> list[tuple[str, float]]:
     """The best `top` classes as (name, score), best first."""
@@ -177,7 +188,9 @@ def predict(
         capacity = recognizer.length + recognizer.stride
         buffer = stack.enter_context(windows.FrameBuffer(capacity))
       if overlay_file:
-        writer = overlay.OverlayWriter(overlay_file, opened.fps, recognizer, buffer)
+        writer = overlay.OverlayWriter(
+          overlay_file, opened.fps, recognizer, buffer, opened.times
+        )
         stack.enter_context(writer)
       return recognize(
         recognizer,
@@ -337,8 +350,8 @@ def recognize(
         best = ranked(recognizer.class_names, scores, overlay.SHOWN)
       if video.live:
         words = f"{best[0][1]:.4f}  {best[0][0]}" if best else f"left out: {reason}"
-        times = f"{segment.first / video.fps:9.1f} to {segment.end / video.fps:.1f} s"
-        say(f"{times}  {words}")
+        start, stop = video.times[segment.first], video.times[segment.end]
+        say(f"{start:9.1f} to {stop:.1f} s  {words}")
       if writer is not None:
         with clock.stage("draw"):
           writer.show(segment, best, attention)
@@ -360,6 +373,7 @@ def recognize(
     left_out=lost,
     num_frames=end,
     fps=video.fps,
+    times=video.times,
   )
 
 
@@ -396,12 +410,15 @@ def write_json(path: str, result: Result, top: int, rates: dict) -> None:
     "network": result.network,
     "frames": result.num_frames,
     "fps": result.fps,
+    "seconds": round(result.seconds(result.num_frames), 3),
     "combined": result.combined,
     "top": entries(result.ranked(top)),
     "windows": [
       {
         "first": w.first,
         "last": w.last,
+        "start": round(result.seconds(w.span[0]), 3),
+        "end": round(result.seconds(w.span[1]), 3),
         **entries(ranked(result.class_names, w.scores, 1))[0],
       }
       for w in result.windows

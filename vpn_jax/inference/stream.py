@@ -2,8 +2,9 @@
 
 import dataclasses
 import itertools
+import time
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import cv2
 import numpy as np
@@ -20,9 +21,11 @@ class Stream:
   Attributes:
     name: as given, without the password of an address.
     frames: uint8 RGB [H, W, 3] in order, at least one, all of one size.
-    fps: frames a second.
+    fps: frames a second; the average where the rate varies.
     size: (W, H).
     live: a webcam or a stream, which may never end.
+    times: when the frames are shown; knows those that have been taken from `frames`.
+      None for a constant rate.
   """
 
   name: str
@@ -30,6 +33,11 @@ class Stream:
   fps: float
   size: tuple[int, int]
   live: bool = False
+  times: video.Times | None = None
+
+  def __post_init__(self):
+    if self.times is None:
+      object.__setattr__(self, "times", video.Times(self.fps))
 
 
 def is_live(name: str) -> bool:
@@ -57,12 +65,17 @@ def open_stream(name: str) -> Stream:
   """
   if not is_live(name):
     header = video.probe(name)
-    frames = video.read_frames(name, threads=0)
-    return Stream(name, frames, header.fps, (header.width, header.height))
+    times = video.Times(header.fps)
+    frames = video.read_frames(name, threads=0, times=times)
+    size = header.width, header.height
+    return Stream(name, frames, header.fps, size, times=times)
   if name.isdecimal():
-    frames, fps = _open_webcam(int(name))
+    play, fps = _open_webcam(int(name))
   else:
-    frames, fps = video.open_stream(name, public(name))
+    play, fps = video.open_stream(name, public(name))
+  fps = fps if 1 <= fps <= 1000 else _FPS
+  times = video.Times(fps)
+  frames = play(times)
   first = next(frames, None)
   if first is None:
     raise ValueError(
@@ -73,14 +86,20 @@ def open_stream(name: str) -> Stream:
   return Stream(
     name=public(name),
     frames=itertools.chain([first], frames),
-    fps=fps if 1 <= fps <= 1000 else _FPS,
+    fps=fps,
     size=(width, height),
     live=True,
+    times=times,
   )
 
 
-def _open_webcam(index: int) -> tuple[Iterator[np.ndarray], float]:
-  """Frames and frames a second of a camera; OpenCV's warnings are not shown."""
+def _open_webcam(
+  index: int,
+) -> tuple[Callable[[video.Times], Iterator[np.ndarray]], float]:
+  """A function that plays a camera, and its frames a second.
+
+  A frame is shown when it is taken. OpenCV's warnings are not printed.
+  """
   level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
   try:
     camera = cv2.VideoCapture(index)
@@ -92,14 +111,15 @@ def _open_webcam(index: int) -> tuple[Iterator[np.ndarray], float]:
       "is the first) and that no other program uses, or a video file."
     )
 
-  def frames():
+  def frames(times):
     try:
       while True:
         there, frame = camera.read()
         if not there:
           return
+        times.add(time.monotonic())
         yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
     finally:
       camera.release()
 
-  return frames(), camera.get(cv2.CAP_PROP_FPS)
+  return frames, camera.get(cv2.CAP_PROP_FPS)

@@ -1,4 +1,7 @@
-"""Sampling: which frames and which poses of a clip the network sees."""
+"""Sampling: which frames and which poses of a clip the network sees.
+
+It counts frames, never seconds, also where the frame rate of a video varies.
+"""
 
 import numpy as np
 

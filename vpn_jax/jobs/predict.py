@@ -93,7 +93,7 @@ def _report(settings, result: predict.Result, rates: dict) -> None:
   left_out = f", {result.left_out} left out" if result.left_out else ""
   print(
     f"{result.video}: {result.num_frames} frames "
-    f"({result.num_frames / result.fps:.1f} s), {len(result.windows)} window(s)"
+    f"({result.seconds(result.num_frames):.1f} s), {len(result.windows)} window(s)"
     f"{left_out}, {result.combined} of their scores; {result.network}"
   )
   for rank, (name, score) in enumerate(result.ranked(settings.top), 1):

@@ -108,6 +108,15 @@ def test_column_names(folder):
   assert open_it(folder, columns=columns).class_names == ("wave",)
 
 
+def test_one_class_however_it_is_spelt(folder):
+  write(folder, "a,videos/a.mp4,Nod,1", "b,videos/b.mp4,nod ,1", "c,videos/c.mp4,nod,1")
+  dataset = open_it(folder)
+  assert dataset.class_names == ("nod",)
+  assert dataset.notes == [
+    "one class, nod, is spelt in several ways: 'nod' (2), 'Nod' (1)"
+  ]
+
+
 def test_label_ids(folder):
   header = "clip,video,label,label_id"
   write(folder, "a,videos/a.mp4,wave,0", "b,videos/b.mp4,nod,1", header=header)

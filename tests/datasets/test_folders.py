@@ -1,10 +1,11 @@
 """Videos in class folders: names, splits and joints beside them."""
 
+import av
 import fake_pose_files
 import numpy as np
 import pytest
 
-from vpn_jax.datasets import folders, video
+from vpn_jax.datasets import base, folders, spellings, video
 from vpn_jax.datasets.base import BadClip
 
 
@@ -64,6 +65,86 @@ def test_given_splits(tmp_path):
 def test_a_class_called_test_is_a_class(tmp_path):
   touch(tmp_path, "test/1.mp4", "wave/1.mp4")
   assert [label for label, _ in attributes(tmp_path)[0].values()] == [0, 1]
+
+
+def test_links_and_other_containers(tmp_path):
+  """Linked folders and files count; what is no video is counted by its ending."""
+  touch(tmp_path / "disk", "hop/1.mp4", "2.mp4")
+  names = "3gp wmv flv mpg MTS gif ogv m2ts TS".split()
+  touch(tmp_path / "raw", *(f"wave/{i}.{end}" for i, end in enumerate(names)))
+  touch(tmp_path / "raw", "wave/a.rm", "wave/b.rm", "readme.txt", "wave/.DS_Store")
+  (tmp_path / "raw" / "hop").symlink_to(tmp_path / "disk" / "hop")
+  (tmp_path / "raw" / "wave" / "linked.mp4").symlink_to(tmp_path / "disk" / "2.mp4")
+  (tmp_path / "raw" / "wave" / "up").symlink_to(tmp_path / "raw")
+  made, left_out = attributes(tmp_path / "raw")
+  assert set(made) >= {"hop/1", "wave/linked", *(f"wave/{i}" for i in range(9))}
+  assert left_out == {}
+  dataset = folders.Folders(tmp_path / "raw", "mediapipe_33", poses=False)
+  assert base.notes(dataset) == ["not used: 2 .rm, 1 .txt"]
+
+
+def test_every_container_decodes(tmp_path):
+  """A video in each kind of file that can be written here has its frames."""
+  frames = np.random.default_rng(0).integers(0, 255, (5, 48, 64, 3), np.uint8)
+  kinds = {
+    "3gp": "mpeg4", "wmv": "wmv2", "flv": "flv", "mpg": "mpeg1video",
+    "mts": "mpeg2video", "gif": "gif", "ts": "mpeg2video", "asf": "wmv2",
+    "mxf": "mpeg2video", "m4v": "mpeg4",
+  }  # fmt: skip
+  for ending, codec in kinds.items():
+    path = tmp_path / f"clip.{ending.upper()}"
+    form = {"mts": "mpegts", "m4v": "mp4"}.get(ending)
+    with av.open(str(path), "w", format=form) as file:
+      stream = file.add_stream(codec, rate=25)
+      stream.width, stream.height = 64, 48
+      stream.pix_fmt = "rgb8" if ending == "gif" else "yuv420p"
+      for image in frames:
+        file.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+      file.mux(stream.encode())
+    assert path.suffix.lower() in folders.ENDINGS
+    assert len(list(video.open_file(path)[0]())) >= 4, ending
+
+
+def test_empty_folders_and_files_without_a_partner_are_listed(tmp_path):
+  touch(tmp_path, "train/wave/1.mp4", "train/nod/1.mp4", "test/wave/2.mp4")
+  for name in ("train/hop", "test/nod", "val", "train/wave/empty group"):
+    (tmp_path / name).mkdir()
+  assert attributes(tmp_path)[1] == {
+    name: "an empty folder: no video in it"
+    for name in ("train/hop/", "test/nod/", "val/")
+  }
+  touch(tmp_path, "train/wave/1.npz", "train/wave/9.npz")
+  left_out = dict(folders.Folders(tmp_path, "mediapipe_33").clips()[1])
+  assert left_out["train/wave/9"] == "no video beside its joints"
+  assert "no npz of joints beside it" in left_out["test/wave/2"]
+  alone = folders.Folders(tmp_path, "mediapipe_33", frames=False)
+  assert dict(alone.clips()[1])["test/wave/2"] == "no joints beside the video"
+
+
+def test_one_class_however_it_is_spelt(tmp_path):
+  """Case, blanks, and accents as two systems write them: é and e with an accent."""
+  touch(
+    tmp_path, "train/Wave/1.mp4", "train/wave/2.mp4", "train/wave/3.mp4",
+    "test/wave /4.mp4", "test/caf\u00e9/5.mp4", "train/cafe\u0301/6.mp4",
+  )  # fmt: skip
+  dataset = folders.Folders(tmp_path, "mediapipe_33", poses=False)
+  assert dataset.class_names == ("caf\u00e9", "wave")
+  assert [clip.label for clip in dataset.clips()[0]] == [0, 1, 1, 0, 1, 1]
+  (accent, wave) = sorted(line for line in base.notes(dataset) if "spelt" in line)
+  assert wave == (
+    "one class, wave, is spelt in several ways: 'wave' (2), 'Wave' (1), 'wave ' (1)"
+  )
+  assert "caf" in accent
+  assert spellings.join(["a", "b"]) == ({"a": "a", "b": "b"}, [])
+
+
+def test_parts_that_are_missing_are_told(tmp_path):
+  touch(tmp_path, "train/wave/1.mp4", "eval/wave/2.mp4")
+  opened = folders.Folders(tmp_path, "mediapipe_33", poses=False)
+  assert "--config.data.test=split:validation tests on that" in opened.notes[-1]
+  touch(tmp_path, "test/wave/3.mp4")
+  opened = folders.Folders(tmp_path, "mediapipe_33", poses=False)
+  assert "--config.data.validation=split:validation uses" in opened.notes[-1]
 
 
 def test_pattern(tmp_path):

@@ -78,15 +78,16 @@ class RawClip:
 class Dataset(Protocol):
   """The interface of a raw dataset; instances can be pickled.
 
-  It may also have `coordinates`, see the function of that name.
+  It may also have `coordinates`, `notes`, `origin` and `noted_by_clip`: see the
+  functions `coordinates`, `notes` and `origin`.
 
   Attributes:
     name: such as "ntu60".
     class_names: in label order.
     skeleton: name in `skeletons.SKELETONS`.
     source: values for JSON on which the content of the clips depends, beside their
-      list. They belong to the plan of a folder of records: a folder is continued only
-      while they stay the same.
+      list and their files. They belong to the plan of a folder of records: a folder is
+      continued only while they stay the same.
   """
 
   name: str
@@ -95,11 +96,7 @@ class Dataset(Protocol):
   source: dict
 
   def clips(self) -> tuple[list[Clip], list[tuple[str, str]]]:
-    """Clips in a fixed order, and (name, reason) of those left out by name.
-
-    The reasons, too, belong to the plan of a folder of records: a folder that was begun
-    with other words is refused.
-    """
+    """Clips in a fixed order, and (name, reason) of those left out by name."""
     ...
 
   def read(self, clip: Clip) -> RawClip:
@@ -113,3 +110,44 @@ def coordinates(dataset: Dataset) -> str:
   The attribute `coordinates` of the dataset; "world" where it has none.
   """
   return getattr(dataset, "coordinates", "world")
+
+
+def notes(dataset: Dataset) -> list[str]:
+  """What a dataset has to say about what it found, a line each.
+
+  The attribute `notes` of the dataset, or of the one inside it.
+  """
+  while dataset is not None:
+    if found := getattr(dataset, "notes", None):
+      return list(found)
+    dataset = getattr(dataset, "inner", None)
+  return []
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+  """What one clip is made from.
+
+  Attributes:
+    files: such as "video" -> path of a file or folder.
+    values: such as "boxes" -> a digest, of what is not a file of its own.
+  """
+
+  files: dict[str, str]
+  values: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+def origin(dataset: Dataset, clip: Clip) -> Origin:
+  """What a clip is made from, to see whether it changed.
+
+  The method `origin` of the dataset; the video and the pose of the clip where it has
+  none. What it covers of `Dataset.source` is in the attribute `noted_by_clip`, the
+  names of these values: when they change, only the clips concerned are made again.
+  """
+  if hasattr(dataset, "origin"):
+    return dataset.origin(clip)
+  inner = getattr(dataset, "inner", None)
+  if inner is not None:
+    return origin(inner, clip)
+  files = {"video": clip.video, "pose": clip.pose}
+  return Origin({what: path for what, path in files.items() if path is not None})

@@ -8,7 +8,7 @@ import pathlib
 import reprlib
 from collections.abc import Iterable, Iterator
 
-from vpn_jax.datasets import joint_files, protocols
+from vpn_jax.datasets import joint_files, protocols, spellings
 from vpn_jax.datasets.base import Clip
 
 # Field -> possible names of its column; the first one in the index counts.
@@ -42,14 +42,15 @@ class Rules:
 
 def read(
   path: pathlib.Path, rules: Rules
-) -> tuple[tuple[str, ...], list[Clip], list[tuple[str, str]]]:
+) -> tuple[tuple[str, ...], list[Clip], list[tuple[str, str]], list[str]]:
   """Reads an index.
 
   Args:
     path: csv, or an npz whose arrays without a "/" in their names are the columns.
     rules: how.
   Returns: class names in label order; the clips that can be used, whose `pose` is a
-    path or, without a pose column, their name; and (name, reason) of the others.
+    path or, without a pose column, their name; (name, reason) of the others; and a line
+    for each class that is spelt in several ways.
   Raises: FileNotFoundError without a pose column that is needed; ValueError for a file
     that is damaged or lacks columns, a name that appears twice, and label ids that are
     not 0, 1, 2, ...
@@ -80,12 +81,16 @@ def read(
       raise ValueError(
         f"{path} cannot be read as csv ({e}): write UTF-8, one line per clip."
       ) from e
+  notes: list[str] = []
+  if entries and entries[0]["label_id"] is None:
+    spelt, notes = spellings.join(entry["label"] for entry in entries)
+    entries = [{**entry, "label": spelt[entry["label"]]} for entry in entries]
   names, labels = _number_labels(entries, path.name)
   clips = [
     Clip(e["clip"], label, e["attributes"], e["video"], e["pose"])
     for e, label in zip(entries, labels)
   ]
-  return names, clips, left_out
+  return names, clips, left_out, notes
 
 
 def _open(

@@ -49,7 +49,7 @@ from vpn_jax.datasets import (
   skeleton_files,
   video,
 )
-from vpn_jax.datasets.base import BadClip, Clip, RawClip
+from vpn_jax.datasets.base import BadClip, Clip, Origin, RawClip
 from vpn_jax.datasets.pose_files import reader
 
 
@@ -57,6 +57,7 @@ class Custom:
   """An index with videos and joints; a `base.Dataset`."""
 
   name = "custom"
+  noted_by_clip = ("world_joints", "image_joints", "index")  # see `base.origin`
 
   def __init__(
     self,
@@ -137,7 +138,7 @@ class Custom:
       allow_absolute=allow_absolute,
     )
     found = clip_index.read(self.index, rules)
-    self.class_names, self._clips, self._left_out = found
+    self.class_names, self._clips, self._left_out, self.notes = found
 
   def _joint_file(self, path: str | pathlib.Path, field: str) -> pathlib.Path:
     beside = self.index.parent / path
@@ -205,6 +206,21 @@ class Custom:
     )
     frames = frames if self.frames else None
     return RawClip(pose, image_joints, frames, fps, visibility)
+
+  def origin(self, clip: Clip) -> Origin:
+    """See `base.origin`; of files with the joints of all clips, the clip's arrays."""
+    files = {"video": clip.video, "pose": clip.pose if self.pose_column else None}
+    values = {}
+    for kind in ("world", "image"):
+      path = self.world_joints if kind == "world" else self.image_joints
+      name = clip.pose
+      if self.packed:
+        path, name = self.index, f"{kind}/{clip.pose}"
+      if path is not None:
+        values[f"{kind}_joints"] = self._arrays(path).checksum(name)
+    if clip.video is None:
+      values |= {k: str(clip.attributes.get(k, "")) for k in ("fps", "width", "height")}
+    return Origin({k: path for k, path in files.items() if path is not None}, values)
 
   def _array(self, kind: str, name: str) -> tuple[np.ndarray | None, str]:
     """Returns one kind of joints of a clip or None, and its origin for messages."""

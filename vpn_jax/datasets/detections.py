@@ -20,7 +20,7 @@ import reprlib
 import numpy as np
 
 from vpn_jax.datasets import base, joint_files
-from vpn_jax.datasets.base import BadClip, Clip, Dataset, RawClip
+from vpn_jax.datasets.base import BadClip, Clip, Dataset, Origin, RawClip
 
 COLUMNS = ("clip", "frame", "left", "top", "right", "bottom")
 MIN_SCORE = 0.5
@@ -51,6 +51,7 @@ class WithDetections:
     with open(self.path, "rb") as file:
       digest = hashlib.file_digest(file, "sha256").hexdigest()[:12]
     self.source = {**inner.source, "boxes": digest, "min_score": MIN_SCORE}
+    self.noted_by_clip = (*getattr(inner, "noted_by_clip", ()), "boxes")
     self._boxes = self._load()
 
   def _load(self):
@@ -62,6 +63,17 @@ class WithDetections:
   def clips(self) -> tuple[list[Clip], list[tuple[str, str]]]:
     """See `base.Dataset`."""
     return self.inner.clips()
+
+  def origin(self, clip: Clip) -> Origin:
+    """See `base.origin`; the boxes of the clip, rather than the whole file."""
+    found, boxes = base.origin(self.inner, clip), ""
+    try:
+      if clip.name in self._boxes:
+        rows = np.ascontiguousarray(self._boxes[clip.name])
+        boxes = hashlib.sha256(rows.tobytes()).hexdigest()[:12]
+    except ValueError:  # damaged, as `read` will say
+      boxes = "damaged"
+    return dataclasses.replace(found, values={**found.values, "boxes": boxes})
 
   def read(self, clip: Clip) -> RawClip:
     """See `base.Dataset`; BadClip also when the clip has no usable box."""

@@ -8,32 +8,41 @@ height (`clip_joints.read_npz`). The file of a pose estimator may take its place
 frames (`config.data.frames=False`, as model=pose sets it), the files of joints alone
 are the clips.
 
-Every clip has the attribute `split`. If the top folders are `train`, `test` and,
-optionally, `validation`, with the classes inside, they determine it. Otherwise one clip
-in five of each class is a test clip, chosen by a hash of its name, and people and
-places appear in both parts: to separate them, extract them from the file names with a
-pattern such as `(?P<subject>[a-z]+)_.*`, and split by that attribute.
+Every clip has the attribute `split`. Folders named `train`, `test` and `validation`, or
+by other usual names of these parts, around the classes or inside each, determine it
+(`folder_layout`). Otherwise one clip in five of each class is a test clip, chosen by a
+hash of its name, and people and places appear in both parts: to separate them, extract
+them from the file names with a pattern such as `(?P<subject>[a-z]+)_.*`, and split by
+that attribute.
 """
 
+import collections
+import dataclasses
 import functools
 import hashlib
-import os
 import pathlib
 import re
 
 from vpn_jax.datasets import (
   clip_joints,
+  folder_layout,
   joint_files,
+  paired_files,
   protocols,
   skeleton_files,
+  spellings,
   video,
 )
 from vpn_jax.datasets.base import BadClip, Clip, RawClip
 from vpn_jax.datasets.instructions import how_to_prepare
 from vpn_jax.datasets.pose_files import reader
 
-ENDINGS = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v")
-SPLITS = ("train", "test", "validation")
+# Of videos; upper case is accepted, too.
+ENDINGS = (
+  ".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".3gp", ".3g2", ".wmv", ".asf",
+  ".flv", ".f4v", ".mpg", ".mpeg", ".m2v", ".vob", ".ts", ".mts", ".m2ts", ".mxf",
+  ".ogv", ".dv", ".gif",
+)  # fmt: skip
 TEST_SHARE = 5  # one clip in this many is a test clip
 
 
@@ -98,37 +107,25 @@ class Folders:
     self._clips, self._left_out = self._list()
 
   def _list(self) -> tuple[list[Clip], list[tuple[str, str]]]:
-    found: dict[str, pathlib.Path] = {}
-    left_out = []
-    videos, joints = files_below(self.root, depth=2)
-    for path in videos if self.frames else joints:
-      relative = path.relative_to(self.root)
-      name = _stem(relative).as_posix()
-      if not name.isprintable():  # would break lists of clips, which are lines
-        left_out.append((repr(name), "its name has characters that cannot be printed"))
-      elif len(relative.parts) == 1:
-        left_out.append((name, "it lies in no class folder"))
-      elif name in found:
-        left_out.append((relative.as_posix(), f"{found[name].name} has the same name"))
-      else:
-        found[name] = path
-    if not found:
-      kind = f"video {' '.join(ENDINGS)}"
-      if not self.frames:
-        kind = f"file of joints {' '.join(clip_joints.READERS)} or folder of frames"
-      raise FileNotFoundError(
-        f"no {kind} in any class folder of {self.root}, expected "
-        f"<class>/<clip>{'.mp4' if self.frames else '.npz'}. {how_to_prepare('custom')}"
-      )
-    videos = {_stem(path): path for path in reversed(videos)}
-    joints = {_stem(path): path for path in reversed(joints)} if self.poses else {}
-    firsts = {name.split("/")[0] for name in found}
-    given = firsts <= set(SPLITS) and "train" in firsts
+    below = files_below(self.root, depth=2)
+    found, left_out = self._named(below)
+    layout = folder_layout.find(
+      (path.relative_to(self.root).parts for path in found.values()), str(self.root)
+    )
+    self.notes = layout.notes()
+    if below.others:
+      self.notes.append(f"not used: {_in_words(below.others)}")
+    videos = {_stem(path): path for path in reversed(below.videos)}
+    joints = {_stem(path): path for path in reversed(below.joints)}
+    left_out += self._lone(videos, joints)
+    if not self.poses:
+      joints = {}
     entries = []
     for name, path in sorted(found.items()):
-      split, _, rest = name.partition("/") if given else ("", "", name)
-      if "/" not in rest:
-        left_out.append((name, f"it lies in {split}, but in no class folder there"))
+      try:
+        split, folder = layout.place(path.relative_to(self.root).parts)
+      except BadClip as e:
+        left_out.append((name, str(e)))
         continue
       file = _stem(path)
       match = self._pattern.fullmatch(file.name) if self._pattern else None
@@ -143,9 +140,16 @@ class Folders:
         attributes = {
           k: protocols.parse_value(v) for k, v in groups.items() if v is not None
         }
-        entries.append((name, rest.split("/")[0], {**attributes, "split": split}, file))
+        entries.append((name, folder, {**attributes, "split": split}, file))
+    left_out += self._empty(below, layout)
+    names, lines = spellings.join(label for _, label, _, _ in entries)
+    self.notes += lines
+    entries = [(name, names[label], *rest) for name, label, *rest in entries]
     self.class_names = tuple(sorted({label for _, label, _, _ in entries}))
+    given = "part" in layout.order
     tests = set() if given else _test_names(entries)
+    if given:
+      self.notes += _lacking({attributes["split"] for _, _, attributes, _ in entries})
     clips = []
     for name, label, attributes, file in entries:
       if not given:
@@ -155,6 +159,66 @@ class Folders:
       )
       clips.append(Clip(name, self.class_names.index(label), attributes, *paths))
     return clips, left_out
+
+  def _named(
+    self, below: "FilesBelow"
+  ) -> tuple[dict[str, pathlib.Path], list[tuple[str, str]]]:
+    """The files of clips by the names of these, and (name, reason) of the others.
+
+    Raises: FileNotFoundError when there is none.
+    """
+    found: dict[str, pathlib.Path] = {}
+    left_out = []
+    for path in below.videos if self.frames else below.joints:
+      relative = path.relative_to(self.root)
+      name = _stem(relative).as_posix()
+      if not name.isprintable():  # would break lists of clips, which are lines
+        left_out.append((repr(name), "its name has characters that cannot be printed"))
+      elif len(relative.parts) == 1:
+        left_out.append((name, "it lies in no class folder"))
+      elif name in found:
+        left_out.append((relative.as_posix(), f"{found[name].name} has the same name"))
+      else:
+        found[name] = path
+    if found:
+      return found, left_out
+    kind = f"video {' '.join(ENDINGS)}"
+    if not self.frames:
+      kind = f"file of joints {' '.join(clip_joints.READERS)} or folder of frames"
+    others = f"; it holds {_in_words(below.others)}" if below.others else ""
+    raise FileNotFoundError(
+      f"no {kind} in any class folder of {self.root}, expected "
+      f"<class>/<clip>{'.mp4' if self.frames else '.npz'}{others}. "
+      f"{how_to_prepare('custom')}"
+    )
+
+  def _lone(self, videos: dict, joints: dict) -> list[tuple[str, str]]:
+    """(name, reason) of videos without joints, or of joints without a video."""
+    lone, reason = sorted(joints.keys() - videos.keys()), "no video beside its joints"
+    if not self.frames:
+      lone, reason = sorted(videos.keys() - joints.keys()), "no joints beside the video"
+    elif not self.poses:
+      lone = []
+    return [(path.relative_to(self.root).as_posix(), reason) for path in lone]
+
+  def _empty(
+    self, below: "FilesBelow", layout: folder_layout.Layout
+  ) -> list[tuple[str, str]]:
+    """(name, reason) of folders of parts and classes in which there is no clip."""
+    files = [*below.videos, *below.joints]
+    full = {parent for path in files for parent in (path, *path.parents)}
+    depth, found = len(layout.around), []
+    for folder in below.folders:
+      parts = folder.relative_to(self.root).parts
+      if folder in full or parts[:depth] != layout.around:
+        continue
+      level = len(parts) - depth
+      if "part" in layout.order[:1] and level > 1:
+        level -= len(layout.inside.get(parts[depth], ())) + 1
+      if level == 1:
+        kind = "video" if self.frames else "file of joints"
+        found.append((f"{'/'.join(parts)}/", f"an empty folder: no {kind} in it"))
+    return found
 
   @functools.cached_property
   def coordinates(self) -> str:
@@ -190,10 +254,26 @@ class Folders:
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class FilesBelow:
+  """What is below a folder, but for hidden files and folders.
+
+  Attributes:
+    videos, joints: in order.
+    folders: in order.
+    others: how many other files there are, by their endings.
+  """
+
+  videos: list[pathlib.Path]
+  joints: list[pathlib.Path]
+  folders: list[pathlib.Path]
+  others: collections.Counter
+
+
 def files_below(
   root: pathlib.Path, *, depth: int, also: tuple[str, ...] = ()
-) -> tuple[list[pathlib.Path], list[pathlib.Path]]:
-  """All videos and all files of joints below a folder in order, but for hidden ones.
+) -> FilesBelow:
+  """Lists what is below a folder, through links, too (`paired_files.walk_all`).
 
   Args:
     root: the folder.
@@ -201,10 +281,12 @@ def files_below(
       in those of classes.
     also: further endings of files of joints.
   """
-  videos, joints = [], []
-  for folder, subfolders, files in os.walk(root):
+  videos, joints, folders, others = [], [], [], collections.Counter()
+  for folder, subfolders, files in paired_files.walk_all(root):
     subfolders[:] = [f for f in subfolders if not f.startswith(".")]
     path = pathlib.Path(folder)
+    if path != root:
+      folders.append(path)
     deep = len(path.relative_to(root).parts) >= depth
     if deep and reader.is_clip_folder(path, files, subfolders):
       joints.append(path)
@@ -218,7 +300,25 @@ def files_below(
         videos.append(path)
       elif clip_joints.ending(path) or file.endswith(also or "\0"):
         joints.append(path)
-  return sorted(videos), sorted(joints)
+      else:
+        others[path.suffix.lower() or path.name] += 1
+  return FilesBelow(sorted(videos), sorted(joints), folders, others)
+
+
+def _in_words(others: collections.Counter) -> str:
+  """Files by their endings, in words."""
+  most = [f"{n:,} {ending}" for ending, n in others.most_common(8)]
+  more = [f"files of {len(others) - 8} other kinds"] if len(others) > 8 else []
+  return ", ".join([*most, *more])
+
+
+def _lacking(parts: set[str]) -> list[str]:
+  """What training needs to know about parts that are not there, or not used."""
+  if parts and "test" not in parts and "validation" in parts:
+    return ["no part is for testing: --config.data.test=split:validation tests on that"]
+  if "validation" in parts:
+    return ["--config.data.validation=split:validation uses the validation part"]
+  return [f"the only part is {min(parts)}"] if len(parts) == 1 else []
 
 
 def _stem(path: pathlib.Path) -> pathlib.Path:

@@ -46,6 +46,11 @@ class Arrays(Mapping[str, np.ndarray]):
     except Exception as e:  # and so do its members
       raise ValueError(_unreadable(f"{self._path.name}, array {name!r}", e)) from e
 
+  def checksum(self, name: str) -> str:
+    """Checksum and size of an array by the npz, "" when there is no such array."""
+    member = self._file.NameToInfo.get(f"{name}.npy")
+    return f"{member.CRC:08x} {member.file_size}" if member else ""
+
   def __contains__(self, name) -> bool:
     return f"{name}.npy" in self._file.NameToInfo
 

@@ -86,10 +86,18 @@ class PairedFiles:
 
 
 def walk(root: str | pathlib.Path) -> Iterator[tuple[str, list[str]]]:
-  """Yields the folders below a root with the names of their files, both in order.
+  """Yields the folders below a root with the names of their files; see `walk_all`."""
+  return ((folder, listed) for folder, _, listed in walk_all(root))
+
+
+def walk_all(
+  root: str | pathlib.Path,
+) -> Iterator[tuple[str, list[str], list[str]]]:
+  """Yields the folders below a root, the names of their folders and files, in order.
 
   Links are followed, since a dataset may be spread over several disks, unless they lead
-  back to a folder above.
+  back to a folder above. A folder that the caller takes out of the list of names is not
+  entered, as with `os.walk`.
   """
   above: dict[str, frozenset] = {}  # folder still to come -> the folders above it
   for folder, subfolders, listed in os.walk(root, followlinks=True):
@@ -101,7 +109,7 @@ def walk(root: str | pathlib.Path) -> Iterator[tuple[str, list[str]]]:
     subfolders.sort()
     below = [os.path.join(folder, s) for s in subfolders]
     above |= dict.fromkeys(below, parents | {this})
-    yield folder, sorted(listed)
+    yield folder, subfolders, sorted(listed)
 
 
 def load_frames(path: pathlib.Path, key: str) -> tuple[dict, list]:

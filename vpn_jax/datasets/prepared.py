@@ -10,7 +10,7 @@ import pathlib
 import numpy as np
 
 from vpn_jax.datasets import ntu, skeleton_files
-from vpn_jax.datasets.base import BadClip, Clip, RawClip
+from vpn_jax.datasets.base import BadClip, Clip, Origin, RawClip
 from vpn_jax.datasets.pose_files import people
 
 ENDINGS = (".pkl", ".pickle", ".npz")
@@ -49,6 +49,11 @@ class Prepared:
   def clips(self) -> tuple[list[Clip], list[tuple[str, str]]]:
     """See `base.Dataset`; in the order of the file."""
     return list(self._clips), list(self._left_out)
+
+  def origin(self, clip: Clip) -> Origin:
+    """See `base.origin`; the file, also where its ends, and `source`, stay the same."""
+    del clip
+    return Origin({"file": str(self.path)})
 
   def _name_classes(self, num_labels: int) -> tuple[str, ...]:
     """NTU's names, or numbers, which are all that a file has."""

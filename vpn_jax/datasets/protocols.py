@@ -240,6 +240,24 @@ def part(
   return "test" if protocol.test is None else None
 
 
+def missing(
+  protocol: Protocol, name: str, clips: Iterable
+) -> tuple[str, list[int | str]]:
+  """The attribute of a part, and those of its values that no clip has.
+
+  Args:
+    protocol: the rule.
+    name: of the part.
+    clips: as in `count`.
+  """
+  attribute = protocol.attribute
+  if name == "validation" and protocol.validation_attribute:
+    attribute = protocol.validation_attribute
+  present = {attributes_of(clip).get(attribute) for clip in clips}
+  values = getattr(protocol, name) or ()
+  return attribute, [value for value in values if value not in present]
+
+
 def value_of(attributes: dict, attribute: str) -> int | str:
   """The value of an attribute; ValueError when a clip lacks it."""
   if attribute not in attributes:

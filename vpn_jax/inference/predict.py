@@ -276,8 +276,7 @@ def predict_folder(
   Yields: path of the clip and its scores.
   Raises: FileNotFoundError when there is no clip; as `predict`.
   """
-  found = sorted(pathlib.Path(folder).rglob("*"))
-  paths = [path for path in found if path.suffix.lower() in folders.ENDINGS]
+  paths = folders.files_below(pathlib.Path(folder), depth=1).videos
   alone = not paths and tuple(network.model.inputs) == ("pose",)
   if alone:
     paths = _pose_files(pathlib.Path(folder))
@@ -309,7 +308,7 @@ def _pose_files(folder: pathlib.Path) -> list[pathlib.Path]:
   """The files of joints in a folder, or the clips of an npz as paths in it."""
   if folder.is_file():
     return [folder / name for name in clip_joints.packed_clips(folder)]
-  return folders.files_below(folder, depth=1, also=single_clip.ENDINGS)[1]
+  return folders.files_below(folder, depth=1, also=single_clip.ENDINGS).joints
 
 
 def recognize(

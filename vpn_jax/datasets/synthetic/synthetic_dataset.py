@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from vpn_jax.datasets.base import Clip, RawClip
+from vpn_jax.datasets.base import Clip, Origin, RawClip
 from vpn_jax.datasets.synthetic import generator
 
 
@@ -42,6 +42,11 @@ class Synthetic:
       name = generator.clip_name(i, self.settings)
       clips.append(Clip(name, int(label), attributes, pose=str(i)))
     return clips, []
+
+  def origin(self, clip: Clip) -> Origin:
+    """See `base.origin`; nothing but `source`."""
+    del clip
+    return Origin({})
 
   def make(self, clip: Clip) -> generator.SyntheticClip:
     """The clip with its ground truth, rendered unless frames are left out."""

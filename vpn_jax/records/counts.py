@@ -4,6 +4,7 @@ import collections
 
 import numpy as np
 
+from vpn_jax import text
 from vpn_jax.datasets import ntu, protocols
 from vpn_jax.datasets.protocols import Protocol
 from vpn_jax.records import store
@@ -124,6 +125,45 @@ def _differences(rows: list[dict]) -> list[str]:
   return lines
 
 
+def by_class(class_names, clips: list, protocol: Protocol | None) -> list[str]:
+  """Clips by class and part: a heading and a line for each class.
+
+  Args:
+    class_names: in label order.
+    clips: each a `base.Clip`, a record or an entry of `Index.clips()`.
+    protocol: says which part a clip belongs to; None to count them alone.
+  Raises: ValueError when a clip lacks the attribute that the protocol splits by.
+  """
+  found = {name: collections.Counter() for name in class_names}
+  for clip in clips:
+    name = class_names[clip["label"] if isinstance(clip, dict) else clip.label]
+    attributes = protocols.attributes_of(clip)
+    part = protocol and protocols.part(protocol, attributes, name)
+    found[name][(part or "no part") if protocol else "clips"] += 1
+  total = sum(found.values(), collections.Counter())
+  columns = ["train", "validation", "test", "no part"] if protocol else ["clips"]
+  columns = [c for c in columns if total[c] or c in ("train", "test", "clips")]
+  rows = [["class", *columns]]
+  for name in list(class_names)[:MOST_VALUES]:
+    rows.append([name, *(f"{found[name][c]:,}" for c in columns)])
+  rows.append(["all", *(f"{total[c]:,}" for c in columns)])
+  lines = ["  ".join(row).rstrip() for row in text.padded(rows)]
+  if len(found) > MOST_VALUES:
+    lines.append(f"and {len(found) - MOST_VALUES:,} more classes")
+  return lines
+
+
+def missing_values(protocol: Protocol, clips: list) -> list[str]:
+  """Values that the protocol names and no clip has, a line for each part."""
+  lines = []
+  for part in protocols.PARTS:
+    attribute, values = protocols.missing(protocol, part, clips)
+    if values:
+      listed = some([str(v) for v in values], MOST_NAMES)
+      lines.append(f"no clip has {attribute} {listed}, named for {part}")
+  return lines
+
+
 def splits(
   index: store.Index, name: str, protocol: Protocol
 ) -> tuple[list[str], list[str]]:
@@ -149,15 +189,7 @@ def absent(
   name: str, protocol: Protocol, clips: list[dict], rows: list[dict]
 ) -> list[str]:
   """What the configured protocol names but no clip has, in words."""
-  lines = []
-  for part in protocols.PARTS:
-    other = part == "validation" and protocol.validation_attribute
-    attribute = other or protocol.attribute
-    present = {clip["attributes"].get(attribute) for clip in clips}
-    values = [str(v) for v in getattr(protocol, part) or () if v not in present]
-    if values:
-      listed = some(values, MOST_NAMES)
-      lines.append(f"{name}: no clip has {attribute} {listed}, named for {part}")
+  lines = [f"{name}: {line}" for line in missing_values(protocol, clips)]
   kept = [
     row
     for row in rows

@@ -4,29 +4,41 @@ With `config.data.frames=False` the records hold the poses alone.
 
 The folder of records holds `plan.json` (what is being made), one ArrayRecord file and
 one json for each finished shard (`shards`), `skipped.tsv`, and at the end `index.json`.
-The bytes depend on the plan alone, never on the number of processes, machines or
-interruptions.
+The bytes depend on the plan and the files of the clips alone, never on the number of
+processes, machines or interruptions, nor on what was there before: clips that were
+added, changed or removed since are made again, and the others are kept (`reuse`).
 """
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import os
 import pathlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import ml_collections
 
-from vpn_jax import files
-from vpn_jax.datasets import base, protocols, registry, skeleton_files, skeletons
+from vpn_jax import file_locks, files
+from vpn_jax.datasets import base, registry, skeleton_files, skeletons
 from vpn_jax.datasets.base import Clip, Dataset
-from vpn_jax.records import crop, make_record, record_format, shards, store, workers
+from vpn_jax.records import (
+  crop,
+  make_record,
+  record_format,
+  reuse,
+  shards,
+  store,
+  summary,
+  workers,
+)
 
 PLAN_FILE = "plan.json"
 SKIPPED_FILE = "skipped.tsv"
-Reasons = list[tuple[str, str]]  # (name of a clip, why it is left out)
+# Of the plan: what changes with the clips. Those concerned are made again.
+BY_CLIP = ("num_clips", "clip_list", "class_names")
+# Of the file of locks: byte i stands for shard i, the last one for the decision what to
+# make.
+_SHARDS, _DECISION = range(2**40), range(2**40, 2**40 + 1)
 
 
 def prepare(
@@ -45,7 +57,7 @@ def prepare(
   Returns: the index; None when `dry_run`, or while other parts are not finished.
   Raises: FileNotFoundError without raw data; ValueError for a setting out of range,
     when the folder was begun with another plan, or when more clips than `max_skipped`,
-    or all of them, cannot be used (then no index is written).
+    or all of them, cannot be used (then no index is written); OSError for a full disk.
   """
   start = time.monotonic()
   recipe = _recipe(settings, data.get("boxes") or "", data.get("frames", True))
@@ -56,12 +68,14 @@ def prepare(
   mine = range(part * len(planned) // parts, (part + 1) * len(planned) // parts)
   own = [planned[i] for i in mine]
   num_own = sum(len(shard.clips) for shard in own)
-  _say_clips(dataset, clips, left_out, say)
+  for line in summary.of_listing(dataset, clips, left_out):
+    say(line)
   if parts > 1:
     span = f"{mine[0]} to {mine[-1]}" if mine else "none"
     say(f"  part {part} of {parts}: {num_own:,} clips, shards {span}")
   if settings.dry_run:
-    _say_splits(dataset, clips, say)
+    for line in summary.of_parts(data, dataset.name, clips, dataset.class_names):
+      say(line)
     return None
   if not clips:
     remedy = "" if recipe["kind"] == "none" else "; with model=pose none needs a video"
@@ -69,10 +83,32 @@ def prepare(
 
   folder = pathlib.Path(data.records)
   folder.mkdir(parents=True, exist_ok=True)
-  with _lock(folder, mine):
-    plan = _plan(dataset, clips, left_out, recipe, settings.clips_per_shard)
-    _check_plan(folder, plan)
-    work = shards.Work(folder, dataset, recipe, settings.clip_seconds)
+  plan = _plan(dataset, clips, recipe, settings.clips_per_shard)
+  busy = (
+    f"another run is preparing {folder}: wait for it, set config.data.shard to another "
+    "part, or config.data.records to another folder."
+  )
+  with file_locks.FileLock(folder, busy) as lock:
+    with lock.held(_DECISION, wait=True):
+      found = reuse.compare(folder, dataset, planned, settings.retry)
+      noted = getattr(dataset, "noted_by_clip", ())
+      before = _check_plan(folder, plan, found, noted)
+      if found.aside or before not in (None, plan):
+        with lock.held(_SHARDS):  # nobody else makes them by the plan of before
+          reuse.set_aside(folder, found, planned, dataset)
+      if before != plan:
+        files.write_text(folder / PLAN_FILE, json.dumps(plan, indent=1))
+      lock.hold(mine)
+    for line in found.lines():
+      say(f"  {line}")
+    taken = reuse.taken_over(
+      folder,
+      dataset,
+      [clip for shard in own for clip in shard.clips],
+      frames=recipe["kind"] != "none",
+      retry=settings.retry,
+    )
+    work = shards.Work(folder, dataset, recipe, settings.clip_seconds, taken)
     tried = workers.make(work, own, _num_workers(settings.workers), settings.retry)
     seconds = time.monotonic() - start
     say(
@@ -86,10 +122,14 @@ def prepare(
         f"last one to finish writes {store.INDEX_FILE}."
       )
       return None
-    index = _finish(work, planned, left_out, settings.max_skipped)
+    index, skipped = _finish(work, planned, left_out, settings.max_skipped)
+    reuse.clear(folder, planned)
 
-  _say_splits(dataset, index.clips(), say)
+  for line in summary.of_parts(data, dataset.name, index.clips(), index.class_names):
+    say(line)
   _say_size(folder, index, say)
+  for line in summary.by_reason(skipped):
+    say(f"    {line}")
   return index
 
 
@@ -141,14 +181,10 @@ def _num_workers(setting: int) -> int:
 
 
 def _plan(
-  dataset: Dataset,
-  clips: list[Clip],
-  left_out: Reasons,
-  recipe: dict,
-  clips_per_shard: int,
+  dataset: Dataset, clips: list[Clip], recipe: dict, clips_per_shard: int
 ) -> dict:
   listed = [[c.name, c.label, sorted(c.attributes.items())] for c in clips]
-  text = json.dumps([listed, [list(pair) for pair in left_out]])
+  text = json.dumps(listed)
   coordinates = base.coordinates(dataset)
   return {
     "format": record_format.FORMAT,
@@ -161,13 +197,24 @@ def _plan(
     "source": dataset.source,
     "clips_per_shard": clips_per_shard,
     "short_gap": make_record.SHORT_GAP,
+    **({} if make_record.VERSION == 1 else {"version": make_record.VERSION}),
     **({} if coordinates == "world" else {"coordinates": coordinates}),
     **{f"crop.{key}": value for key, value in recipe.items()},
   }
 
 
-def _check_plan(folder: pathlib.Path, plan: dict) -> None:
-  """Writes the plan into a new folder; refuses a folder begun with another plan."""
+def _check_plan(
+  folder: pathlib.Path, plan: dict, found: reuse.Comparison, noted: tuple[str, ...]
+) -> dict | None:
+  """Refuses a folder begun with another plan.
+
+  Args:
+    folder: of the records.
+    plan: of now.
+    found: what the folder has of it.
+    noted: names of values of the plan's "source" that the notes of the clips cover.
+  Returns: the plan in the folder; None for a new folder.
+  """
   path = folder / PLAN_FILE
   if not path.exists():
     strangers = [p.name for p in folder.glob("*.array_record")]
@@ -176,14 +223,19 @@ def _check_plan(folder: pathlib.Path, plan: dict) -> None:
         f"{folder} holds records ({', '.join(strangers[:2])}) but no {PLAN_FILE}: set "
         "config.data.records to an empty folder."
       )
-    files.write_text(path, json.dumps(plan, indent=1))
-    return
+    return None
   try:
     old = json.loads(path.read_text())
     differing = [k for k in {**old, **plan} if old.get(k) != plan.get(k)]
+    before = {k: v for k, v in old.get("source", {}).items() if k not in noted}
   except (ValueError, TypeError, AttributeError, RecursionError) as e:
     raise ValueError(f"{path} is damaged ({e}): delete {folder} and run again.") from e
   _check_frames(folder, old, plan)
+  allowed = {*BY_CLIP} if not found.unknown else set()
+  now = {k: v for k, v in plan["source"].items() if k not in noted}
+  if before == now and not (found.unknown or found.old):
+    allowed.add("source")
+  differing = [k for k in differing if k not in allowed]
   if differing:
     sides = "; ".join(
       f"{k} was {str(old.get(k))[:60]}, now {str(plan.get(k))[:60]}" for k in differing
@@ -192,6 +244,7 @@ def _check_plan(folder: pathlib.Path, plan: dict) -> None:
       f"{folder} was begun with another plan: {sides}. Delete that folder or set "
       "config.data.records to another."
     )
+  return old
 
 
 def _check_frames(folder: pathlib.Path, old: dict, plan: dict) -> None:
@@ -215,25 +268,33 @@ def _check_frames(folder: pathlib.Path, old: dict, plan: dict) -> None:
 
 
 def _finish(
-  work: shards.Work, planned: list[shards.Shard], left_out: Reasons, max_skipped: float
-) -> store.Index:
-  """Writes `SKIPPED_FILE` and, unless too many clips are damaged, the index."""
+  work: shards.Work,
+  planned: list[shards.Shard],
+  left_out: summary.Reasons,
+  max_skipped: float,
+) -> tuple[store.Index, summary.Reasons]:
+  """Writes `SKIPPED_FILE` and, unless too many clips are damaged, the index.
+
+  Returns: the index, and the clips that are damaged.
+  """
   folder, dataset = work.folder, work.dataset
   made = [shard.read_sidecar(folder) for shard in planned]
   total = sum(len(shard.clips) for shard in planned)
   damaged = [tuple(pair) for content in made for pair in content["skipped"]]
   skipped = sorted(left_out + damaged)
-  lines = [f"{_one_line(name)}\t{_one_line(reason)}\n" for name, reason in skipped]
+  lines = [
+    f"{summary.one_line(name)}\t{summary.one_line(reason)}\n"
+    for name, reason in skipped
+  ]
   files.write_text(folder / SKIPPED_FILE, "".join(lines))
   if len(damaged) == total or len(damaged) > max_skipped * total:
     (folder / store.INDEX_FILE).unlink(missing_ok=True)
-    frequent = _count_reasons(damaged)[:3]
-    reasons = "; ".join(f"{n:,} x {reason}" for reason, n in frequent)
+    reasons = "; ".join(summary.by_reason(damaged)[:3])
+    remedy = "" if len(damaged) == total else ", or raise config.prepare.max_skipped"
     raise ValueError(
       f"{len(damaged):,} of {total:,} clips cannot be used, accepted are "
       f"{max_skipped:.1%}: {reasons}. {folder / SKIPPED_FILE} lists them; repair them "
-      "and run again with --config.prepare.retry=True, or raise "
-      "config.prepare.max_skipped."
+      f"and run again{remedy}."
     )
   index = store.Index(
     dataset=dataset.name,
@@ -253,25 +314,7 @@ def _finish(
     coordinates=base.coordinates(dataset),
   )
   index.save(folder)
-  return index
-
-
-def _count_reasons(skipped: Reasons) -> list[tuple[str, int]]:
-  """Reasons without names and numbers, and how often each occurs; frequent first."""
-  counts: dict[str, int] = {}
-  for name, reason in skipped:
-    words = [w for w in reason.split() if not any(c.isdigit() for c in w)]
-    short = " ".join(words).replace(name, "...")[:100]
-    counts[short] = counts.get(short, 0) + 1
-  return sorted(counts.items(), key=lambda item: -item[1])
-
-
-def _say_clips(
-  dataset: Dataset, clips: list[Clip], left_out: Reasons, say: Callable[[str], None]
-) -> None:
-  say(f"{dataset.name}: {len(clips):,} clips, {len(left_out):,} left out by name")
-  for reason, number in _count_reasons(left_out):
-    say(f"  {number:,} x {reason}")
+  return index, damaged
 
 
 def _say_size(
@@ -282,34 +325,3 @@ def _say_size(
     f"  {len(index.clips()):,} clips, {index.skipped:,} skipped ({SKIPPED_FILE}), "
     f"{megabytes:,.1f} MB"
   )
-
-
-def _say_splits(dataset: Dataset, clips: list, say: Callable[[str], None]) -> None:
-  """A line for each protocol: what is here, and what the published split has."""
-  for name, rule in protocols.applicable(dataset.name, clips).items():
-    line = protocols.describe(dataset.name, name, rule, clips, dataset.class_names)
-    say(f"  {line}")
-
-
-def _one_line(text: str) -> str:
-  return " ".join(text.split())
-
-
-@contextlib.contextmanager
-def _lock(folder: pathlib.Path, span: range) -> Iterator[None]:
-  """Holds a range of shards of a folder, so that no two runs make the same ones.
-
-  The system releases it when the process ends, however it ends.
-  """
-  with open(folder / ".lock", "a") as file:
-    try:
-      if span:  # a length of 0 would lock all
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, len(span), span[0])
-    except (BlockingIOError, PermissionError) as e:
-      raise ValueError(
-        f"another run is preparing {folder}: wait for it, set config.data.shard to "
-        "another part, or config.data.records to another folder."
-      ) from e
-    except OSError:  # a file system without locks
-      pass
-    yield

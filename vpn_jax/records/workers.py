@@ -29,7 +29,7 @@ def make(work: Work, wanted: list[Shard], workers: int, retry: bool) -> int:
     wanted: the shards.
     workers: processes; 0 for none beside this one.
     retry: whether shards that skipped clips are made again.
-  Returns: the number of clips that were tried.
+  Returns: the number of clips that were tried, without those of an earlier run.
   Raises: OSError for a full disk, or processes that die whatever they read.
   """
   folder = work.folder
@@ -48,6 +48,7 @@ def make(work: Work, wanted: list[Shard], workers: int, retry: bool) -> int:
     shard.sidecar(folder).unlink(missing_ok=True)
   total = sum(len(shard.clips) for shard in wanted)
   tried = sum(len(shard.clips) for shard in todo)
+  made = sum(clip.name not in work.taken for shard in todo for clip in shard.clips)
   bar = tqdm.tqdm(
     mininterval=0.5 if sys.stderr.isatty() else 15.0,
     total=total,
@@ -60,7 +61,7 @@ def make(work: Work, wanted: list[Shard], workers: int, retry: bool) -> int:
     if workers == 0:
       for shard in todo:
         shards.write(work, shard, lambda: bar.update(1))
-      return tried
+      return made
     deadly: set[str] = set()
     while todo:
       suspects = _run_pool(work, todo, workers, deadly, bar)
@@ -79,7 +80,7 @@ def make(work: Work, wanted: list[Shard], workers: int, retry: bool) -> int:
       _remove_partials(folder, todo)
       bar.reset()
       bar.update(total - sum(len(shard.clips) for shard in todo))
-  return tried
+  return made
 
 
 def _remove_partials(folder: pathlib.Path, wanted: list[Shard]) -> None:

@@ -135,3 +135,35 @@ def test_hold_out_refuses():
     protocol_settings.draw_validation(
       protocols.get("smarthome", "cv1").__class__("camera", (1,)), 0.5, 0
     )
+
+
+def test_values_that_no_clip_has_are_refused():
+  """Where others of the part are there; a published protocol may name them."""
+  clips = list(grid(subject=(1, 2, 3)))
+  data = ml_collections.ConfigDict(
+    {
+      "dataset": "custom",
+      "train": "subject:1,9",
+      "test": "subject:3,x",
+      "validation": "",
+    }
+  )
+
+  def check(*parts):
+    protocol = protocol_settings.from_config(data, clips)
+    protocol_settings.check_values(data, protocol, parts, clips)
+
+  with pytest.raises(
+    ValueError, match=r"train is 'subject:1,9', but .* 9: .* 3"
+  ):
+    check("train", "test")
+  with pytest.raises(
+    ValueError, match="is 'subject:3,x', but no clip has subject x"
+  ):
+    check("test")
+  data.update(train="subject:1", test="subject:7")  # wholly missing: an empty part
+  check("train", "test")
+  data.update(dataset="ntu60", protocol="cs", validation="subject:4,1")
+  check("train", "test")
+  with pytest.raises(ValueError, match=r"validation is 'subject:4,1', but .* subject 4"):
+    check("validation")

@@ -42,6 +42,40 @@ def from_config(data, clips: Iterable = ()) -> Protocol:
   return draw_validation(protocol, fraction, seed, attribute.strip(), clips)
 
 
+def check_values(
+  data, protocol: Protocol, parts: Iterable[str], clips: Iterable
+) -> None:
+  """Refuses values that a user has named for a part and that no clip has.
+
+  Published protocols may name values that are not among the clips. A part of which no
+  value is there is empty, which is for the caller to accept or not.
+
+  Args:
+    data: as in `from_config`.
+    protocol: from it.
+    parts: that are wanted.
+    clips: of the dataset.
+  Raises: ValueError with the values and those that there are.
+  """
+  clips = list(clips)
+  for name in parts:
+    text = data.get(name) or ""
+    own = data.dataset == "custom" or name == "validation"
+    if not own or not text or text.endswith("%"):
+      continue
+    attribute, values = protocols.missing(protocol, name, clips)
+    if not values or values == list(getattr(protocol, name)):
+      continue
+    there = {protocols.attributes_of(clip).get(attribute) for clip in clips} - {None}
+    listed = sorted(there, key=lambda v: (isinstance(v, str), v))
+    shown = ", ".join(map(str, listed[:20])) + ", ..." * (len(listed) > 20)
+    raise ValueError(
+      f"config.data.{name} is {text!r}, but no clip has {attribute} "
+      f"{', '.join(map(str, values))}: leave that out or correct it; the clips have "
+      f"{attribute} {shown}."
+    )
+
+
 def custom(train: str, test: str = "", validation: str = "") -> Protocol:
   """A protocol for a dataset of your own.
 

@@ -390,8 +390,9 @@ def open_parts(
       them.
     examples: whether examples will be made by `data.example`; False for a caller that
       reads the records for networks with settings of their own.
-  Raises: FileNotFoundError when nothing is prepared, ValueError for an empty part or
-    records without the frames that `data.example` takes.
+  Raises: FileNotFoundError when nothing is prepared, ValueError for an empty part, a
+    value that a setting names and no clip has, or records without the frames that
+    `data.example` takes.
   """
   if not (pathlib.Path(data.records) / store.INDEX_FILE).exists():
     raise FileNotFoundError(
@@ -405,6 +406,7 @@ def open_parts(
       f"{data.dataset!r}: point config.data.records at the right folder."
     )
   protocol = protocol_settings.from_config(data, index.clips())
+  protocol_settings.check_values(data, protocol, parts, index.clips())
   settings = example.Settings(**data.example)
   if examples:
     check_frames(data.records, index, settings.inputs)

@@ -23,7 +23,7 @@ def folder(tmp_path):
   for name in ("a", "b", "c"):
     frames = rng.integers(0, 255, (6, 48, 64, 3), np.uint8)
     video.write_video(tmp_path / "videos" / f"{name}.mp4", frames, 10)
-    world[name] = rng.normal(size=(6, J, 4)).astype(np.float32)
+    world[name] = rng.uniform(0.1, 1.1, (6, J, 4)).astype(np.float32)
     image[name] = rng.uniform(size=(6, J, 4))
   world["b"][2:4] = np.nan
   np.savez(tmp_path / "world.npz", **world)
@@ -77,10 +77,12 @@ def test_read(folder):
 
 def test_pixels_and_no_image_joints(folder):
   clip = open_it(folder).clips()[0][0]
+  stored = np.load(folder / "image.npz")["a"][..., :2]
+  with pytest.raises(BadClip, match=r"reaches 1\.00 .* 64x48, expected pixels: set"):
+    open_it(folder, image_units="pixel").read(clip)
+  np.savez(folder / "image.npz", a=40 * stored)
   pixels = open_it(folder, image_units="pixel").read(clip).image_joints
-  np.testing.assert_allclose(
-    pixels[:, 0], np.load(folder / "image.npz")["a"][..., :2], rtol=1e-6
-  )
+  np.testing.assert_allclose(pixels[:, 0], 40 * stored, rtol=1e-6)
   assert np.isnan(open_it(folder, image_joints=None).read(clip).image_joints).all()
 
 
@@ -174,7 +176,7 @@ def test_rows_that_cannot_be_used(folder):
     ({"a": np.zeros((6, J, 3), int)}, "int64"),
     ({"a": np.full((6, J, 3), np.nan)}, "has nobody in any frame"),
     ({"a": np.full((6, J, 3), np.inf)}, "infinite numbers"),
-    ({"a": np.zeros((5, J, 3))}, "differ in frames, persons or joints"),
+    ({"a": np.ones((5, J, 3))}, "differ in frames, persons or joints"),
     ({"a": np.array([None, {}])}, r"cannot be read as npz \(ValueError: Object arrays"),
   ],
 )
@@ -347,7 +349,7 @@ def test_an_index_without_joints(folder):
 def pack(path, **more):
   """One npz of three clips with everything; returns the world joints of the first."""
   rng = np.random.default_rng(0)
-  world = {f"world/c{i}": rng.normal(size=(5 + i, J, 4)) for i in range(3)}
+  world = {f"world/c{i}": rng.uniform(0.1, 1.1, (5 + i, J, 4)) for i in range(3)}
   columns = {"clip": ["c0", "c1", "c2"], "label": ["b", "a", "b"], "fps": [20, 25, 30]}
   np.savez(path, **{**columns, "subject": [1, 2, 2], **world, **more})
   return world["world/c0"]

@@ -171,7 +171,7 @@ def test_joints_beside_the_video(tmp_path):
     (tmp_path / "a").mkdir(exist_ok=True)
     video.write_video(tmp_path / "a" / f"{name}.mp4", frames, 20)
   touch(tmp_path, "a/lone.mp4", "a/bad.npz")
-  world = np.random.default_rng(0).normal(size=(6, 33, 4)).astype(np.float32)
+  world = np.random.default_rng(0).uniform(0.1, 1.1, (6, 33, 4)).astype(np.float32)
   image = np.full((6, 33, 2), 0.5, np.float32)
   np.savez(tmp_path / "a" / "good.npz", world=world, image=image)
   dataset = folders.Folders(tmp_path, "mediapipe_33")

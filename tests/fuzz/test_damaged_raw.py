@@ -153,7 +153,7 @@ def npz(tmp_path_factory):
   """The joints of a clip, compressed or not, as bytes."""
   rng = np.random.default_rng(0)
   arrays = {
-    "world": rng.normal(size=(60, 25, 4)).astype(np.float32),
+    "world": rng.uniform(0.1, 1, (60, 25, 4)).astype(np.float32),
     "image": rng.random((60, 25, 2)).astype(np.float32),
   }
   path = tmp_path_factory.mktemp("npz") / "a.npz"

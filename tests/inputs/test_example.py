@@ -26,6 +26,14 @@ def test_center_pose_uses_the_first_valid_frame():
   assert (made[:, 1] == 0).all()  # an absent person is zero
 
 
+def test_center_pose_without_its_origin():
+  pose = np.ones((3, 1, 25, 3), np.float32)
+  pose[0], pose[:, :, 1] = np.nan, np.nan  # the mid-spine is never seen
+  pose[1, 0, 5] = 25  # 24 joints: their mean is 2
+  made = example.center_pose(pose, KINECT)
+  assert made[1, 0, [0, 1, 5]].tolist() == [[-1] * 3, [0] * 3, [23] * 3]
+
+
 def test_mirror_swaps_sides_and_x():
   pose = np.random.default_rng(0).normal(size=(3, 1, 25, 3)).astype(np.float32)
   mirrored = example.mirror_pose(pose, KINECT)

@@ -120,6 +120,13 @@ def test_poses_in_another_unit_are_refused(factor, message):
   make_record.check_unit(pose, skeleton)
 
 
+def test_the_unit_of_the_second_person_where_the_first_is_empty():
+  pose = np.random.default_rng(0).normal(size=(3, 2, 25, 3)) * 200
+  pose[:, 0] = np.nan
+  with pytest.raises(BadClip, match=r"multiply the joints by 0\.001"):
+    make_record.check_unit(pose, skeletons.get("kinect_v2"))
+
+
 def test_image_joints_alone():
   """The gap is filled in the image, and there is no unit to check."""
   pose = np.full((6, 1, 25, 3), np.nan, np.float32)

@@ -7,8 +7,9 @@ A csv, for few clips, has a line per box:
 
 An npz, for many, has one array per clip, float [boxes, 5 or 6] of frame, left, top,
 right, bottom and score. Frames count from 0; the box is in pixels of the video. Only
-boxes with a score of at least `MIN_SCORE`, or without a score, are used. Frames without
-a box are interpolated. The crop contains every box, so leave out bystanders.
+boxes with a score of at least `MIN_SCORE`, or without a score, are used, and none whose
+corners are all 0, -1 or NaN. Frames without a box are interpolated. The crop contains
+every box, so leave out bystanders.
 """
 
 import csv
@@ -109,6 +110,9 @@ def arrange(rows: np.ndarray, num_frames: int, what: str) -> np.ndarray:
     rows = rows.astype(np.float32).astype(np.float64)
   if rows.shape[1] == 6:
     rows = rows[~(rows[:, 5] < MIN_SCORE)]
+  corners = rows[:, 1:5]
+  nobody = np.isnan(corners) | (corners == 0) | (corners == -1)
+  rows = rows[~nobody.all(axis=1)]  # how some programs say so
   if not len(rows):
     raise BadClip(f"{what} has no box with a score of {MIN_SCORE} or more")
   frame, left, top, right, bottom = rows.T[:5]

@@ -2,8 +2,8 @@
 
 An array is [F, J, C] or [F, persons, J, C]. World joints are x, y, z in metres and,
 optionally, the visibility from 0 to 1; image joints are x and y and, where there are no
-world joints, optionally the score from 0 to 1. Further numbers are ignored. NaN marks
-what was not found.
+world joints, optionally the score from 0 to 1. Further numbers are ignored. What was
+not found is NaN, 0, -1, or has a visibility or score of 0; see `missing`.
 """
 
 import io
@@ -13,10 +13,12 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from vpn_jax.datasets import skeletons
+from vpn_jax.datasets import missing, skeletons
 from vpn_jax.datasets.base import BadClip
 
 UNITS = ("fraction", "pixel")
+# Pixels of which none is beyond this are fractions. Our own number.
+_MAX_FRACTION = 2.0
 
 
 class Arrays(Mapping[str, np.ndarray]):
@@ -84,7 +86,7 @@ def world(
   """
   array = _four_axes(array, skeleton, 3, what)
   visibility = np.clip(array[..., 3], 0, 1) if array.shape[-1] > 3 else None
-  return _found(array[..., :3], what), visibility
+  return _found(array[..., :3], visibility, skeleton, what), visibility
 
 
 def image(
@@ -94,6 +96,7 @@ def image(
   *,
   units: str,
   size: tuple[int, int] | None,
+  scores: np.ndarray | None = None,
 ) -> np.ndarray:
   """Image joints in pixels, float32 [F, persons, J, 2].
 
@@ -101,11 +104,20 @@ def image(
     array, skeleton, what: as in `world`, with at least 2 numbers.
     units: "fraction" (0 to 1 over width and height) or "pixel".
     size: (W, H) of the video; None when it is unknown.
-  Raises: BadClip as `world` does, for fractions far outside 0 to 1, and for fractions
-    of an unknown size.
+    scores: of the joints, [F, persons, J]; None where unknown.
+  Raises: BadClip as `world` does, for fractions far outside 0 to 1, pixels that are
+    fractions, and for fractions of an unknown size.
   """
-  joints = _found(_four_axes(array, skeleton, 2, what)[..., :2], what)
+  array = _four_axes(array, skeleton, 2, what)[..., :2]
+  if scores is not None and scores.shape != array.shape[:-1]:
+    scores = None  # `check_pair` refuses the two
+  joints = _found(array, scores, skeleton, what)
   if units == "pixel":
+    if size and min(size) > 10 * _MAX_FRACTION and np.nanmax(joints) <= _MAX_FRACTION:
+      raise BadClip(
+        f"{what} reaches {np.nanmax(joints):.2f} in a picture of {size[0]}x{size[1]}, "
+        "expected pixels: set image_units=fraction"
+      )
     return joints
   if size is None:
     raise BadClip(
@@ -155,16 +167,18 @@ def pair(
   if world_array is None and image_array is None:
     raise BadClip(f"neither {what[0]} nor {what[1]} is there, expected one of them")
   if world_array is None:
-    score = image_array[..., 2] if image_array.shape[-1:] == (3,) else None
-    joints = image(image_array, skeleton, what[1], units=units, size=size)
+    score = None
+    if image_array.shape[-1:] == (3,):
+      score = np.clip(_four_axes(image_array, skeleton, 3, what[1])[..., 2], 0, 1)
+    joints = image(image_array, skeleton, what[1], units=units, size=size, scores=score)
     pose = np.full((*joints.shape[:-1], 3), np.nan, np.float32)
-    if score is not None:
-      score = np.clip(score.astype(np.float32), 0, 1).reshape(joints.shape[:-1])
     return pose, joints, score
   pose, visibility = world(world_array, skeleton, what[0])
   if image_array is None or (size is None and units == "fraction"):
     return pose, np.full((*pose.shape[:-1], 2), np.nan, np.float32), visibility
-  joints = image(image_array, skeleton, what[1], units=units, size=size)
+  joints = image(
+    image_array, skeleton, what[1], units=units, size=size, scores=visibility
+  )
   check_pair(pose, joints, " and ".join(what))
   return pose, joints, visibility
 
@@ -196,10 +210,19 @@ def _four_axes(array, skeleton: skeletons.Skeleton, channels: int, what: str):
     return array.astype(np.float32)
 
 
-def _found(joints: np.ndarray, what: str) -> np.ndarray:
+def _found(
+  joints: np.ndarray,
+  scores: np.ndarray | None,
+  skeleton: skeletons.Skeleton,
+  what: str,
+) -> np.ndarray:
+  """The joints with NaN for those that were not seen; BadClip when none was."""
   if np.isinf(joints).any():
     raise BadClip(f"{what} holds infinite numbers")
-  found = np.isfinite(joints).all(axis=-1, keepdims=True)
+  found = missing.seen(joints, scores, skeleton)
   if not found.any():
-    raise BadClip(f"{what} has nobody in any frame")
-  return np.where(found, joints, np.float32(np.nan))
+    raise BadClip(
+      f"{what} has nobody in any frame: all joints are NaN, 0 or -1, or have a score "
+      "or visibility of 0"
+    )
+  return missing.clear(joints, found)

@@ -11,7 +11,7 @@ import re
 
 import numpy as np
 
-from vpn_jax.datasets import paired_files, video
+from vpn_jax.datasets import missing, paired_files, skeletons, video
 from vpn_jax.datasets.base import BadClip, Clip, RawClip
 
 NUM_JOINTS = 25
@@ -283,8 +283,12 @@ class NTU(paired_files.PairedFiles):
     image_joints = np.full((num_frames, PERSONS, NUM_JOINTS, 2), np.nan, np.float32)
     visibility = np.full((num_frames, PERSONS, NUM_JOINTS), np.nan, np.float32)
     scale = np.divide(size, COLOR_SIZE)  # of a smaller copy
+    layout = skeletons.get(self.skeleton)
     for i, body in enumerate(people):
-      pose[:, i] = body.world
-      image_joints[:, i] = body.image * scale
-      visibility[:, i] = body.visibility
+      state = body.visibility
+      known = missing.seen(body.world[:, None], state[:, None], layout)[:, 0]
+      pose[:, i] = missing.clear(body.world, known)
+      known = missing.seen(body.image, state)
+      image_joints[:, i] = missing.clear(body.image * scale, known)
+      visibility[:, i] = state
     return RawClip(pose, image_joints, frames, fps, visibility)

@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from vpn_jax.datasets import paired_files, video
+from vpn_jax.datasets import missing, paired_files, skeletons, video
 from vpn_jax.datasets.base import BadClip, Clip, RawClip
 from vpn_jax.datasets.paired_files import brief, load_frames, numbers
 
@@ -72,8 +72,8 @@ def parse_name(name: str) -> tuple[int, dict[str, int]]:
 def read_skeleton(path: str | pathlib.Path) -> np.ndarray:
   """Reads a skeleton file.
 
-  Returns: float32 [F, 20, 3], metres, Kinect camera axes; NaN in frames whose joints
-    are all zero, which means nobody.
+  Returns: float32 [F, 20, 3], metres, Kinect camera axes; NaN where a joint is zero,
+    as it is where nobody was seen.
   Raises: BadClip with the position when the file is truncated or not JSON, lacks
     `skeletons`, has no frames, a joint count other than 20, a value that is not a
     finite number, or nobody in any frame.
@@ -89,11 +89,11 @@ def read_skeleton(path: str | pathlib.Path) -> np.ndarray:
       raise BadClip(f"{where} has {len(joints)} joints, expected {NUM_JOINTS}")
     for j, joint in enumerate(joints):
       world[f, j] = numbers(joint, 3, f"{where}, joint {j}")
-  nobody = (world == 0).all(axis=(1, 2))
-  if nobody.all():
+  body = skeletons.get(NUCLA.skeleton)
+  seen = missing.seen(world[:, None], None, body)[:, 0]
+  if not seen.any():
     raise BadClip(f"skeleton {path.name} has nobody in any of {len(world)} frames")
-  world[nobody] = np.nan
-  return world
+  return missing.clear(world, seen)
 
 
 def read_images(folder: str | pathlib.Path) -> Iterator[np.ndarray]:
@@ -156,7 +156,7 @@ class NUCLA(paired_files.PairedFiles):
   name = "nucla"
   skeleton = "kinect_v1"
   class_names = tuple(ACTIONS.values())
-  source = {"rules": 1}  # raise it when the rules change
+  source = {"rules": 2}  # raise it when the rules change
   fps = FPS
   example = (
     "a01_s01_e00_v01.json, a01/v01_s01_e00.avi or "

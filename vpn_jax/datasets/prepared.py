@@ -9,7 +9,7 @@ import pathlib
 
 import numpy as np
 
-from vpn_jax.datasets import ntu, skeleton_files
+from vpn_jax.datasets import missing, ntu, skeleton_files, skeletons
 from vpn_jax.datasets.base import BadClip, Clip, Origin, RawClip
 from vpn_jax.datasets.pose_files import people
 
@@ -87,28 +87,27 @@ class Prepared:
     self.coordinates = "world" if channels == 3 else "image"
 
 
-def raw_clip(joints: np.ndarray, scores: np.ndarray | None, what: str) -> RawClip:
+def raw_clip(
+  joints: np.ndarray,
+  scores: np.ndarray | None,
+  what: str,
+  body: skeletons.Skeleton | None = None,
+) -> RawClip:
   """A clip without a video.
 
   Args:
-    joints: float [F, persons, J, 2 or 3], pixels or metres. All zeros are nobody, and
-      so are image joints at (0, 0). Of more than `people.PERSONS`, the largest stay.
-    scores: float [F, persons, J]; joints of 0 or less were not seen. None where the
-      file has none.
+    joints: float [F, persons, J, 2 or 3], pixels or metres. Of more than
+      `people.PERSONS`, the largest stay.
+    scores: float [F, persons, J]; None where the file has none.
     what: names the clip in messages.
+    body: the skeleton of joints in metres; see `missing.seen`.
   Raises: BadClip when nobody is in any frame, or for infinite numbers.
   """
   joints = np.array(joints, np.float32)
   people.check_length(len(joints), what)
   if np.isinf(joints).any():
     raise BadClip(f"{what} holds infinite numbers")
-  seen = np.isfinite(joints).all(axis=-1)
-  if joints.shape[-1] == 2:
-    seen &= (joints != 0).any(axis=-1)
-  else:
-    seen &= (joints != 0).any(axis=(-1, -2))[..., None]
-  if scores is not None:
-    seen &= np.nan_to_num(scores) > 0
+  seen = missing.seen(joints, scores, body)
   if not seen.any():
     raise BadClip(f"{what} has nobody in any of {len(joints)} frames")
   joints[~seen] = np.nan

@@ -102,7 +102,7 @@ class PreparedNpz(prepared.Prepared):
       raise BadClip(f"{clip.name} has nobody in any of {len(rows)} frames")
     rows = rows[: filled[-1] + 1]  # zeros follow the end
     joints = rows.reshape(len(rows), -1, JOINTS, CHANNELS)
-    return prepared.raw_clip(joints, None, clip.name)
+    return prepared.raw_clip(joints, None, clip.name, self.body)
 
 
 class _Member:

@@ -160,7 +160,7 @@ class PreparedPickle(prepared.Prepared):
     except (OSError, ValueError) as e:
       reason = pickled_arrays.one_line(e)
       raise BadClip(f"{self.path.name} cannot be read: {reason}") from e
-    return prepared.raw_clip(joints, scores, clip.name)
+    return prepared.raw_clip(joints, scores, clip.name, self.body)
 
 
 def _is_floats(value, axes: int) -> bool:

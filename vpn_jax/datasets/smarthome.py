@@ -13,7 +13,7 @@ import re
 
 import numpy as np
 
-from vpn_jax.datasets import paired_files, tracking, video
+from vpn_jax.datasets import missing, paired_files, skeletons, tracking, video
 from vpn_jax.datasets.base import BadClip, Clip, RawClip
 from vpn_jax.datasets.paired_files import brief, load_frames, numbers
 
@@ -178,6 +178,9 @@ class Smarthome(paired_files.PairedFiles):
   def read(self, clip: Clip) -> RawClip:
     """See `base.Dataset`; the poses of the main actor."""
     world, image = main_actor(read_skeleton(clip.pose))
+    body = skeletons.get(self.skeleton)
+    world = missing.clear(world, missing.seen(world[:, None], None, body)[:, 0])
+    image = missing.clear(image, missing.seen(image))
     frames, fps, size = None, self.fps, IMAGE_SIZE
     if clip.video is not None:
       frames, fps, size = video.open_file(clip.video)

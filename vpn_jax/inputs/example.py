@@ -167,13 +167,20 @@ def center_pose(pose: np.ndarray, skeleton: skeletons.Skeleton) -> np.ndarray:
   """Moves the origin to the main actor's body in the first frame where it was seen.
 
   Args:
-    pose: float [F, persons, J, 3], metres; NaN where nobody was seen.
+    pose: float [F, persons, J, 3], metres; NaN where a joint was not seen.
   Returns: float32 of the same shape; NaN becomes zero.
   Source: the released loaders; nothing else is normalized.
+  Reading: of somebody whose origin is never seen, as of a person behind a desk, the
+    middle of the joints that are.
   """
   origins = pose[:, 0, skeleton.origin_indices()].mean(axis=1)  # [F, 3]
   valid = np.isfinite(origins).all(axis=-1)
-  origin = origins[np.argmax(valid)] if valid.any() else np.zeros(3, pose.dtype)
+  origin = np.zeros(3, pose.dtype)
+  if valid.any():
+    origin = origins[np.argmax(valid)]
+  elif (seen := np.isfinite(pose[:, 0]).all(axis=-1)).any():  # [F, J]
+    first = np.argmax(seen.any(axis=-1))
+    origin = pose[first, 0, seen[first]].mean(axis=0)
   return np.nan_to_num(pose - origin, nan=0.0).astype(np.float32)
 
 

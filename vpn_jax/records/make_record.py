@@ -112,16 +112,19 @@ def check_unit(pose: np.ndarray, skeleton: skeletons.Skeleton) -> None:
   Args:
     pose: float [F, persons, J, 3]; NaN where not seen.
     skeleton: of the joints.
-  Raises: BadClip when the longest bone of the first person (median over the frames) is
-    outside `LONGEST_BONE`. Poses without any bone of positive length pass.
+  Raises: BadClip when the longest bone of a person (median over the frames), of the
+    first who has one, is outside `LONGEST_BONE`. Poses without any bone of positive
+    length pass.
   """
   ends = skeleton.bone_indices()
-  apart = pose[:, 0, ends[:, 0]] - pose[:, 0, ends[:, 1]]
-  lengths = np.linalg.norm(apart.astype(np.float64), axis=-1)  # [F, bones]
+  apart = pose[:, :, ends[:, 0]] - pose[:, :, ends[:, 1]]
+  lengths = np.linalg.norm(apart.astype(np.float64), axis=-1)  # [F, persons, bones]
   lengths[~(lengths > 0)] = np.nan
-  lengths = lengths[:, np.isfinite(lengths).any(axis=0)]
-  if not lengths.size:
+  known = np.isfinite(lengths).any(axis=0)  # [persons, bones]
+  if not known.any():
     return
+  person = int(known.any(axis=-1).argmax())
+  lengths = lengths[:, person, known[person]]
   longest = float(np.nanmedian(lengths, axis=0).max())
   low, high = LONGEST_BONE
   if not low <= longest <= high:

@@ -5,7 +5,7 @@ import functools
 
 import numpy as np
 
-from vpn_jax.datasets import tracking
+from vpn_jax.datasets import missing, tracking
 from vpn_jax.datasets.base import BadClip
 
 MAX_FRAMES = 100_000  # of a clip: an hour at 25 frames per second
@@ -49,22 +49,18 @@ def person(
   """A person from what a file holds; None when no joint was seen.
 
   Args:
-    coordinates: float [J, 2 or 3]. Image joints at (0, 0) were not seen.
-    scores: float [J]; those of 0 or less were not seen. None where unknown.
+    coordinates: float [J, 2 or 3].
+    scores: float [J]; None where unknown.
     track: see `Person`.
+  Source: `missing.seen` for which joints were not.
   """
   joints = coordinates.astype(np.float32)
-  seen = np.isfinite(joints).all(axis=-1)
-  if joints.shape[-1] == 2:
-    seen &= (joints != 0).any(axis=-1)
-  if scores is not None:
-    seen &= scores > 0
+  seen = missing.seen(joints, scores)
   if not seen.any():
     return None
   unknown = np.full(len(joints), np.nan)
   kept = np.where(seen, np.clip(unknown if scores is None else scores, 0, 1), np.nan)
-  joints = np.where(seen[:, None], joints, np.float32(np.nan))
-  return Person(joints, kept.astype(np.float32), track)
+  return Person(missing.clear(joints, seen), kept.astype(np.float32), track)
 
 
 def arrange(frames: list[list[Person]], what: str) -> tuple[np.ndarray, np.ndarray]:

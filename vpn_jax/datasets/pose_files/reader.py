@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 
-from vpn_jax.datasets import skeletons
+from vpn_jax.datasets import missing, skeletons
 from vpn_jax.datasets.base import BadClip
 from vpn_jax.datasets.paired_files import brief
 from vpn_jax.datasets.pose_files import (
@@ -214,6 +214,9 @@ def _poses(frames: list[list[Person]], kind: str, skeleton: str, what: str) -> P
       f"{usual or 'a JSON file that describes them'}"
     )
   units = "metre"
+  if channels == 3:  # known only now: which joint may be at the centre
+    body = skeletons.get(skeleton or usual)
+    joints = missing.clear(joints, missing.seen(joints, scores, body))
   if channels == 2:
     units = "fraction" if np.nanmax(joints) <= _MAX_FRACTION else "pixel"
   return Poses(joints, scores, skeleton or usual, units)

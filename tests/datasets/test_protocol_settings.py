@@ -153,17 +153,15 @@ def test_values_that_no_clip_has_are_refused():
     protocol = protocol_settings.from_config(data, clips)
     protocol_settings.check_values(data, protocol, parts, clips)
 
-  with pytest.raises(
-    ValueError, match=r"train is 'subject:1,9', but .* 9: .* 3"
-  ):
+  with pytest.raises(ValueError, match=r"train is 'subject:1,9', but .* 9: .* 3"):
     check("train", "test")
-  with pytest.raises(
-    ValueError, match="is 'subject:3,x', but no clip has subject x"
-  ):
+  with pytest.raises(ValueError, match="is 'subject:3,x', but no clip has subject x"):
     check("test")
   data.update(train="subject:1", test="subject:7")  # wholly missing: an empty part
   check("train", "test")
   data.update(dataset="ntu60", protocol="cs", validation="subject:4,1")
   check("train", "test")
-  with pytest.raises(ValueError, match=r"validation is 'subject:4,1', but .* subject 4"):
+  with pytest.raises(
+    ValueError, match=r"validation is 'subject:4,1', but .* subject 4"
+  ):
     check("validation")

@@ -32,15 +32,28 @@ def make(pose, num_frames, kind="joints", at=20.0, **options):
   return make_record.make_record(dataset, Clip("a", 0, {}), recipe)
 
 
-def test_lengths_that_differ_a_little_are_trimmed():
+def test_lengths_must_be_equal():
+  pose = np.ones((20, 1, 25, 3), np.float32)
+  for num_frames in (18, 19, 21, 25):
+    words = f"20 poses but {num_frames} video frames, expected a pose for each frame"
+    with pytest.raises(BadClip, match=words):
+      make(pose, num_frames)
+  with pytest.raises(BadClip, match="20 poses but more than 20 video frames"):
+    make(pose, 200)
+  assert make(pose, 20).note == ""
+
+
+def test_lengths_that_differ_a_little_are_trimmed_where_sensors_drop_frames():
   pose = np.ones((20, 1, 25, 3), np.float32)
   for num_frames in (18, 20, 22):
-    record = make(pose, num_frames)
+    record = make(pose, num_frames, drops_frames=True)
+    note = "20 poses for 18 frames: the first 18 are kept"
+    assert record.note == (note if num_frames == 18 else "")
     common = min(20, num_frames)
     assert len(record.frames) == len(record.pose) == len(record.image_joints) == common
   for num_frames in (17, 23, 200):
     with pytest.raises(BadClip, match=r"20 poses but .* video frames, expected a diff"):
-      make(pose, num_frames)
+      make(pose, num_frames, drops_frames=True)
   with pytest.raises(BadClip, match="holds no frame"):
     make(pose, 0)
 
@@ -56,7 +69,8 @@ def test_poses_that_end_before_the_video_because_nobody_follows(kind):
     assert np.isfinite(array[:20]).all()
     assert np.isnan(array[20:]).all()
   np.testing.assert_array_equal(record.boxes[20:], record.boxes[[19] * 30])
-  assert len(make(pose, 19, kind, open_ended=True).pose) == 19
+  with pytest.raises(BadClip, match="20 poses but 19 video frames"):
+    make(pose, 19, kind, open_ended=True)
   with pytest.raises(BadClip, match="20 poses but 15 video frames"):
     make(pose, 15, kind, open_ended=True)
 
@@ -73,7 +87,7 @@ def test_nobody():
     make(pose, 20)
   pose[19] = 1.0
   with pytest.raises(BadClip, match="nobody in the first 19 frames"):
-    make(pose, 19)
+    make(pose, 19, drops_frames=True)
 
 
 def test_no_image_joints():

@@ -367,3 +367,17 @@ def test_lacking(tmp_path):
   assert found["camera", "3"]["expected"] == str(18_960 - 161)
   assert found["all", ""]["expected"] == "56578"
   assert found["class", ntu.class_names(60)[1]]["validation"] == "1"
+
+
+def test_what_happened_to_clips_is_listed(tmp_path):
+  note = "57 poses for 55 frames: the first 55 are kept"
+  data = write(tmp_path, [[make(0), make(1, note=note)]])
+  (tmp_path / "skipped.tsv").write_text("lost\t57 poses but 62 video frames\n")
+  report = verify.verify(data, sheet_clips=1)
+  assert report.notes == (("clip1", note),)
+  assert report.left_out == (("lost", "57 poses but 62 video frames"),)
+  text = "\n".join(report.lines())
+  assert f"notes: 1\n    clip1: {note}\n" in text
+  assert "left out by prepare: 1\n    lost: 57 poses but 62 video frames" in text
+  assert (tmp_path / "notes.tsv").read_text() == f"clip1\t{note}\n"
+  assert not report.problems

@@ -41,7 +41,8 @@ class RawClip:
     pose: float32 [F, persons, J, 3], metres, camera axes; NaN where nobody was seen,
       and everywhere in a dataset of image joints alone.
     image_joints: float32 [F, persons, J, 2], x and y in pixels of the video; NaN where
-      unknown. F may differ from the length of the video by a few frames.
+      unknown. There are as many as frames of the video, but for what `open_ended`
+      and `drops_frames` say.
     frames: returns an iterator over the frames, uint8 RGB [H, W, 3]; None for a
       skeleton alone.
     fps: frames per second; without a video, the rate at which the dataset was recorded.
@@ -51,6 +52,9 @@ class RawClip:
       where nobody was detected. None to crop around `image_joints`.
     open_ended: whether frames in which nobody was seen may follow, up to the end of the
       video, because the file of the poses leaves them out.
+    drops_frames: whether the sensor may lose poses or frames, so that their numbers may
+      differ a little.
+    note: what happened to the clip that a user should know; "" for nothing.
   """
 
   pose: np.ndarray
@@ -60,6 +64,8 @@ class RawClip:
   visibility: np.ndarray | None = None
   boxes: np.ndarray | None = None
   open_ended: bool = False
+  drops_frames: bool = False
+  note: str = ""
 
   def extended(self, length: int) -> "RawClip":
     """The clip with frames without anybody at its end, up to a length in frames."""

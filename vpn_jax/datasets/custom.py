@@ -30,6 +30,9 @@ names are the columns, [clips] each, and the joints of a clip are the arrays
     joints = {f"world/{name}": array for name, array in arrays.items()}
     np.savez("clips.npz", clip=list(arrays), label=labels, subject=people, **joints)
 
+There is a pose for every frame of the video. Where there are more or fewer, and a
+column `fps`, or the npz of a clip, gives their rate, they are resampled by time.
+
 Without frames (`config.data.frames=False`, as model=pose sets it), clips need no video:
 the column may be empty or missing. The columns `fps`, and `width` and `height` in
 pixels for image joints in fractions, then say what a video would.
@@ -43,6 +46,7 @@ import zipfile
 import numpy as np
 
 from vpn_jax.datasets import (
+  alignment,
   clip_index,
   clip_joints,
   joint_files,
@@ -173,6 +177,7 @@ class Custom:
     else:
       frames, fps, size = None, *_from_columns(clip)
     size = size or self.image_size
+    pose_fps = _from_columns(clip)[0] if clip.attributes.get("fps", "") != "" else None
     if self.pose_column:
       joints = clip_joints.read(
         clip.pose,
@@ -181,10 +186,10 @@ class Custom:
         size=size,
         pose_format=self.pose_format,
       )
-      if clip.video is None:
-        fps = joints.fps or fps
-      frames = frames if self.frames else None
-      return RawClip(
+      pose_fps = joints.fps or pose_fps
+      if not self.frames:
+        frames, fps = None, pose_fps or fps
+      opened = RawClip(
         joints.world,
         joints.image,
         frames,
@@ -192,6 +197,7 @@ class Custom:
         joints.visibility,
         open_ended=joints.open_ended,
       )
+      return alignment.to_video(opened, pose_fps)
     arrays, names = [], []
     for kind in ("world", "image"):
       array, what = self._array(kind, clip.pose)
@@ -204,8 +210,10 @@ class Custom:
       units=self.image_units,
       size=size,
     )
-    frames = frames if self.frames else None
-    return RawClip(pose, image_joints, frames, fps, visibility)
+    if not self.frames:
+      frames, fps = None, pose_fps or fps
+    opened = RawClip(pose, image_joints, frames, fps, visibility)
+    return alignment.to_video(opened, pose_fps)
 
   def origin(self, clip: Clip) -> Origin:
     """See `base.origin`; of files with the joints of all clips, the clip's arrays."""

@@ -24,6 +24,7 @@ import pathlib
 import re
 
 from vpn_jax.datasets import (
+  alignment,
   clip_joints,
   folder_layout,
   joint_files,
@@ -244,14 +245,17 @@ class Folders:
       size=size or self.image_size,
       pose_format=self.pose_format,
     )
-    return RawClip(
+    if not self.frames:
+      frames, fps = None, joints.fps or fps
+    opened = RawClip(
       joints.world,
       joints.image,
-      frames if self.frames else None,
+      frames,
       fps or joints.fps or clip_joints.FPS,
       joints.visibility,
       open_ended=joints.open_ended,
     )
+    return alignment.to_video(opened, joints.fps)
 
 
 @dataclasses.dataclass(frozen=True)

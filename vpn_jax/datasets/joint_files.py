@@ -176,9 +176,10 @@ def pair(
   pose, visibility = world(world_array, skeleton, what[0])
   if image_array is None or (size is None and units == "fraction"):
     return pose, np.full((*pose.shape[:-1], 2), np.nan, np.float32), visibility
-  joints = image(
-    image_array, skeleton, what[1], units=units, size=size, scores=visibility
-  )
+  scores = visibility
+  if scores is not None:  # those of lost world joints do not count for the image
+    scores = np.where(np.isnan(scores), np.float32(1), scores)
+  joints = image(image_array, skeleton, what[1], units=units, size=size, scores=scores)
   check_pair(pose, joints, " and ".join(what))
   return pose, joints, visibility
 

@@ -291,4 +291,4 @@ class NTU(paired_files.PairedFiles):
       known = missing.seen(body.image, state)
       image_joints[:, i] = missing.clear(body.image * scale, known)
       visibility[:, i] = state
-    return RawClip(pose, image_joints, frames, fps, visibility)
+    return RawClip(pose, image_joints, frames, fps, visibility, drops_frames=True)

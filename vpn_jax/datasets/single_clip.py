@@ -5,6 +5,7 @@ import pathlib
 import numpy as np
 
 from vpn_jax.datasets import (
+  alignment,
   clip_joints,
   joint_files,
   ntu,
@@ -71,7 +72,7 @@ class SingleClip:
     ending = pathlib.Path(clip.pose or "").suffix
     if ending in READERS and not self._is_estimated(clip.pose):
       return self._reader(ending)(pathlib.Path(clip.pose).parent).read(clip)
-    frames = fps = size = visibility = None
+    frames = fps = size = visibility = pose_fps = None
     open_ended = False
     if clip.video is not None:
       frames, fps, size = video.open_file(clip.video)
@@ -85,6 +86,7 @@ class SingleClip:
       )
       pose, image_joints, visibility = joints.world, joints.image, joints.visibility
       fps, open_ended = fps or joints.fps or clip_joints.FPS, joints.open_ended
+      pose_fps = joints.fps
       if self.needs_image and np.isnan(image_joints).all():
         name = pathlib.Path(clip.pose).name
         raise BadClip(f"{name} holds no `image`, expected `world` and `image`")
@@ -95,8 +97,8 @@ class SingleClip:
       image_joints = np.full((*shape, 2), np.nan, np.float32)
     opened = RawClip(pose, image_joints, frames, fps, visibility)
     if open_ended and clip.video is not None:
-      return opened.extended(video.probe(clip.video).num_frames)
-    return opened
+      return opened.extended(sum(1 for _ in frames()))
+    return alignment.to_video(opened, pose_fps)
 
   def _is_estimated(self, path: str) -> bool:
     """Whether a file is from a pose estimator, rather than from a dataset."""

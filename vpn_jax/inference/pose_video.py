@@ -84,7 +84,7 @@ class PoseRecognizer:
       video: a video that has not begun to play.
       buffer: takes its frames; of `length` + `stride` at least.
     Raises: BadClip, from `next`, for damage, for poses and frames that differ in number
-      by more than a tenth, and where a video of one window shows nobody.
+      (`make_record.check_lengths`), and where a video of one window shows nobody.
     """
     cut = windows.slide if video.live else windows.divide
     for stretch in cut(self._rows(video, buffer), self.length, self.stride):
@@ -113,7 +113,7 @@ class PoseRecognizer:
     """What MediaPipe finds in each frame, [people, 33, 6], or None; fills `buffer`."""
     frames = video.frames
     if self._opened is not None:
-      frames = _with_pose(frames, len(self._opened.pose))
+      frames = _with_pose(frames, self._opened)
     if self._model:
       found = pose_estimation.follow(
         frames, video.fps, video.size, self._model, times=video.times
@@ -151,20 +151,21 @@ class PoseRecognizer:
         boxes = pose_estimation.boxes(pose_estimation.split(joints)[1])
     frames = range(first, first + count)
     return RawClip(
-      world, image, lambda: (buffer[t] for t in frames), fps, visibility, boxes
+      world,
+      image,
+      lambda: (buffer[t] for t in frames),
+      fps,
+      visibility,
+      boxes,
+      drops_frames=True,  # their numbers are compared over the whole video
     )
 
 
-def _with_pose(frames: Iterable[np.ndarray], poses: int) -> Iterator[np.ndarray]:
-  """The first frames, as many as there are poses; BadClip when far more or fewer."""
-  count, most = 0, int(poses / (1 - make_record.LENGTH_TOLERANCE))
-  for count, frame in enumerate(frames, 1):
-    if count > most:
-      raise BadClip(make_record.mismatch(poses, f"more than {most}"))
-    if count <= poses:
+def _with_pose(frames: Iterable[np.ndarray], raw: RawClip) -> Iterator[np.ndarray]:
+  """The first frames, as many as there are poses; see `make_record.check_lengths`."""
+  for i, frame in enumerate(make_record.check_lengths(frames, raw)):
+    if i < len(raw.pose):
       yield frame
-  if count < (1 - make_record.LENGTH_TOLERANCE) * poses:
-    raise BadClip(make_record.mismatch(poses, count))
 
 
 def _boxed(network: trained_network.TrainedNetwork) -> bool:

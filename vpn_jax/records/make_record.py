@@ -3,8 +3,10 @@
 Records without frames hold the poses alone.
 """
 
+import dataclasses
 import itertools
 import pathlib
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -12,12 +14,13 @@ from vpn_jax.datasets import base, skeletons
 from vpn_jax.datasets.base import BadClip, Clip, Dataset
 from vpn_jax.records import crop, record_format
 
-VERSION = 1  # raised when the same files give another record
+VERSION = 2  # raised when the same files give another record
 SHORT_GAP = 10  # frames; a person lost for at most this long is interpolated
 # Range of the longest bone of a person in metres. Thighs and shins of adults measure
 # 0.3 to 0.7 m in Kinect and BlazePose poses, so a unit that is off by 10 falls outside.
 LONGEST_BONE = (0.1, 2.0)
-LENGTH_TOLERANCE = 0.1  # relative difference in length of poses and video
+# Relative difference in number of poses and frames, where a sensor drops some.
+LENGTH_TOLERANCE = 0.1
 
 
 def make_record(
@@ -48,6 +51,9 @@ def make_record(
     common, blobs, boxes = len(pose), (), np.zeros((0, 4), np.float32)
   else:
     common, blobs, boxes = _frames(raw, recipe, folder)
+    if len(raw.pose) > common:
+      note = f"{len(raw.pose)} poses for {common} frames: the first {common} are kept"
+      raw = dataclasses.replace(raw, note=note)
     raw = raw.extended(common)
     pose = raw.pose
   filled = fill_gaps(pose)[:common]
@@ -72,6 +78,7 @@ def make_record(
     pose=filled,
     image_joints=image_joints,
     visibility=np.where(known & ~seen, np.float32(0), visibility[:common]),
+    note=raw.note,
   )
 
 
@@ -86,11 +93,8 @@ def _frames(
   if raw.frames is None:
     raise BadClip("it has no video, as records with frames need")
   pose, points = raw.pose, _crop_points(raw, recipe["kind"])
-  most = int(len(pose) / (1 - LENGTH_TOLERANCE))
   boxes, blobs = None, record_format.Spool(folder)
-  for t, frame in enumerate(raw.frames()):
-    if t == most and not raw.open_ended:
-      raise BadClip(mismatch(len(pose), f"more than {most}"))
+  for t, frame in enumerate(check_lengths(raw.frames(), raw)):
     if boxes is None:
       height, width = frame.shape[:2]
       boxes = crop.clip_boxes(recipe, points, width, height)
@@ -98,12 +102,36 @@ def _frames(
     blobs.append(record_format.encode_frame(cut, recipe["jpeg_quality"]))
   if not blobs:
     raise BadClip("the video holds no frame")
-  length = max(len(pose), len(blobs)) if raw.open_ended else len(pose)
-  common = min(length, len(blobs))
-  if common < (1 - LENGTH_TOLERANCE) * max(length, len(blobs)):
-    raise BadClip(mismatch(len(pose), len(blobs)))
+  common = len(blobs) if raw.open_ended else min(len(pose), len(blobs))
   blobs.truncate(common)
   return common, blobs, boxes[np.minimum(np.arange(common), len(boxes) - 1)]
+
+
+def check_lengths(frames: Iterable[np.ndarray], raw: base.RawClip) -> Iterator:
+  """Passes the frames of a clip on; BadClip when they are not as many as its poses.
+
+  Where a sensor drops frames, they may differ by `LENGTH_TOLERANCE`; after poses that
+  are open-ended, more frames may follow.
+  """
+  poses, count = len(raw.pose), 0
+  spare = LENGTH_TOLERANCE if raw.drops_frames else 0.0
+  most, frames = int(poses / (1 - spare)), iter(frames)
+  for count, frame in enumerate(frames, 1):
+    if count > most and not raw.open_ended:
+      more = sum(1 for _ in itertools.islice(frames, poses))
+      words = f"{count + more}" if more < poses else f"more than {most}"
+      raise BadClip(_mismatch(poses, words, spare))
+    yield frame
+  if 0 < count < (1 - spare) * poses:
+    raise BadClip(_mismatch(poses, f"{count}", spare))
+
+
+def _mismatch(poses: int, frames: str, spare: float) -> str:
+  """Why poses and video do not belong together."""
+  expected = (
+    f"a difference of at most {spare:.0%}" if spare else "a pose for each frame"
+  )
+  return f"{poses} poses but {frames} video frames, expected {expected}"
 
 
 def check_unit(pose: np.ndarray, skeleton: skeletons.Skeleton) -> None:
@@ -147,14 +175,6 @@ def _crop_points(raw: base.RawClip, kind: str) -> np.ndarray:
       "the whole frame (config.prepare.crop=full)"
     )
   return raw.image_joints
-
-
-def mismatch(poses: int, frames: int | str) -> str:
-  """Why poses and video do not belong together; see LENGTH_TOLERANCE."""
-  return (
-    f"{poses} poses but {frames} video frames, expected a difference of at most "
-    f"{LENGTH_TOLERANCE:.0%}"
-  )
 
 
 def fill_gaps(joints: np.ndarray, longest: int = SHORT_GAP) -> np.ndarray:

@@ -41,6 +41,7 @@ class Record:
       record without frames; NaN where unknown.
     visibility: float32 [F, persons, J], 0 to 1; NaN where it is unknown, and 0 where
       the pose was interpolated across a gap.
+    note: see `base.RawClip`.
   """
 
   name: str
@@ -52,6 +53,7 @@ class Record:
   pose: np.ndarray
   image_joints: np.ndarray
   visibility: np.ndarray
+  note: str = ""
 
   @property
   def num_frames(self) -> int:
@@ -143,6 +145,8 @@ def encode(record: Record) -> Iterator[bytes]:
     fields[key] = {"shape": array.shape, "data": array.tobytes()}
   fields["attributes"] = sorted(record.attributes.items())
   fields["frames"] = len(record.frames)
+  if not record.note:  # records of before have no such field
+    del fields["note"]
   yield msgpack.packb({"format": FORMAT, **fields})
   for first in range(0, len(record.frames), CHUNK):
     blobs = list(record.frames[first : first + CHUNK])

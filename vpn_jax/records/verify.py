@@ -1,7 +1,7 @@
 """Verifies prepared records: checks every clip, compares counts, draws some crops.
 
-Writes `counts.tsv` and `contact_sheet.png` beside the records, and `problems.tsv` when
-a record is damaged.
+Writes `counts.tsv` and `contact_sheet.png` beside the records, `problems.tsv` when a
+record is damaged, and `notes.tsv` when something happened to a clip.
 """
 
 import collections
@@ -17,11 +17,12 @@ import tqdm
 
 from vpn_jax import files
 from vpn_jax.datasets import protocol_settings, protocols, skeletons
-from vpn_jax.records import contact_sheet, counts, record_format, store
+from vpn_jax.records import contact_sheet, counts, prepare, record_format, store
 
 COUNTS_FILE = "counts.tsv"
 SHEET_FILE = "contact_sheet.png"
 PROBLEMS_FILE = "problems.tsv"
+NOTES_FILE = "notes.tsv"
 MOST_LINES = 10  # of a list that is printed
 
 
@@ -40,6 +41,9 @@ class Report:
       (published), train, validation, test (of the configured protocol), nobody (share
       of the frames without any pose), median_frames; "" where unknown.
     files: paths that were written.
+    notes: (clip, description) of what happened to clips that are in order, such as
+      poses that were not as many as frames.
+    left_out: (clip, reason) of clips that `prepare` could not use.
   """
 
   folder: pathlib.Path
@@ -49,6 +53,8 @@ class Report:
   lacking: tuple[str, ...]
   counts: tuple[dict, ...]
   files: tuple[pathlib.Path, ...]
+  notes: tuple[tuple[str, str], ...] = ()
+  left_out: tuple[tuple[str, str], ...] = ()
 
   def lines(self) -> list[str]:
     """The report as text; of long lists the first `MOST_LINES`."""
@@ -60,7 +66,16 @@ class Report:
       )
     lines += [f"  {line}" for line in self.splits]
     problems = [f"{clip}: {what}" for clip, _, what in self.problems]
-    for title, found in (("problems", problems), ("lacking", self.lacking)):
+    notes = [f"{clip}: {what}" for clip, what in self.notes]
+    left_out = [f"{clip}: {what}" for clip, what in self.left_out]
+    for title, found in (
+      ("problems", problems),
+      ("lacking", self.lacking),
+      ("notes", notes),
+      ("left out by prepare", left_out),
+    ):
+      if not found and title in ("notes", "left out by prepare"):
+        continue
       lines.append(f"  {title}: {len(found) or 'none'}")
       lines += [f"    {line}" for line in found[:MOST_LINES]]
       if len(found) > MOST_LINES:
@@ -114,7 +129,8 @@ def verify(
     protocols.part(protocol, clip["attributes"], counts.class_name(index, clip))
     for clip in clips
   ]
-  problems, lengths, tiles = _read(folder, index, _choose(clips, sheet_clips, seed))
+  chosen = _choose(clips, sheet_clips, seed)
+  problems, notes, lengths, tiles = _read(folder, index, chosen)
   rows, differing = counts.table(index, parts, lengths)
   splits, incomplete = counts.splits(index, name, protocol)
   lacking = [*incomplete, *differing, *counts.absent(name, protocol, clips, rows)]
@@ -122,7 +138,10 @@ def verify(
   tables = {COUNTS_FILE: [list(rows[0]), *(row.values() for row in rows)]}
   if problems:
     tables[PROBLEMS_FILE] = problems
-  (folder / PROBLEMS_FILE).unlink(missing_ok=True)
+  if notes:
+    tables[NOTES_FILE] = notes
+  for file in (PROBLEMS_FILE, NOTES_FILE):
+    (folder / file).unlink(missing_ok=True)
   for file, lines in tables.items():
     cells = [[" ".join(str(cell).split()) for cell in line] for line in lines]
     files.write_text(folder / file, "".join("\t".join(c) + "\n" for c in cells))
@@ -132,8 +151,15 @@ def verify(
   written = tuple(folder / file for file in (*tables, SHEET_FILE))
   return Report(
     folder, len(clips), tuple(problems), tuple(splits), tuple(lacking), tuple(rows),
-    written,
+    written, tuple(notes), _left_out(folder),
   )  # fmt: skip
+
+
+def _left_out(folder: pathlib.Path) -> tuple[tuple[str, str], ...]:
+  """The clips in the list of `prepare`, if it is there, and why each is left out."""
+  path = folder / prepare.SKIPPED_FILE
+  lines = path.read_text().splitlines() if path.is_file() else []
+  return tuple(tuple(line.partition("\t")[::2]) for line in lines)
 
 
 def _choose(
@@ -154,18 +180,18 @@ def _choose(
 
 def _read(
   folder: pathlib.Path, index: store.Index, chosen: dict[int, np.random.Generator]
-) -> tuple[list, dict[int, tuple[int, int]], list[np.ndarray]]:
+) -> tuple[list, list, dict[int, tuple[int, int]], list[np.ndarray]]:
   """Reads shard by shard, so that one file is open and one clip in memory at a time.
 
   Args:
     folder: of the records.
     index: of the records.
     chosen: as `_choose` gives them.
-  Returns: problems as in `Report`; {position: (frames, frames without a pose)} of the
-    sound clips; tiles of the sheet, by class.
+  Returns: problems and notes as in `Report`; {position: (frames, frames without a
+    pose)} of the sound clips; tiles of the sheet, by class.
   """
   clips, skeleton = index.clips(), skeletons.get(index.skeleton)
-  problems, lengths, tiles = [], {}, {}
+  problems, notes, lengths, tiles = [], [], {}, {}
   times = collections.Counter(clip["name"] for clip in clips)
   seconds = 0.5 if sys.stderr.isatty() else 15.0
   bar = tqdm.tqdm(total=len(clips), unit="clip", desc="verify", mininterval=seconds)
@@ -188,6 +214,7 @@ def _read(
         problems += [(clip["name"], shard, what) for what in found]
         drawn = None
         if not found:
+          notes += [(clip["name"], record.note)] if record.note else []
           seen = record.seen.any(axis=(1, 2))
           lengths[i] = len(seen), int((~seen).sum())
           if i in chosen:
@@ -196,7 +223,7 @@ def _read(
           lines = counts.class_name(index, clip), clip["name"]
           tiles[clip["label"], i] = contact_sheet.tile(drawn, lines)
         bar.update(1)
-  return problems, lengths, [tiles[key] for key in sorted(tiles)]
+  return problems, notes, lengths, [tiles[key] for key in sorted(tiles)]
 
 
 def check(record: record_format.Record, clip: dict, index: store.Index) -> list[str]:

@@ -160,6 +160,8 @@ def recipe(
     cached=arg.frozen and arg.model not in ("pose", "p_i3d"),
     folder="",  # "": features, in the folder of the records
   )
+  # Of evaluate, figures, report and explain; "" for the workdir.
+  c.output = ""
   c.on_mismatch = "refuse"  # data that a checkpoint was not made for; or "warn"
 
   if arg.recipe == "best":

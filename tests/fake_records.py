@@ -32,11 +32,11 @@ def noise_record(i: int, *, frames=12, size=40, joints=25, classes=4, persons=2)
   )
 
 
-def save_index(folder, shards):
+def save_index(folder, shards, class_names=("a", "b", "c", "d")):
   """Writes the index of shards of `noise_record`s with four classes."""
   store.Index(
     dataset="custom",
-    class_names=("a", "b", "c", "d"),
+    class_names=class_names,
     skeleton="kinect_v2",
     skeleton_digest=skeletons.get("kinect_v2").digest(),
     crop={"kind": "full", "size": 40},

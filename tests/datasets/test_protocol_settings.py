@@ -161,7 +161,5 @@ def test_values_that_no_clip_has_are_refused():
   check("train", "test")
   data.update(dataset="ntu60", protocol="cs", validation="subject:4,1")
   check("train", "test")
-  with pytest.raises(
-    ValueError, match=r"validation is 'subject:4,1', but .* subject 4"
-  ):
+  with pytest.raises(ValueError, match=r"is 'subject:4,1', but .* subject 4"):
     check("validation")

@@ -476,6 +476,19 @@ def test_a_full_disk_skips_no_clip(tmp_path, monkeypatch):
   assert (tmp_path / "skipped.tsv").read_text() == ""
 
 
+def test_a_disk_that_is_full_for_the_writer_of_records(tmp_path, monkeypatch):
+  """Its own error becomes one line; nothing stays in the way of the next run."""
+  if not os.path.exists("/dev/full"):
+    pytest.skip("needs /dev/full")
+  true = store.array_record_module.ArrayRecordWriter
+  with monkeypatch.context() as patch:
+    full = lambda path, options: true("/dev/full", options)  # noqa: E731
+    patch.setattr(store.array_record_module, "ArrayRecordWriter", full)
+    with pytest.raises(OSError, match=r"No space left .* the same command again"):
+      run(config(tmp_path, clips=2))
+  assert len(run(config(tmp_path, clips=2)).clips()) == 2
+
+
 def test_detections_and_a_moving_crop(ntu_root, tmp_path):
   """The crop follows the boxes of a file, which has none for two clips."""
   lines = ["clip,frame,left,top,right,bottom"]

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import errno
 import json
 
 import cv2
@@ -9,7 +10,7 @@ import ml_collections
 import numpy as np
 import pytest
 
-from vpn_jax import drawing
+from vpn_jax import drawing, files
 from vpn_jax.datasets import ntu, skeletons
 from vpn_jax.jobs import prepare as prepare_job
 from vpn_jax.records import contact_sheet, record_format, store, verify
@@ -381,3 +382,16 @@ def test_what_happened_to_clips_is_listed(tmp_path):
   assert "left out by prepare: 1\n    lost: 57 poses but 62 video frames" in text
   assert (tmp_path / "notes.tsv").read_text() == f"clip1\t{note}\n"
   assert not report.problems
+
+
+def test_a_folder_that_cannot_be_written_gives_its_report_first(tmp_path, monkeypatch):
+  data = write(tmp_path, [[make(0), make(1)]])
+
+  def refuse(*_):
+    raise OSError(errno.EROFS, "Read-only file system")
+
+  monkeypatch.setattr(files, "write_text", refuse)
+  report = verify.verify(data, sheet_clips=1)
+  assert "clips read" in report.lines()[0]
+  with pytest.raises(OSError, match=r"cannot be written \(Read-only file system\)"):
+    report.check()

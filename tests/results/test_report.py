@@ -5,12 +5,14 @@ import json
 import re
 import shutil
 import subprocess
+import types
 
 import cv2
 import numpy as np
 import pytest
 
 from vpn_jax import ops
+from vpn_jax.jobs import figures as figures_job
 from vpn_jax.jobs import report as report_job
 from vpn_jax.results import report
 from vpn_jax.training import loop
@@ -106,6 +108,21 @@ window.onload = () => {
   });
 };
 </script>"""
+
+
+def test_another_folder_takes_the_report(workdir, tmp_path, capsys):
+  """Whose workdir may not be writable; its test is read there if it is only there."""
+  config = types.SimpleNamespace(output=str(tmp_path / "elsewhere"))
+  (workdir / report.FILE).unlink(missing_ok=True)
+  report_job.run(config, str(workdir))
+  assert (tmp_path / "elsewhere" / report.FILE).stat().st_size > 10_000
+  assert not (workdir / report.FILE).exists()
+  assert str(tmp_path / "elsewhere" / report.FILE) in capsys.readouterr().out
+  (tmp_path / "elsewhere" / "test").mkdir()
+  assert figures_job._tested(str(workdir), config.output) == workdir / "test"
+  assert figures_job._tested(str(tmp_path), config.output) == (
+    tmp_path / "elsewhere" / "test"
+  )
 
 
 def test_a_browser_shows_it_on_a_phone(workdir, tmp_path):

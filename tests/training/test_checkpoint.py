@@ -5,6 +5,8 @@ import json
 import pathlib
 import resource
 import shutil
+import sys
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +15,7 @@ import pytest
 
 from vpn_jax.datasets import protocols
 from vpn_jax.records import store
-from vpn_jax.training import checkpoint
+from vpn_jax.training import checkpoint, disk
 from vpn_jax.training.progress import Progress
 from vpn_jax.training.provenance import Provenance
 
@@ -112,6 +114,39 @@ def test_a_full_disk_keeps_the_one_before(provenance, tmp_path):
   save(runs, 4, provenance)
   np.testing.assert_array_equal(runs.restore_variables()["params"]["w"], weights(4))
   runs.close()
+
+
+def test_a_state_that_cannot_fit_is_refused_before_orbax_writes(
+  provenance, tmp_path, monkeypatch
+):
+  runs = checkpoint.Checkpoints(tmp_path)
+  usage = shutil.disk_usage(tmp_path)._replace(free=200_000)
+  monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+  with pytest.raises(OSError, match=r"not save step 2 .*it takes 0\.4 MB, 0\.2 MB"):
+    save(runs, 2, provenance)
+  runs.close()
+  assert steps(tmp_path) == []
+
+
+def test_threads_are_not_heard_while_a_state_is_saved(capsys):
+  """After a failure, those of Python are heard again."""
+
+  def speak(words):
+    thread = threading.Thread(target=lambda: print(words, file=sys.stderr))
+    thread.start()
+    thread.join()
+
+  with disk.quiet():
+    speak("from a thread")
+    print("from the main thread", file=sys.stderr)
+  speak("after it")
+  before = sys.stderr
+  with contextlib.suppress(OSError), disk.quiet():
+    raise OSError
+  speak("after a failure")
+  sys.stderr = before
+  heard = capsys.readouterr().err.splitlines()
+  assert heard == ["from the main thread", "after it", "after a failure"]
 
 
 def test_what_a_killed_save_leaves_is_no_checkpoint(provenance, tmp_path):

@@ -3,7 +3,11 @@
 import contextlib
 import dataclasses
 import json
+import os
+import pathlib
 import shutil
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +23,7 @@ from vpn_jax.evaluation import predictions as predictions_lib
 from vpn_jax.inputs import pipeline
 from vpn_jax.jobs import train
 from vpn_jax.models import networks
-from vpn_jax.training import checkpoint, initialization, loop, train_step
+from vpn_jax.training import checkpoint, initialization, loop, session, train_step
 from vpn_jax.training import optimizer as optimizer_lib
 from vpn_jax.training.provenance import Provenance
 
@@ -182,6 +186,36 @@ def test_records_without_test_clips_train_all_the_same(small_config, tmp_path, c
   train.run(small_config, str(tmp_path))
   assert "no test clips among the records" in capsys.readouterr().out
   assert not (tmp_path / "test").exists()
+
+
+HOLD = """
+import sys
+from vpn_jax import file_locks
+with file_locks.FileLock(sys.argv[1], "") as lock:
+  lock.hold(range(1))
+  print("held", flush=True)
+  sys.stdin.read()
+"""
+
+
+def test_two_runs_do_not_share_a_folder(small_config, tmp_path):
+  """The second one is refused until the first one ends, or is killed."""
+  root = pathlib.Path(__file__).parents[2]
+  process = subprocess.Popen(
+    [sys.executable, "-c", HOLD, str(tmp_path)],
+    env={**os.environ, "PYTHONPATH": str(root)},
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+  )
+  with process:
+    assert process.stdout.readline() == b"held\n"
+    with pytest.raises(ValueError, match=f"another run is training in {tmp_path}: wai"):
+      loop.train(small_config, str(tmp_path))
+    process.kill()
+  fields = {"config": small_config, "provenance": None, "say": print}
+  with session.Session(str(tmp_path), total_steps=8, **fields) as run:
+    run.done = 17  # a longer run, of which fewer steps are asked for now
+    assert run.cost({})["steps"] == 17
 
 
 def test_bad_loss_stops_with_step_and_clips(small_config, tmp_path):

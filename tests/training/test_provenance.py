@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 
+import fake_records
 import pytest
 from absl import logging
 
@@ -184,3 +185,36 @@ def test_commands_refuse(small_config, tmp_path):
     loop.train(c, str(tmp_path / "stage2"))
   c.on_mismatch = "warn"
   assert vpn_jax.evaluate(c, str(tmp_path)).metrics["clips"] == 2 * before["clips"]
+
+  c.data.update(train="subject:1,2,3", test="subject:4")
+  lacking(tmp_path / "lacking", c)
+  c.output = str(tmp_path / "elsewhere")
+  (tmp_path / "elsewhere").write_text("a file")
+  found = vpn_jax.evaluate(c, str(tmp_path))
+  assert found.metrics["clips"] == before["clips"] * 3 / 4  # one class of four
+  labels = found.predictions.labels
+  assert sorted(set(labels.tolist())) == [0, 1, 3]  # as the network numbers them
+  assert found.predictions.scores.shape[1] == 4
+  with pytest.raises(OSError, match=r"test cannot be written .*config\.output"):
+    found.check()
+  c.on_mismatch = "refuse"
+  with pytest.raises(ValueError, match=r"class_names: .* --config\.on_mismatch=warn"):
+    vpn_jax.evaluate(c, str(tmp_path))
+
+
+def lacking(folder, c):
+  """Points a config at records of the noise clips without those of the third class."""
+  names = store.read_index(c.data.records).class_names
+  made = [fake_records.noise_record(i) for i in range(32)]
+  label = {0: 0, 1: 1, 3: 2}
+  made = [
+    dataclasses.replace(r, label=label[r.label]) for r in made if r.label in label
+  ]
+  folder.mkdir()
+  shards = {"a.array_record": store.write_shard(folder / "a.array_record", made)}
+  fake_records.save_index(folder, shards, class_names=(*names[:2], names[3]))
+  c.data.records = str(folder)
+
+
+def test_where_other_jobs_write_is_no_setting_of_training():
+  assert provenance.changed_settings({"seed": 0}, {"seed": 0, "output": "x"}) == []

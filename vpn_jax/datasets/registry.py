@@ -1,5 +1,6 @@
 """The datasets by their names in a configuration."""
 
+import os
 from collections.abc import Callable
 
 from vpn_jax.datasets import instructions
@@ -45,6 +46,12 @@ def open_dataset(data) -> Dataset:
       "file: leave both out."
     )
   frames = data.get("frames", True)
+  model = data.get("pose_model") or ""
+  if model and "mediapipe" not in (pose, boxes):
+    raise ValueError(
+      f"config.data.pose_model is {model!r}, but nothing is estimated: set "
+      "config.data.pose or config.data.boxes to mediapipe, or leave it out."
+    )
   if boxes and not frames:
     raise ValueError(
       f"config.data.boxes is {boxes!r}, but records without frames (config.data.frames="
@@ -82,7 +89,7 @@ def _open_prepared(data, skeleton: str, *, poses: bool, frames: bool) -> Dataset
   from vpn_jax.datasets import prepared, prepared_npz, prepared_pickle
 
   raw = data.get("raw") or ""
-  if not raw.lower().endswith(prepared.ENDINGS):
+  if not raw.lower().endswith(prepared.ENDINGS) or os.path.isdir(raw):
     return None
   if frames or not poses:
     raise ValueError(
@@ -121,6 +128,7 @@ def _open_nucla(data, **files: bool) -> Dataset:
 def _open_custom(data, *, poses: bool, frames: bool) -> Dataset:
   from vpn_jax.datasets import custom, folders
 
+  _check_route(data, poses)
   found = _open_prepared(data, data.skeleton, poses=poses, frames=frames)
   if found is not None:
     return found
@@ -155,6 +163,46 @@ def _open_custom(data, *, poses: bool, frames: bool) -> Dataset:
     frames=frames,
     **formats,
   )
+
+
+# Fields of configs/custom.py -> the routes that read them.
+_ROUTES = {
+  "index": ("an index",),
+  "world_joints": ("an index",),
+  "image_joints": ("an index",),
+  "columns": ("an index",),
+  "allow_absolute": ("an index",),
+  "pattern": ("a folder",),
+  "image_units": ("an index", "a folder"),
+  "pose_format": ("an index", "a folder"),
+  "image_size": ("an index", "a folder"),
+}
+_OF_POSES = ("world_joints", "image_joints", "image_units", "pose_format", "image_size")
+
+
+def _check_route(data, poses: bool) -> None:
+  """ValueError for a field that is set and that this kind of raw data does not use."""
+  from vpn_jax.datasets import prepared
+
+  route, raw = "an index", data.get("raw") or ""
+  if raw:
+    packed = raw.lower().endswith(prepared.ENDINGS) and not os.path.isdir(raw)
+    route = "a prepared set" if packed else "a folder"
+  for field, routes in _ROUTES.items():
+    value = data.get(field)
+    if not value or (field, value) == ("image_units", "fraction"):
+      continue
+    if route not in routes:
+      here = f"config.data.raw={raw}" if raw else "config.data.index"
+      raise ValueError(
+        f"config.data.{field} is {value!r}, which {route} ({here}) does not use: leave "
+        f"it out, or give {' or '.join(routes)}."
+      )
+    if not poses and field in _OF_POSES:
+      raise ValueError(
+        f"config.data.{field} is {value!r}, but the poses are estimated "
+        "(config.data.pose=mediapipe): leave one of the two out."
+      )
 
 
 def _open_synthetic(data, *, poses: bool, frames: bool) -> Dataset:

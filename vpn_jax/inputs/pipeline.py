@@ -103,6 +103,13 @@ class Part:
   def __len__(self) -> int:
     return len(self.clips)
 
+  def number_as(self, class_names: tuple[str, ...]) -> None:
+    """Numbers the classes as a network does, which has these and perhaps more."""
+    number = [class_names.index(name) for name in self.class_names]
+    self.clips = [{**clip, "label": number[clip["label"]]} for clip in self.clips]
+    self.class_names = class_names
+    self._reader.clips = self.clips
+
   def _example(
     self,
     i: int,

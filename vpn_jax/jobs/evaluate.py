@@ -26,12 +26,16 @@ def run(config, workdir: str) -> None:
   if not device_mesh.is_main():
     return
   metrics = evaluation.metrics
+  written = f"predictions in {evaluation.folder}"
+  if evaluation.unwritten:
+    written = "predictions not written"
   print(
     f"{workdir}, step {evaluation.step}: {in_words(metrics)}"
-    f"{inference_in_words(evaluation.inference)}; predictions in {evaluation.folder}"
+    f"{inference_in_words(evaluation.inference)}; {written}"
   )
   if "shuffled_top1" in metrics:
     print(
       f"{workdir}, top-1 with poses of other clips {metrics['shuffled_top1']:.1f}, "
       f"with joints at rest {metrics['rest_top1']:.1f}"
     )
+  evaluation.check()

@@ -52,15 +52,21 @@ def table_rows(run: str, methods: dict[str, dict]) -> list[list[str]]:
 
 
 def explain_run(
-  folder: pathlib.Path, name: str, config, index, part: pipeline.Part
+  folder: pathlib.Path,
+  name: str,
+  config,
+  index,
+  part: pipeline.Part,
+  output: pathlib.Path,
 ) -> list[list[str]]:
-  """Writes folder/explanations.json, .csv and .png of a run; returns its table rows.
+  """Writes output/explanations.json, .csv and .png of a run; returns its table rows.
 
   Args:
     folder: of the finished run.
     name: what the figure and the table call it.
     config: the configuration.
     index, part: of the test clips.
+    output: where the files go.
   """
   network = trained_network.load(str(folder))
   network.provenance.check(
@@ -93,17 +99,38 @@ def explain_run(
     "methods": methods,
     "clips": clips,
   }
-  (folder / f"{NAME}.json").write_text(json.dumps(content, indent=1) + "\n")
+  line = (
+    f"{name}, step {network.step}: {len(clips)} clips, top-1 {content['top1']:.1f}, "
+    f"score of the predicted class {content['score']:.2f}"
+  )
+  rows = table_rows(name, methods)
+  try:
+    print(f"{line}; wrote {_write(output, name, content, results)}")
+  except OSError as e:  # the numbers are not lost by that
+    print(line)
+    print_table(rows)
+    raise OSError(
+      f"{output} cannot be written ({e.strerror or e}): look at the space and the "
+      "rights of that disk, or set --config.output to another folder."
+    ) from e
+  return rows
+
+
+def _write(output: pathlib.Path, name: str, content: dict, results: list) -> str:
+  """Writes the files of a run; returns their names in words."""
+  output.mkdir(parents=True, exist_ok=True)
+  (output / f"{NAME}.json").write_text(json.dumps(content, indent=1) + "\n")
   means = explanation_summary.mean_curves(results)
   picture, numbers = catalogue.save(
-    folder, NAME, *explanation_figure.curves(name, means)
+    output, NAME, *explanation_figure.curves(name, means)
   )
-  print(
-    f"{name}, step {network.step}: {len(clips)} clips, top-1 {content['top1']:.1f}, "
-    f"score of the predicted class {content['score']:.2f}; wrote {folder / NAME}.json, "
-    f"{numbers.name} and {picture.name}"
-  )
-  return table_rows(name, methods)
+  return f"{output / NAME}.json, {numbers.name} and {picture.name}"
+
+
+def print_table(rows: list[list[str]]) -> None:
+  """Prints rows under `COLUMNS`."""
+  for row in text.padded([COLUMNS, *rows]):
+    print("  ".join(row).rstrip())
 
 
 def run(config, workdir: str) -> None:
@@ -124,7 +151,9 @@ def run(config, workdir: str) -> None:
     print(f"pointing game: left out, {why}")
   rows = []
   for folder, name in zip(map(pathlib.Path, workdirs), catalogue.run_names(workdirs)):
-    rows += explain_run(folder, name, config, index, parts["test"])
+    output = folder
+    if config.output:  # one run, or a folder for each
+      output = pathlib.Path(config.output, *[name] * (len(workdirs) > 1))
+    rows += explain_run(folder, name, config, index, parts["test"], output)
   if rows:
-    for row in text.padded([COLUMNS, *rows]):
-      print("  ".join(row).rstrip())
+    print_table(rows)

@@ -15,13 +15,13 @@ def open_runs(
   """Reads the predictions of one run or two; records and networks follow on demand.
 
   Args:
-    config: its blocks `figures` and `data`, and `on_mismatch`.
+    config: its blocks `figures` and `data`, `on_mismatch` and `output`.
     workdirs: a finished run, or the baseline and another.
     names: what figures call them; the ends of their paths by default.
   Raises: FileNotFoundError for a run without predictions; ValueError when the two are
     not of the same clips and classes.
   """
-  predictions = tuple(predictions_lib.read(pathlib.Path(w) / "test") for w in workdirs)
+  predictions = tuple(predictions_lib.read(_tested(w, config.output)) for w in workdirs)
   if len(workdirs) == 2:
     classes.check_comparable(*predictions)
   return Runs(
@@ -34,8 +34,16 @@ def open_runs(
   )
 
 
+def _tested(workdir: str, output: str) -> pathlib.Path:
+  """Where the test of a run is: in its workdir or, if not there, in `config.output`."""
+  own, other = pathlib.Path(workdir) / "test", pathlib.Path(output) / "test"
+  return other if output and not own.exists() and other.exists() else own
+
+
 def run(config, workdir: str) -> None:
   """Writes <last workdir>/figures and prints the paths.
+
+  With `config.output`, it writes <output>/figures instead.
 
   Leaves out figures that the runs do not allow, and prints the reason.
 
@@ -50,7 +58,7 @@ def run(config, workdir: str) -> None:
     )
   figures = catalogue.chosen(config.figures.only)
   runs = open_runs(config, workdirs)
-  folder = pathlib.Path(workdirs[-1]) / "figures"
+  folder = pathlib.Path(config.output or workdirs[-1]) / "figures"
   for name, draw in figures.items():
     try:
       figure, rows = draw(runs)

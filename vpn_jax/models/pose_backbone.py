@@ -57,7 +57,7 @@ class GraphPoseBackbone(nn.Module):
     if s < 4 or j < 4:
       raise ValueError(
         f"got {s} poses of {j} joints, expected at least 4 of each: two poolings by 2 "
-        "must fit; raise config.data.pose_steps."
+        "must fit; raise config.data.example.pose_steps."
       )
     graph = jnp.asarray(self.normalized_adjacency, pose.dtype)
     init = nn.initializers.glorot_uniform(batch_axis=0)
@@ -190,7 +190,8 @@ class PoseBranch(nn.Module):
     if pose.shape[2] != joints:
       raise ValueError(
         f"got poses of {pose.shape[2]} joints, expected {joints}: {self.persons} x "
-        f"skeleton {self.skeleton!r}; set config.data.skeleton and config.data.persons."
+        f"skeleton {self.skeleton!r}; set config.data.skeleton and "
+        "config.data.example.persons."
       )
     train = train and not self.frozen
     people = pose.reshape(pose.shape[0], -1, self.persons, skeleton.num_joints * 3)

@@ -82,48 +82,56 @@ def prepare(
     raise ValueError(f"no clip of {dataset.name} can be used; see the reasons{remedy}.")
 
   folder = pathlib.Path(data.records)
-  folder.mkdir(parents=True, exist_ok=True)
   plan = _plan(dataset, clips, recipe, settings.clips_per_shard)
   busy = (
     f"another run is preparing {folder}: wait for it, set config.data.shard to another "
     "part, or config.data.records to another folder."
   )
-  with file_locks.FileLock(folder, busy) as lock:
-    with lock.held(_DECISION, wait=True):
-      found = reuse.compare(folder, dataset, planned, settings.retry)
-      noted = getattr(dataset, "noted_by_clip", ())
-      before = _check_plan(folder, plan, found, noted)
-      if found.aside or before not in (None, plan):
-        with lock.held(_SHARDS):  # nobody else makes them by the plan of before
-          reuse.set_aside(folder, found, planned, dataset)
-      if before != plan:
-        files.write_text(folder / PLAN_FILE, json.dumps(plan, indent=1))
-      lock.hold(mine)
-    for line in found.lines():
-      say(f"  {line}")
-    taken = reuse.taken_over(
-      folder,
-      dataset,
-      [clip for shard in own for clip in shard.clips],
-      frames=recipe["kind"] != "none",
-      retry=settings.retry,
-    )
-    work = shards.Work(folder, dataset, recipe, settings.clip_seconds, taken)
-    tried = workers.make(work, own, _num_workers(settings.workers), settings.retry)
-    seconds = time.monotonic() - start
-    say(
-      f"{folder}: {tried:,} of {num_own:,} clips made, {seconds:.1f} s, "
-      f"{tried / seconds:.1f} clips/s"
-    )
-    unfinished = sum(not shard.is_finished(folder) for shard in planned)
-    if unfinished:
-      say(
-        f"  {unfinished:,} of {len(planned):,} shards are left to other parts; the "
-        f"last one to finish writes {store.INDEX_FILE}."
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    with file_locks.FileLock(folder, busy) as lock:
+      with lock.held(_DECISION, wait=True):
+        found = reuse.compare(folder, dataset, planned, settings.retry)
+        noted = getattr(dataset, "noted_by_clip", ())
+        before = _check_plan(folder, plan, found, noted)
+        if found.aside or before not in (None, plan):
+          with lock.held(_SHARDS):  # nobody else makes them by the plan of before
+            reuse.set_aside(folder, found, planned, dataset)
+        if before != plan:
+          files.write_text(folder / PLAN_FILE, json.dumps(plan, indent=1))
+        lock.hold(mine)
+      for line in found.lines():
+        say(f"  {line}")
+      taken = reuse.taken_over(
+        folder,
+        dataset,
+        [clip for shard in own for clip in shard.clips],
+        frames=recipe["kind"] != "none",
+        retry=settings.retry,
       )
-      return None
-    index, skipped = _finish(work, planned, left_out, settings.max_skipped)
-    reuse.clear(folder, planned)
+      work = shards.Work(folder, dataset, recipe, settings.clip_seconds, taken)
+      tried = workers.make(work, own, _num_workers(settings.workers), settings.retry)
+      seconds = time.monotonic() - start
+      say(
+        f"{folder}: {tried:,} of {num_own:,} clips made, {seconds:.1f} s, "
+        f"{tried / seconds:.1f} clips/s"
+      )
+      unfinished = sum(not shard.is_finished(folder) for shard in planned)
+      if unfinished:
+        say(
+          f"  {unfinished:,} of {len(planned):,} shards are left to other parts; the "
+          f"last one to finish writes {store.INDEX_FILE}."
+        )
+        return None
+      index, skipped = _finish(work, planned, left_out, settings.max_skipped)
+      reuse.clear(folder, planned)
+  except OSError as e:
+    if e.errno is None and not isinstance(e, store.DiskError):  # a process died
+      raise
+    raise OSError(
+      f"preparing {folder} stopped ({e.strerror or e}): look at the space and the "
+      "rights of that disk, then give the same command again; finished shards are kept."
+    ) from e
 
   for line in summary.of_parts(data, dataset.name, index.clips(), index.class_names):
     say(line)

@@ -18,7 +18,8 @@ from vpn_jax.datasets.base import BadClip, Clip, Dataset
 from vpn_jax.records import make_record, origins, record_format, store
 from vpn_jax.records.earlier import Taken
 
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)  # not the fault of a clip
+# Not the fault of a clip.
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,7 +151,7 @@ def write(
           "config.prepare.workers; finished shards are kept."
         ) from e
       except Exception as e:  # one odd file must not stop a week of work; it is listed
-        if isinstance(e, OSError) and e.errno in _DISK_FULL:
+        if isinstance(e, OSError) and e.errno in _DISK:
           raise
         skipped.append([clip.name, f"unexpected {type(e).__name__}: {e}"])
       after_clip()

@@ -5,6 +5,7 @@ beyond JPEG. `index.json` names the clips, the classes, the skeleton and the cro
 recipe, and holds a digest of all that.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -24,6 +25,10 @@ INDEX_FILE = "index.json"
 _ADDED = {"skeleton_definition": None, "frames": True, "coordinates": "world"}
 
 
+class DiskError(OSError):
+  """A shard cannot be written, such as on a full disk."""
+
+
 def summary(record: Record) -> dict:
   """The entry of a record in the index."""
   return {
@@ -38,16 +43,21 @@ def write_shard(path: str | pathlib.Path, clips: Iterable[Record]) -> list[dict]
   """Writes an ArrayRecord file, a record at a time.
 
   Returns: the `summary` of each record, in order.
+  Raises: DiskError when it cannot be written.
   """
   summaries = []
-  writer = array_record_module.ArrayRecordWriter(str(path), "group_size:1,uncompressed")
   try:
-    for record in clips:
-      for payload in record_format.encode(record):
-        writer.write(payload)
-      summaries.append(summary(record))
-  finally:
-    writer.close()
+    writer = array_record_module.ArrayRecordWriter(
+      str(path), "group_size:1,uncompressed"
+    )
+    with contextlib.closing(writer):
+      for record in clips:
+        for payload in record_format.encode(record):
+          writer.write(payload)
+        summaries.append(summary(record))
+  except RuntimeError as e:  # the writer's own
+    reason = " ".join(str(e).split("; ")[0].split())
+    raise DiskError(f"{path} cannot be written ({reason})") from e
   return summaries
 
 

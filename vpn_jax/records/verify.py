@@ -44,6 +44,7 @@ class Report:
     notes: (clip, description) of what happened to clips that are in order, such as
       poses that were not as many as frames.
     left_out: (clip, reason) of clips that `prepare` could not use.
+    unwritten: why they were not; "" when they were.
   """
 
   folder: pathlib.Path
@@ -55,6 +56,7 @@ class Report:
   files: tuple[pathlib.Path, ...]
   notes: tuple[tuple[str, str], ...] = ()
   left_out: tuple[tuple[str, str], ...] = ()
+  unwritten: str = ""
 
   def lines(self) -> list[str]:
     """The report as text; of long lists the first `MOST_LINES`."""
@@ -83,7 +85,9 @@ class Report:
     return lines + [f"  {path}" for path in self.files]
 
   def check(self) -> None:
-    """Raises ValueError when a record is damaged."""
+    """Raises ValueError when a record is damaged, OSError without its files."""
+    if self.unwritten and not self.problems:
+      raise OSError(f"{self.unwritten}: look at the space and the rights of that disk.")
     if not self.problems:
       return
     clips, shards = ({problem[i] for problem in self.problems} for i in (0, 1))
@@ -140,19 +144,31 @@ def verify(
     tables[PROBLEMS_FILE] = problems
   if notes:
     tables[NOTES_FILE] = notes
+  title = f"{data.dataset}: {len(tiles)} of {len(clips):,} clips"
+  sheet = contact_sheet.arrange(tiles, title)
+  written, unwritten = (), ""
+  try:
+    written = _write(folder, tables, sheet)
+  except OSError as e:
+    unwritten = f"{folder} cannot be written ({e.strerror or e})"
+  return Report(
+    folder, len(clips), tuple(problems), tuple(splits), tuple(lacking), tuple(rows),
+    written, tuple(notes), _left_out(folder), unwritten,
+  )  # fmt: skip
+
+
+def _write(
+  folder: pathlib.Path, tables: dict[str, list], sheet
+) -> tuple[pathlib.Path, ...]:
+  """Writes the tables as tab-separated text, and the sheet; returns their paths."""
   for file in (PROBLEMS_FILE, NOTES_FILE):
     (folder / file).unlink(missing_ok=True)
   for file, lines in tables.items():
     cells = [[" ".join(str(cell).split()) for cell in line] for line in lines]
     files.write_text(folder / file, "".join("\t".join(c) + "\n" for c in cells))
-  title = f"{data.dataset}: {len(tiles)} of {len(clips):,} clips"
-  sheet = contact_sheet.arrange(tiles, title)
-  cv2.imwrite(str(folder / SHEET_FILE), sheet[..., ::-1])
-  written = tuple(folder / file for file in (*tables, SHEET_FILE))
-  return Report(
-    folder, len(clips), tuple(problems), tuple(splits), tuple(lacking), tuple(rows),
-    written, tuple(notes), _left_out(folder),
-  )  # fmt: skip
+  if not cv2.imwrite(str(folder / SHEET_FILE), sheet[..., ::-1]):
+    raise OSError(f"no {SHEET_FILE}")
+  return tuple(folder / file for file in (*tables, SHEET_FILE))
 
 
 def _left_out(folder: pathlib.Path) -> tuple[tuple[str, str], ...]:

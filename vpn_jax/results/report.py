@@ -83,9 +83,12 @@ def _class_rows(predictions: predictions_lib.Predictions) -> list[tuple]:
   return sorted(rows, key=lambda row: row[2])
 
 
-def page(workdir: str | pathlib.Path) -> str:
+def page(workdir: str | pathlib.Path, figures: pathlib.Path | None = None) -> str:
   """Renders the HTML of a finished run from the files in its workdir.
 
+  Args:
+    workdir: of the run.
+    figures: folder of its figures; None for the one in the workdir.
   Raises: FileNotFoundError when the run is not finished, or `workdir` is not a run.
   """
   folder = pathlib.Path(workdir)
@@ -99,7 +102,8 @@ def page(workdir: str | pathlib.Path) -> str:
   with checkpoint.reading(workdir) as runs:
     about = runs.about(runs.best_step())
   result = summary["result"]
-  pictures = (folder / "figures" / f"{name}.png" for name in catalogue.FIGURES)
+  figures = figures or folder / "figures"
+  pictures = (figures / f"{name}.png" for name in catalogue.FIGURES)
   versions = {name: value for name, value in about.code.items() if value}
   cost = {**result, **versions}
   environment = jinja2.Environment(

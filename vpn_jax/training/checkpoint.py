@@ -13,7 +13,7 @@ from absl import logging
 
 from vpn_jax import files
 from vpn_jax.models import networks
-from vpn_jax.training import checksums
+from vpn_jax.training import checksums, disk
 from vpn_jax.training.progress import Progress
 from vpn_jax.training.provenance import Provenance, code
 
@@ -170,14 +170,16 @@ class Checkpoints:
     }
     try:
       if jax.process_index() == 0:  # those of an earlier run, if any
+        disk.check_room(self.workdir, sum(x.nbytes for x in jax.tree.leaves(state)))
         checksums.remove(self.workdir, step)
-      self._manager.save(
-        step,
-        args=ocp.args.Composite(
-          state=ocp.args.PyTreeSave(state), about=ocp.args.JsonSave(about)
-        ),
-      )
-      self._manager.wait_until_finished()
+      with disk.quiet():
+        self._manager.save(
+          step,
+          args=ocp.args.Composite(
+            state=ocp.args.PyTreeSave(state), about=ocp.args.JsonSave(about)
+          ),
+        )
+        self._manager.wait_until_finished()
       if jax.process_index() == 0:
         checksums.write(self.workdir, self._folder(step), self._manager.all_steps())
     except Exception as e:  # Orbax and tensorstore raise various kinds

@@ -29,6 +29,7 @@ class Evaluation:
     predictions: the scores of every clip.
     inference: how clips were scored.
     folder: where the files are.
+    unwritten: why they could not be written; "" when they are there.
   """
 
   step: int
@@ -36,6 +37,15 @@ class Evaluation:
   predictions: predictions_lib.Predictions
   inference: multi_view.Inference
   folder: pathlib.Path
+  unwritten: str = ""
+
+  def check(self) -> None:
+    """Raises OSError when the files could not be written."""
+    if self.unwritten:
+      raise OSError(
+        f"{self.folder} cannot be written ({self.unwritten}): look at the space and "
+        "the rights of that disk, or set --config.output to another folder."
+      )
 
 
 def test_folder(
@@ -77,7 +87,11 @@ def write(
 ) -> Evaluation:
   """Computes the metrics of a test, and writes it to `test_folder`.
 
+  A folder that cannot be written is noted in the result, which is not lost by that.
+
   Args:
+    workdir: of the run, or another folder.
+    step: of the checkpoint.
     found: scores from `scoring.score_part`, by the poses they come from.
     inferred: how they were made.
   """
@@ -91,7 +105,10 @@ def write(
   )
   if device_mesh.is_main():
     about = {**controls, **dataclasses.asdict(inferred)}
-    predictions_lib.write(evaluation.folder, found["own"], about)
+    try:
+      predictions_lib.write(evaluation.folder, found["own"], about)
+    except OSError as e:
+      return dataclasses.replace(evaluation, unwritten=e.strerror or str(e))
   return evaluation
 
 
@@ -100,7 +117,8 @@ def evaluate(config: ml_collections.ConfigDict, workdir: str) -> Evaluation:
 
   The network and its example settings are those of the checkpoint; the records, the
   protocol and the inference are those of `config`. Works on any number and kind of
-  devices. The controls also go into a summary.json that describes the same test.
+  devices. The files go to `config.output`, or to the workdir; there, the controls also
+  go into a summary.json that describes the same test.
 
   >>> _ = vpn_jax.train(config, "runs/new")
   >>> evaluation = vpn_jax.evaluate(config, "runs/new")
@@ -109,7 +127,7 @@ def evaluate(config: ml_collections.ConfigDict, workdir: str) -> Evaluation:
 
   Raises: FileNotFoundError without a checkpoint or records, ValueError when dataset,
     classes, skeleton, crop or protocol differ from the training's
-    (`Provenance.check`).
+    (`Provenance.check`); with `config.on_mismatch` "warn", records may lack classes.
   """
   inferred = multi_view.Inference(**config.inference)
   with checkpoint.reading(workdir) as runs:
@@ -121,8 +139,12 @@ def evaluate(config: ml_collections.ConfigDict, workdir: str) -> Evaluation:
     index, parts = pipeline.open_parts(data, ("test",))
     part = parts["test"]
     about.provenance.check(
-      Provenance.of(index, part.protocol), on_mismatch=config.on_mismatch
+      Provenance.of(index, part.protocol),
+      on_mismatch=config.on_mismatch,
+      may_lack_classes=True,
     )
+    if set(part.class_names) <= set(about.provenance.class_names):
+      part.number_as(about.provenance.class_names)
     devices = device_mesh.make_mesh()
     device_mesh.check_batch_size(
       "config.train.eval_batch_size", config.train.eval_batch_size
@@ -141,8 +163,8 @@ def evaluate(config: ml_collections.ConfigDict, workdir: str) -> Evaluation:
     device_mesh.make_placer(devices),
     inferred,
   )
-  evaluation = write(workdir, step, found, inferred)
-  if device_mesh.is_main():
+  evaluation = write(config.output or workdir, step, found, inferred)
+  if device_mesh.is_main() and not (config.output or evaluation.unwritten):
     _complete_summary(workdir, evaluation)
   return evaluation
 

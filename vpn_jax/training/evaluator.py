@@ -94,7 +94,11 @@ class Evaluator:
     found = self._scores("test", score_step, variables, inferred, controls)
     seconds = time.monotonic() - began
     step = self._session.total_steps
-    values = evaluate.write(self._session.workdir, step, found, inferred).metrics
+    tested = evaluate.write(self._session.workdir, step, found, inferred)
+    values = tested.metrics
+    if tested.unwritten:  # the run ends here: first, what it came to
+      self._session.say(f"step {step}: test top-1 {values['top1']:.1f}")
+      tested.check()
     self._session.out.scalars(step, {f"test/{name}": v for name, v in values.items()})
     return {
       **values,

@@ -115,7 +115,12 @@ class Provenance:
     return found
 
   def check(
-    self, data: "Provenance", names: tuple[str, ...] = TO_TEST, on_mismatch="refuse"
+    self,
+    data: "Provenance",
+    names: tuple[str, ...] = TO_TEST,
+    on_mismatch="refuse",
+    *,
+    may_lack_classes: bool = False,
   ) -> None:
     """Refuses data that this network does not fit, or warns.
 
@@ -124,6 +129,7 @@ class Provenance:
       names: what must agree.
       on_mismatch: "refuse", or "warn" of what differs. Another number of classes or
         joints is refused in any case.
+      may_lack_classes: whether data with some of the classes fit all the same.
     Raises: ValueError that names both sides and the remedy.
     """
     if on_mismatch not in ("refuse", "warn"):
@@ -134,9 +140,10 @@ class Provenance:
     if not found:
       return
     joints, theirs = (skeletons.get(p.skeleton).num_joints for p in (self, data))
-    fits = "class_names" not in names or (
-      joints == theirs and len(self.class_names) == len(data.class_names)
-    )
+    as_many = len(self.class_names) == len(data.class_names)
+    if may_lack_classes:
+      as_many |= set(data.class_names) < set(self.class_names)
+    fits = "class_names" not in names or (joints == theirs and as_many)
     remedy = "prepare the records the same way or use the run that belongs to them"
     if fits and on_mismatch == "warn":
       for line in found:
@@ -174,7 +181,9 @@ def changed_settings(before: dict, now: dict) -> list[str]:
   old, new = (dict(flat(json.loads(json.dumps(tree)))) for tree in (before, now))
   old = {name: value for name, value in _BEFORE.items() if name in new} | old
   changed = [name for name in {**old, **new} if old.get(name) != new.get(name)]
-  changed = [name for name in changed if name.partition(".")[0] != "row"]
+  # The name of the row, and where the other jobs write, say nothing of training.
+  ours = ("row", "output")
+  changed = [name for name in changed if name.partition(".")[0] not in ours]
   for name in PLACE_IN_DATA:
     if name in changed:
       raise ValueError(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import jax
 import ml_collections
 
-from vpn_jax import device_mesh, interrupt
+from vpn_jax import device_mesh, file_locks, interrupt
 from vpn_jax.training import checkpoint, metrics_writer, run_summary, train_step
 from vpn_jax.training.progress import Progress, Stopwatch
 from vpn_jax.training.provenance import TO_RESUME, Provenance, changed_settings
@@ -47,6 +47,13 @@ class Session:
 
   def __enter__(self) -> "Session":
     with contextlib.ExitStack() as stack:
+      pathlib.Path(self.workdir).mkdir(parents=True, exist_ok=True)
+      if device_mesh.is_main():
+        busy = (
+          f"another run is training in {self.workdir}: wait for it, stop it, or set "
+          "--workdir to another folder."
+        )
+        stack.enter_context(file_locks.FileLock(self.workdir, busy)).hold(range(1))
       runs = checkpoint.Checkpoints(self.workdir)
       self.checkpoints = stack.enter_context(contextlib.closing(runs))
       self.done = runs.latest_step() or 0
@@ -116,7 +123,8 @@ class Session:
   def cost(self, params: dict) -> dict[str, float]:
     """What a summary says of the training: loss, steps, seconds, parameters."""
     progress = self.stopwatch.progress()
-    cost = progress.summary(self.total_steps, self._config.train.batch_size)
+    steps = max(self.total_steps, self.done)  # of a run that was longer before
+    cost = progress.summary(steps, self._config.train.batch_size)
     return {**cost, "parameters": count(params)}
 
   def finish(self, result: dict, command: str) -> dict:

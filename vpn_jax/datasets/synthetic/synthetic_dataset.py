@@ -26,7 +26,7 @@ class Synthetic:
       frames: False for the poses alone.
     """
     if num_clips < 1:
-      raise ValueError(f"data.num_clips is {num_clips}, expected 1 or more.")
+      raise ValueError(f"config.data.num_clips is {num_clips}, expected 1 or more.")
     self.seed = seed
     self.num_clips = num_clips
     self.settings, self.frames = settings, frames

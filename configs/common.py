@@ -22,6 +22,10 @@ is VPN (l3 and l7 in the tables); words make the other rows:
                             joints; not in the paper
   coupler=False             two separate streams (l5)
   attention=spatial         A_S without A_T (table 4, also with embedding=none)
+  attention=aligned         A_ST with a share of it at the joints in the frames; not in
+                            the paper
+  head=joints               the classifier also reads f' at the joints in the frames, by
+                            part of the body, also with model=i3d; not in the paper
   embedding=none            attention without the embedding (l2)
   embedding=kl_fp|kl_pf|kl_bi   other embedding losses (table 3)
   embedding=contrastive     other clips of the batch as negatives; not in the paper
@@ -53,7 +57,8 @@ CHOICES = {
   "pose_backbone": tuple(paper.POSE_BACKBONES),
   "stream": tuple(paper.STREAMS),
   "coupler": ("True", "False"),
-  "attention": ("spatiotemporal", "spatial", "none"),
+  "attention": ("spatiotemporal", "spatial", "aligned", "none"),
+  "head": ("mean", "joints"),
   "embedding": ("euclidean", "kl_fp", "kl_pf", "kl_bi", "contrastive", "none"),
   "frozen": ("True", "False"),
   "recipe": ("paper", "best"),
@@ -72,6 +77,7 @@ class Arg:
   stream: str = "joint"
   coupler: bool = True
   attention: str = "spatiotemporal"
+  head: str = "mean"
   embedding: str = "euclidean"
   frozen: bool = False
   recipe: str = "paper"
@@ -108,6 +114,12 @@ def parse_arg(arg: str, *, protocols: tuple[str, ...], size: str = "full") -> Ar
     values.update(pose_backbone="lstm", coupler=False, embedding="none")
   if values.get("attention") == "none":
     values.update(embedding="none")
+  at_joints = [w for w in ("attention=aligned", "head=joints") if w in rest]
+  if at_joints and values.get("model", "vpn") in ("pose", "p_i3d", "separable_sta"):
+    raise ValueError(
+      f"model={values['model']} has no {at_joints[0]}, expected model=vpn or one on "
+      "I3D: leave it out."
+    )
   if values["frozen"] and values.get("model") in ("i3d_continued", "i3d_nl", "p_i3d"):
     raise ValueError(
       f"model={values['model']} trains more than a head on one backbone's features: "
@@ -184,6 +196,13 @@ INPUTS = {
 }
 
 
+def inputs(arg: Arg) -> tuple[str, ...]:
+  """What the network of a row takes."""
+  at_joints = arg.attention == "aligned" or arg.head == "joints"
+  usual = ("frames", "pose", *(("frame_joints",) if at_joints else ()))
+  return INPUTS.get(arg.model, usual)
+
+
 def data(arg: Arg, pose_steps: int) -> dict:
   """Which clips, and how a record becomes an example."""
   num_frames, frame_size = SIZES[arg.size]
@@ -199,7 +218,7 @@ def data(arg: Arg, pose_steps: int) -> dict:
       flip=False,  # the paper does not augment
       crop=1.0,
       views=1 if arg.frozen else 0,  # fixed views of a training clip; 0: drawn anew
-      inputs=INPUTS.get(arg.model, ("frames", "pose")),
+      inputs=inputs(arg),
       region="body",  # shown by the frames; or "left_hand", "right_hand"
       hand_size=0.4,  # side of the square around a hand, of the record's frame
       coordinates="",  # of the pose: "world", "image"; "": world where there is one
@@ -314,7 +333,8 @@ def model(arg: Arg, data: ml_collections.ConfigDict, dropout: float) -> dict:
     attention_scale="mean" if arg.frozen else "sum",
     attention_grid=(),
     pose_classifier=False,  # follows loss.pose_weight
-    head="mean",  # "time": pooled over space alone
+    joint_sigma=0.75,  # of attention=aligned, cells of f
+    head=arg.head,  # or "time": pooled over space alone
   )
 
 

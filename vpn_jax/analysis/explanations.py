@@ -33,7 +33,7 @@ KEPT = ("features", "attention", "joint_features")
 
 
 def _attention_from(model: nn.Module, variables: dict, batch: dict) -> jax.Array:
-  """A_ST [T, M, N] of a batch of one clip with `features` and `pose`."""
+  """A_ST [T, M, N] of a batch of one clip with `features` and its poses."""
   head = model.clone(from_features=True)
   return trained_network.forward(head, variables, batch)[1]["attention"][0]
 
@@ -165,9 +165,10 @@ class Explainer:
     self, other: record_format.Record, features: jax.Array
   ) -> jax.Array:
     """A_ST [T, M, N] of features [1, T, M, N, C] by another clip's pose."""
-    settings = dataclasses.replace(self.network.settings, inputs=("pose",))
+    poses = tuple(x for x in example.POSES if x in self.network.model.inputs)
+    settings = dataclasses.replace(self.network.settings, inputs=poses)
     inputs = example.make(other, settings, self.network.skeleton, None)
-    batch = {"features": features, "pose": inputs["pose"][None]}
+    batch = {"features": features, **{name: inputs[name][None] for name in poses}}
     return self._attention(self.network.variables, batch)
 
   def _point_in_frames(self, record, truth, maps, grid) -> dict[str, tuple]:

@@ -130,6 +130,21 @@ class Skeleton:
       found.append(tuple(sorted(limb)))
     return tuple(found)
 
+  def parts(self) -> tuple[tuple[int, ...], ...]:
+    """Positions of the joints of parts of the body: hands, limbs, and all others.
+
+    The joint of each hand is also in its arm. A skeleton without hands or limbs by name
+    has the others alone.
+    """
+    limbs = self.limbs()
+    try:
+      hands = tuple((hand,) for hand in self.hands())
+    except ValueError:
+      hands = ()
+    taken = {joint for limb in limbs for joint in limb}
+    others = tuple(i for i in range(self.num_joints) if i not in taken)
+    return tuple(part for part in (*hands, *limbs, others) if part)
+
   def hops(self) -> np.ndarray:
     """Bones between each joint and the nearest joint of the origin, int [J].
 

@@ -8,7 +8,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from vpn_jax.evaluation import predictions as predictions_lib
-from vpn_jax.inputs import multi_view, pose_controls
+from vpn_jax.inputs import example, multi_view, pose_controls
 from vpn_jax.models import networks
 
 
@@ -26,7 +26,7 @@ class ScoreStep:
     self._model = self._head = model
     self._features = None
     # VPN; one that is given features has no backbone to share
-    if "pose" in model.inputs and getattr(model, "from_features", None) is False:
+    if _poses(model) and getattr(model, "from_features", None) is False:
       self._head = model.clone(from_features=True)
       self._features = jax.jit(self._apply_backbone)
     self._scores = jax.jit(self._apply_head)
@@ -44,8 +44,9 @@ class ScoreStep:
       batch = {**batch, "features": self._features(variables, given)}
     batches = {"own": batch}
     for name in pose_controls.CONTROLS:
-      if f"pose_{name}" in batch:
-        batches[name] = {**batch, "pose": batch[f"pose_{name}"]}
+      poses = {x: batch[f"{x}_{name}"] for x in example.POSES if f"{x}_{name}" in batch}
+      if poses:
+        batches[name] = {**batch, **poses}
     return {
       name: self._scores(variables, networks.inputs(self._head, shown))
       for name, shown in batches.items()
@@ -97,4 +98,9 @@ def has_controls(model, part, inferred: multi_view.Inference) -> bool:
   Not of a network without a pose, of a single clip, or where the poses are already not
   the clips' own.
   """
-  return "pose" in model.inputs and len(part) > 1 and inferred.poses == "own"
+  return bool(_poses(model)) and len(part) > 1 and inferred.poses == "own"
+
+
+def _poses(model) -> set[str]:
+  """The inputs of a network that are poses."""
+  return {*example.POSES} & {*model.inputs}

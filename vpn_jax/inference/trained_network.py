@@ -65,7 +65,7 @@ class TrainedNetwork:
     self,
     frames: np.ndarray | None = None,
     pose: np.ndarray | None = None,
-    **hands: np.ndarray,
+    **others: np.ndarray,
   ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Scores a batch of clips that are cropped and sampled already.
 
@@ -75,13 +75,14 @@ class TrainedNetwork:
         score in the image (`example.image_pose`) as `settings.coordinates` says; J
         joints of one person, or of `settings.persons` in a row. Networks of frames
         alone ignore it.
-      hands: left_hand and right_hand, as frames, for a network that has them.
+      others: left_hand and right_hand, as frames, and frame_joints float32 [B, F, J, 3]
+        (`frame_joints.frame_joints`), for a network that has them.
     Returns: softmax scores float32 [B, K], and the attention by its name, where the
       network has it: spatial_attention A_S [B, M, N], temporal_attention A_T [B, T] and
       attention A_ST [B, T, M, N].
     Raises: ValueError for an input that is missing or of another shape or type.
     """
-    given, batch = {"frames": frames, "pose": pose, **hands}, {}
+    given, batch = {"frames": frames, "pose": pose, **others}, {}
     clips = None
     shapes = self.input_shapes
     for name, expected in shapes.items():

@@ -6,10 +6,17 @@ import jax
 import numpy as np
 
 from vpn_jax.datasets import skeletons
-from vpn_jax.inputs import multi_view, pose_augmentation, regions, sampling
+from vpn_jax.inputs import (
+  frame_joints,
+  multi_view,
+  pose_augmentation,
+  regions,
+  sampling,
+)
 from vpn_jax.records import record_format
 
-INPUTS = ("frames", *regions.HANDS, "pose")
+POSES = ("pose", "frame_joints")  # the inputs that are poses, not pixels
+INPUTS = ("frames", *regions.HANDS, *POSES)
 COORDINATES = ("world", "image")
 
 
@@ -93,8 +100,12 @@ class Settings:
     """Shapes and types of the inputs, for poses of `joints` = persons * J joints."""
     size = self.frame_size
     pixels = jax.ShapeDtypeStruct((self.num_frames, size, size, 3), np.uint8)
-    pose = jax.ShapeDtypeStruct((self.pose_steps, joints, 3), np.float32)
-    return {name: pose if name == "pose" else pixels for name in self.inputs}
+    steps = {"pose": self.pose_steps, "frame_joints": self.num_frames}
+    poses = {
+      name: jax.ShapeDtypeStruct((count, joints, 3), np.float32)
+      for name, count in steps.items()
+    }
+    return {name: poses.get(name, pixels) for name in self.inputs}
 
 
 def make(
@@ -116,10 +127,11 @@ def make(
     fixed: for a fixed view of training (`Settings.views`): draws its flip, crop and
       augmentation, the window is that of `view`, and `rng` draws the pose steps alone.
   Returns: label int32 [], and the inputs in `settings.inputs`: frames, left_hand and
-    right_hand uint8 [F, H, W, 3] and pose float32 [S, persons*J, 3]. All draws are
-    the same whichever inputs there are.
+    right_hand uint8 [F, H, W, 3], pose float32 [S, persons*J, 3], and frame_joints
+    float32 [F, persons*J, 3] of `frame_joints.frame_joints`. All draws are the same
+    whichever inputs there are.
   Raises: ValueError for a hand of a record without image joints, for pixels of a
-    record without frames, and for a pose in coordinates that the record lacks.
+    record without frames, and for joints in coordinates that the record lacks.
   """
   s = settings
   drawn = rng if fixed is None else fixed
@@ -146,8 +158,19 @@ def make(
 
   flip = drawn is not None and s.flip and drawn.random() < 0.5
   made = {"label": np.int32(record.label)}
-  if shown := cuts(record, s, skeleton, window, view, drawn, flip):
-    made.update(regions.decode([record.frames[i] for i in window], shown, flip))
+  shown = cuts(record, s, skeleton, window, view, drawn, flip)
+  if "frame_joints" in s.inputs:
+    choose_coordinates(record, "image")
+    joints = frame_joints.frame_joints(
+      record.image_joints[window][:, : s.persons],
+      record.visibility[window][:, : s.persons],
+      shown["frames"].squares,
+      flip,
+      skeleton,
+    )
+    made["frame_joints"] = _of_all_persons(joints, s.persons)
+  if pixels := {name: cut for name, cut in shown.items() if name in s.inputs}:
+    made.update(regions.decode([record.frames[i] for i in window], pixels, flip))
   if pose is None:
     return made
   if flip:
@@ -156,11 +179,16 @@ def make(
     pose = pose_augmentation.apply(change, pose)
   else:
     pose = pose_augmentation.apply_in_image(change, pose)
-  missing = s.persons - pose.shape[1]
-  if missing > 0:  # an absent person is zeros
-    pose = np.pad(pose, ((0, 0), (0, missing), (0, 0), (0, 0)))
-  made["pose"] = pose.reshape(s.pose_steps, -1, 3)
+  made["pose"] = _of_all_persons(pose, s.persons)
   return made
+
+
+def _of_all_persons(pose: np.ndarray, persons: int) -> np.ndarray:
+  """Poses [S, <= persons, J, 3] as [S, persons*J, 3]; an absent person is zeros."""
+  missing = persons - pose.shape[1]
+  if missing > 0:
+    pose = np.pad(pose, ((0, 0), (0, missing), (0, 0), (0, 0)))
+  return pose.reshape(len(pose), -1, 3)
 
 
 def center_pose(pose: np.ndarray, skeleton: skeletons.Skeleton) -> np.ndarray:
@@ -254,10 +282,10 @@ def cuts(
   `frames` alone: they take a part of the region, the same one in all frames.
 
   Args: as in `make`; `rng` draws the crop, None for none.
-  Returns: cuts by the name of the input.
+  Returns: cuts by the name of the input; that of `frames` also for frame_joints.
   """
   shown = {name: name for name in settings.inputs if name in regions.HANDS}
-  if "frames" in settings.inputs:
+  if {"frames", "frame_joints"} & set(settings.inputs):
     shown["frames"] = settings.region
   if not shown:
     return {}

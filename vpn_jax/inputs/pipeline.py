@@ -189,19 +189,30 @@ class Part:
     drawn = _drawn_once(i, view) if fixed else None
     return self._example(i, None, view, drawn, ("frames",))["frames"]
 
-  def _pose(self, i: int, view: multi_view.View = multi_view.MIDDLE) -> np.ndarray:
-    """The pose [S, persons*J, 3] of the i-th clip; its frames are not decoded."""
-    return self._example(i, None, view, inputs=("pose",))["pose"]
+  @property
+  def _pose_inputs(self) -> tuple[str, ...]:
+    """The inputs that are poses."""
+    return tuple(name for name in example.POSES if name in self.settings.inputs)
+
+  def _poses(self, i: int, view: multi_view.View = multi_view.MIDDLE) -> Batch:
+    """The poses of the i-th clip by input; its frames are not decoded."""
+    made = self._example(i, None, view, inputs=self._pose_inputs)
+    return {name: made[name] for name in self._pose_inputs}
 
   @functools.cached_property
-  def rest_pose(self) -> np.ndarray:
-    """`pose_controls.rest_pose` of all clips, float32 [persons*J, 3]."""
-    return pose_controls.rest_pose(self._pose(i) for i in range(len(self)))
+  def _rest(self) -> Batch:
+    """Every joint at its mean position over all clips, as each input has it."""
+    clips = [self._poses(i) for i in range(len(self))]
+    mean = {"pose": pose_controls.rest_pose, "frame_joints": pose_controls.rest_joints}
+    return {
+      name: np.broadcast_to(mean[name](clip[name] for clip in clips), one.shape)
+      for name, one in clips[0].items()
+    }
 
   def _control_poses(
     self, names: set[str], views: list[tuple[int, multi_view.View]]
-  ) -> Callable[[int, multi_view.View], Batch]:
-    """Returns a function (i, view) -> poses of the i-th clip by name of the control.
+  ) -> Callable[[int, multi_view.View], dict[str, Batch]]:
+    """A function (i, view) -> control -> the inputs of the i-th clip that are poses.
 
     Args:
       names: of the controls.
@@ -210,17 +221,17 @@ class Part:
     """
     made = {}
     if "rest" in names:
-      shape = self.settings.pose_steps, *self.rest_pose.shape
-      made["rest"] = np.broadcast_to(self.rest_pose, shape)
+      made["rest"] = self._rest
     if "shuffled" not in names:
       return lambda i, view: made
     donors = pose_controls.donors([clip["name"] for clip in self.clips])
     windows = {i: view.window[1] for i, view in views}
 
-    def poses(i: int, view: multi_view.View) -> Batch:
+    def poses(i: int, view: multi_view.View) -> dict[str, Batch]:
       donor = int(donors[i])
       window = min(view.window[0], windows[donor] - 1), windows[donor]
-      return {**made, "shuffled": self._pose(donor, multi_view.View(window=window))}
+      shown = dataclasses.replace(view, window=window)
+      return {**made, "shuffled": self._poses(donor, shown)}
 
     return poses
 
@@ -329,7 +340,7 @@ class Part:
       with_controls: whether batches also hold the poses of `pose_controls.CONTROLS`.
       shard, threads: as in `train_batches`.
     Yields: as `train_batches`, and valid bool [B], False for padding; with controls
-      also pose_shuffled and pose_rest, each shaped as pose.
+      also pose_shuffled and pose_rest, each shaped as pose, and those of frame_joints.
     Raises: RecordError from `next` for a damaged record; with controls or poses of
       other clips also at once, and ValueError for a single clip.
     """
@@ -341,7 +352,7 @@ class Part:
     rounds = -(-len(views) // batch_size)
     places = np.arange(rounds * batch_size)[this::total]
     asked = {*pose_controls.CONTROLS} if with_controls else set()
-    needed = asked | {inferred.poses} if "pose" in self.settings.inputs else set()
+    needed = asked | {inferred.poses} if self._pose_inputs else set()
     control_poses = self._control_poses(needed, views)
 
     def load(place: int) -> Batch:
@@ -351,9 +362,9 @@ class Part:
       if features is not None:
         made["features"] = features[shown]
       poses = control_poses(i, view)
-      made.update((f"pose_{name}", poses[name]) for name in asked & set(poses))
-      if inferred.poses in poses:
-        made["pose"] = poses[inferred.poses]
+      for control in asked & set(poses):
+        made.update((f"{name}_{control}", x) for name, x in poses[control].items())
+      made.update(poses.get(inferred.poses, {}))
       return {**made, "index": np.int32(i), "valid": np.bool_(place == shown)}
 
     dataset = grain.MapDataset.source(places).map(load).batch(local)

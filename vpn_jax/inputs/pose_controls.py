@@ -37,6 +37,23 @@ def donors(names: Sequence[str], seed: int = SEED) -> np.ndarray:
   return found
 
 
+def rest_joints(joints: Iterable[np.ndarray]) -> np.ndarray:
+  """The average position of each joint in the frames, over clips and frames.
+
+  Args:
+    joints: of the clips, float [F, persons*J, 3] of `frame_joints.frame_joints`.
+  Returns: float32 [persons*J, 3]: x and y are the mean weighted by the score, the score
+    is the mean; all 0 for a joint that is never seen.
+  """
+  total, weight, frames = 0.0, 0.0, 0
+  for clip in joints:
+    score = clip[..., 2:].astype(np.float64)
+    total = total + (clip[..., :2] * score).sum(axis=0)
+    weight, frames = weight + score.sum(axis=0), frames + len(clip)
+  at = total / np.maximum(weight, 1e-12)
+  return np.concatenate([at, weight / frames], axis=-1).astype(np.float32)
+
+
 def rest_pose(poses: Iterable[np.ndarray]) -> np.ndarray:
   """The average position of each joint over clips and steps: a body at rest.
 

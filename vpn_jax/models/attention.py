@@ -58,6 +58,7 @@ class AttentionNetwork(nn.Module):
     grid: (T, M, N) of the feature map that the weights will multiply.
     hidden: width of the tanh layer in front of each map; not given in the paper.
     temporal: also compute A_T; False for the spatial attention of table 4.
+    joints: J, also compute a weight for each joint, for `joint_maps.align`; 0 for none.
     norm: "batch" normalizes W h* + b over the batch before the tanh; "none" is eq. 2 to
       the letter.
     bn_momentum: of the running statistics of that normalization.
@@ -70,6 +71,7 @@ class AttentionNetwork(nn.Module):
   grid: tuple[int, int, int]
   hidden: int = 256
   temporal: bool = True
+  joints: int = 0
   norm: str = "batch"
   bn_momentum: float = 0.9
 
@@ -90,6 +92,8 @@ class AttentionNetwork(nn.Module):
   ) -> dict[str, jax.Array]:
     """Maps h* [B, _] to A_S [B, M, N], A_T [B, T] and their logits z1, z2.
 
+    Also to joint_weights [B, J], which sum to 1, where it has `joints`.
+
     Raises: ValueError for an unknown `norm` (at trace time).
     """
     checks.one_of("config.model.attention_norm", self.norm, NORMS)
@@ -102,4 +106,7 @@ class AttentionNetwork(nn.Module):
     if self.temporal:
       z2 = self._logits("temporal", t, pose_features, train)
       out.update(temporal_logits=z2, temporal_attention=nn.softmax(z2))
+    if self.joints:
+      z3 = self._logits("joint", self.joints, pose_features, train)
+      out["joint_weights"] = nn.softmax(z3)
     return out

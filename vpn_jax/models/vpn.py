@@ -4,12 +4,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from vpn_jax.datasets import skeletons
 from vpn_jax.models import attention as attention_lib
-from vpn_jax.models import backbones, checks, non_local, pose_backbone
+from vpn_jax.models import backbones, checks, joint_maps, non_local, pose_backbone
 from vpn_jax.models import embedding as embedding_lib
 
-ATTENTIONS = ("spatiotemporal", "spatial", "none")
-HEADS = ("mean", "time")
+ATTENTIONS = ("spatiotemporal", "spatial", "aligned", "none")
+HEADS = ("mean", "time", "joints")
 SCALES = ("sum", "mean")
 
 
@@ -31,7 +32,10 @@ class VPN(nn.Module):
       more time.
     non_local: layers of the backbone that a non-local block follows (row I3D+NL).
     attention: "spatiotemporal"; "spatial" for A_S alone (table 4); "none" for the
-      visual backbone alone (table 1, l1), which takes no pose.
+      visual backbone alone (table 1, l1), which takes no pose. "aligned", which is not
+      in the paper, moves a learned share of A_ST to the joints in the frames
+      (`joint_maps.align`).
+    joint_sigma: of the Gaussians of "aligned", cells of f.
     attention_hidden: width of the tanh layers of eq. 2.
     attention_norm: of `AttentionNetwork.norm`.
     attention_scale: "sum": A_T sums to 1 over time, as softmax leaves it. "mean": A_T
@@ -48,7 +52,8 @@ class VPN(nn.Module):
       loss (`loss.pose_weight`); it never contributes to the prediction.
     head: "mean" pools f' over space and time. "time" pools over space alone and gives
       the classifier every step (Reading of the released code's head, which pools over
-      space and keeps the order of the steps).
+      space and keeps the order of the steps). "joints", which is not in the paper, adds
+      f' read at the joints in the frames (`joint_maps.read_parts`) to that mean.
     dropout: rate before the classifier.
     pose: settings of `pose_backbone.PoseBranch`.
     dtype: of the computation; parameters and statistics stay float32.
@@ -69,6 +74,7 @@ class VPN(nn.Module):
   attention_norm: str = "batch"
   attention_scale: str = "sum"
   attention_grid: tuple[int, ...] = ()
+  joint_sigma: float = 0.75
   coupler: bool = True
   embedding: bool = True
   embedding_dim: int = 256
@@ -82,39 +88,44 @@ class VPN(nn.Module):
   def inputs(self) -> tuple[str, ...]:
     """Names of what `__call__` takes, in order."""
     visual = "features" if self.from_features else "frames"
-    return (visual,) if self.attention == "none" else (visual, "pose")
+    poses = () if self.attention == "none" else ("pose",)
+    at_joints = self.attention == "aligned" or self.head == "joints"
+    return (visual, *poses, *(("frame_joints",) if at_joints else ()))
 
   @nn.compact
-  def __call__(
-    self, frames: jax.Array, pose: jax.Array | None = None, *, train: bool = False
-  ):
+  def __call__(self, frames: jax.Array, *poses: jax.Array, train: bool = False):
     """Maps frames uint8 [B, F, H, W, 3], pose float [B, S, J, 3] to logits [B, K].
 
-    With `from_features`, frames are features, float [B, T, M, N, C].
+    With `from_features`, frames are features, float [B, T, M, N, C]. Further inputs are
+    those of `inputs`, in order: frame_joints float [B, F, J, 3], the joints in the
+    frames (`frame_joints.frame_joints`).
 
     Returns: (logits, out) with, where the row has them, features [B, T, M, N, C],
       modulated (same, or 2C channels without the coupler), spatial_logits [B, M*N],
       spatial_attention [B, M, N], temporal_attention [B, T], attention [B, T, M, N],
       joint_features [B, S', J, C] of the graphs or step_features [B, S, 512] of the
-      LSTM, video_embedding and pose_embedding [B, D], pose_logits [B, K], pooled [B, C]
-      or [B, T*C] (the input of the classifier).
+      LSTM, video_embedding and pose_embedding [B, D], pose_logits [B, K], joint_weights
+      [B, J], pooled [B, C], [B, T*C] or [B, (1 + P)*C] (the input of the classifier).
     Raises: ValueError for an unknown setting, poses of another skeleton, or a clip of
       another length than in training.
     """
     self._check_settings()
+    given = dict(zip(self.inputs[1:], poses))
+    joints = self._main_actor(given.get("frame_joints"))
     features = self._visual_backbone(frames, train=train)  # f
     if self.attention == "none":  # row l1
-      return self._classify(features, {"features": features}, train=train)
-    pose_features, out = self._pose_backbone(pose, train=train)  # h*
+      return self._classify(features, {"features": features}, joints, train=train)
+    pose_features, out = self._pose_backbone(given.get("pose"), train=train)  # h*
     weights = self._attend(pose_features, features, train=train)  # A_S, A_T (eq. 2)
-    attention, modulated = self._modulate(features, weights)  # A_ST, f'; or two streams
+    attention = self._couple(weights, features, joints)  # A_ST
+    modulated = self._modulate(features, attention, weights)  # f'; or two streams
     out |= {"features": features, "pose_features": pose_features, **weights}
     out["attention"] = attention
     if self.embedding:
       out |= self._embed(features, weights)  # eq. 3
     if self.pose_classifier:
       out["pose_logits"] = self._logits(pose_features, "pose_classifier", train)
-    return self._classify(modulated, out, train=train)
+    return self._classify(modulated, out, joints, train=train)
 
   def _check_settings(self) -> None:
     checks.one_of("attention", self.attention, ATTENTIONS)
@@ -124,6 +135,11 @@ class VPN(nn.Module):
       raise ValueError(
         "embedding needs z1 of the attention network, attention is 'none': ask for "
         "embedding=none or for attention=spatial."
+      )
+    if self.attention == "aligned" and not self.coupler:
+      raise ValueError(
+        "attention is 'aligned' and coupler False, expected the coupler, whose A_ST "
+        "the joints move: leave out coupler=False."
       )
 
   def _visual_backbone(self, frames: jax.Array, *, train: bool) -> jax.Array:
@@ -171,7 +187,8 @@ class VPN(nn.Module):
     network = attention_lib.AttentionNetwork(
       grid=grid,
       hidden=self.attention_hidden,
-      temporal=self.attention == "spatiotemporal",
+      temporal=self.attention != "spatial",
+      joints=self._skeleton().num_joints if self.attention == "aligned" else 0,
       norm=self.attention_norm,
       bn_momentum=self.bn_momentum,
       name="attention",
@@ -180,23 +197,51 @@ class VPN(nn.Module):
     a_s = attention_lib.resize_spatial(out["spatial_attention"], features.shape[2:4])
     return out | {"spatial_attention": a_s}
 
-  def _modulate(
-    self, features: jax.Array, weights: dict[str, jax.Array]
-  ) -> tuple[jax.Array, jax.Array]:
-    """f, A_S, A_T -> A_ST [B, T, M, N] and f', or the two streams A_S f and A_T f."""
+  def _skeleton(self) -> skeletons.Skeleton:
+    branch = pose_backbone.PoseBranch(**(self.pose or {}), parent=None)
+    return skeletons.get(branch.skeleton)
+
+  def _main_actor(self, frame_joints: jax.Array | None) -> jax.Array | None:
+    """The joints of the first person, [B, F, J, 3]."""
+    if frame_joints is None:
+      return None
+    return frame_joints[:, :, : self._skeleton().num_joints]
+
+  def _temporal(self, weights: dict[str, jax.Array]) -> jax.Array:
+    """A_T [B, T] as it modulates: times T, or as it is."""
+    a_t = weights["temporal_attention"]
+    return a_t * a_t.shape[1] if self.attention_scale == "mean" else a_t
+
+  def _couple(
+    self,
+    weights: dict[str, jax.Array],
+    features: jax.Array,
+    joints: jax.Array | None,
+  ) -> jax.Array:
+    """A_S, A_T -> A_ST [B, T, M, N] on the grid of f; "aligned" with the joints."""
     a_s = weights["spatial_attention"]
     if self.attention == "spatial":
-      attention = jnp.broadcast_to(a_s[:, None], features.shape[:4])
-      return attention, attention_lib.modulate(features, attention)
-    a_t = weights["temporal_attention"]
-    if self.attention_scale == "mean":
-      a_t = a_t * a_t.shape[1]
-    attention = attention_lib.couple(a_s, a_t)
-    if self.coupler:
-      return attention, attention_lib.modulate(features, attention)
-    spatial = features * a_s[:, None, :, :, None]
-    temporal = features * a_t[:, :, None, None, None]
-    return attention, jnp.concatenate([spatial, temporal], axis=-1)
+      return jnp.broadcast_to(a_s[:, None], features.shape[:4])
+    attention = attention_lib.couple(a_s, self._temporal(weights))
+    if self.attention == "aligned":
+      maps, seen = joint_maps.gaussian_maps(
+        joints, features.shape[1:4], self.joint_sigma
+      )
+      share = nn.sigmoid(self.param("joint_share", nn.initializers.zeros, ()))
+      attention = joint_maps.align(
+        attention, weights["joint_weights"], maps, seen, share
+      )
+    return attention
+
+  def _modulate(
+    self, features: jax.Array, attention: jax.Array, weights: dict[str, jax.Array]
+  ) -> jax.Array:
+    """f, A_ST -> f'; without the coupler the two streams A_S f and A_T f."""
+    if self.coupler or self.attention == "spatial":
+      return attention_lib.modulate(features, attention)
+    spatial = features * weights["spatial_attention"][:, None, :, :, None]
+    temporal = features * self._temporal(weights)[:, :, None, None, None]
+    return jnp.concatenate([spatial, temporal], axis=-1)
 
   def _embed(self, features: jax.Array, weights: dict[str, jax.Array]) -> dict:
     """f and z1 -> f_e and P_e (eq. 3); nothing on a larger grid than in training."""
@@ -206,13 +251,18 @@ class VPN(nn.Module):
     return embed(features, weights["spatial_logits"])
 
   def _classify(
-    self, modulated: jax.Array, out: dict, *, train: bool
+    self, modulated: jax.Array, out: dict, joints: jax.Array | None, *, train: bool
   ) -> tuple[jax.Array, dict]:
     """f' -> logits [B, K], and `out` with f' and what the classifier takes of it."""
     pooled = jnp.mean(modulated, axis=(2, 3))  # [B, T, C]
-    if self.head == "mean":
+    if self.head != "time":
       pooled = pooled.mean(axis=1)
     pooled = pooled.reshape(pooled.shape[0], -1)
+    if self.head == "joints":
+      maps, seen = joint_maps.bilinear_maps(joints, modulated.shape[1:4])
+      parts = self._skeleton().parts()
+      read = joint_maps.read_parts(modulated, maps, seen, parts)  # [B, P, C]
+      pooled = jnp.concatenate([pooled, read.reshape(read.shape[0], -1)], axis=-1)
     logits = self._logits(pooled, "classifier", train)
     return logits, out | {"modulated": modulated, "pooled": pooled}
 

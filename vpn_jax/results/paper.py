@@ -88,6 +88,17 @@ ROWS = {
     "attention=spatial,embedding=none", "I3D", POSE_ALONE
   ),
   "VPN, spatial attention": Row("attention=spatial", "I3D", POSE_ALONE),
+  # Not in the paper: attention and features where the joints are.
+  "I3D, joint features": Row("model=i3d,head=joints"),
+  "VPN, joint features, without embedding": Row(
+    "head=joints,embedding=none", "I3D", POSE_ALONE
+  ),
+  "VPN, aligned attention, without embedding": Row(
+    "attention=aligned,embedding=none", "I3D", POSE_ALONE
+  ),
+  "VPN, aligned attention, joint features, without embedding": Row(
+    "attention=aligned,head=joints,embedding=none", "I3D", POSE_ALONE
+  ),
 }
 
 
@@ -233,25 +244,28 @@ def row_name(arg: dict) -> str:
   """The name of the row that the words of `--config` ask for.
 
   Args:
-    arg: word -> value, of model, backbone, pose_backbone, stream, coupler, attention
-      and embedding.
+    arg: word -> value, of model, backbone, pose_backbone, stream, coupler, attention,
+      head and embedding.
   """
+  at_joints = ", joint features" if arg.get("head") == "joints" else ""
   stream = STREAMS[arg["stream"]]
   pose = POSE_BACKBONES[arg["pose_backbone"]] + stream
   other = "" if arg["backbone"] == "i3d" else "RNX3D101"
   of_model = {
     "pose": POSE_ALONE + pose,
-    "i3d": other or "I3D",
-    "i3d_continued": f"{other or 'I3D'}, continued",
-    "i3d_nl": f"{other or 'I3D'}+NL",
+    "i3d": (other or "I3D") + at_joints,
+    "i3d_continued": f"{other or 'I3D'}, continued{at_joints}",
+    "i3d_nl": f"{other or 'I3D'}+NL{at_joints}",
     "p_i3d": ", ".join(filter(None, ("P-I3D", other))) + stream,
     "separable_sta": ", ".join(filter(None, ("Separable STA", other))) + stream,
   }
   if arg["model"] != "vpn" or arg["attention"] == "none":
-    return of_model.get(arg["model"], other or "I3D")
+    return of_model.get(arg["model"], of_model["i3d"])
   words = ["VPN without coupler" if not arg["coupler"] else "VPN"]
-  if arg["attention"] == "spatial":
-    words.append("spatial attention")
+  if arg["attention"] in ("spatial", "aligned"):
+    words.append(f"{arg['attention']} attention")
+  if at_joints:
+    words.append("joint features")
   if other:
     words.append(other)
   if arg["embedding"] == "none" and len(words) == 1:

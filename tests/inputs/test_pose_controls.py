@@ -143,6 +143,35 @@ def test_batches_hold_the_poses_of_the_donor_and_of_rest(part, monkeypatch):
       np.testing.assert_array_equal(together.reshape(batch[name].shape), batch[name])
 
 
+def test_joints_in_the_frames_are_those_of_the_donor_too(part):
+  inputs = ("frames", "pose", "frame_joints")
+  both = dataclasses.replace(part.settings, inputs=inputs)
+  index = store.read_index(part._reader.folder)
+  part = pipeline.Part(part._reader.folder, index, part.protocol, "test", both)
+  donors = pose_controls.donors([c["name"] for c in part.clips])
+  (batch,) = part.eval_batches(7, with_controls=True)
+  for name in ("pose", "frame_joints"):
+    np.testing.assert_array_equal(batch[f"{name}_shuffled"], batch[name][donors])
+    at_rest = batch[f"{name}_rest"]
+    assert (at_rest == at_rest[:1, :1]).all()
+  (alone,) = part.eval_batches(7, SHUFFLED)
+  np.testing.assert_array_equal(alone["frame_joints"], batch["frame_joints_shuffled"])
+  step = scoring.ScoreStep(JointReader())
+  scores = step({}, {k: v for k, v in batch.items() if k not in ("index", "valid")})
+  assert set(scores) == {"own", "shuffled", "rest"}
+  assert np.abs(scores["own"] - scores["shuffled"]).max() > 1e-3
+
+
+class JointReader(nn.Module):
+  """A network of joints in the frames alone."""
+
+  inputs = ("frames", "frame_joints")
+
+  @nn.compact
+  def __call__(self, frames, joints, *, train=False):
+    return joints[:, :, 0, :].mean(axis=1), {}
+
+
 def own_pose(part, i):
   """The pose of a clip in its middle window."""
   return example.make(part._reader[i], SMALL, part.skeleton, None)["pose"]

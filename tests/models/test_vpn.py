@@ -55,6 +55,8 @@ PARTS = 512 * 128 + 128 + 128 * 3 + 3
 GCN = TRUNK + POSE
 FROZEN = TRUNK + LSTM
 TWO_STREAMS = 2 * 1024 * 60 + 60  # the classifier behind A_S f and A_T f
+AT_JOINTS = 8 * 1024 * 60 + 60  # the mean and 7 parts of the body
+ALIGNED = H * 256 + 256 + NORM + 256 * 25 + 25 + 1  # a weight a joint, and the share
 COUNTS = {
   "pose alone": POSE + H * 60 + 60,
   "pose alone, LSTM": LSTM + STEPS * 60 + 60,
@@ -90,6 +92,14 @@ COUNTS = {
   "VPN, spatial attention, LSTM": FROZEN + LSTM_SPATIAL + EMBEDDING + HEAD,
   "VPN, spatial attention, without embedding": GCN + SPATIAL + HEAD,
   "VPN, spatial attention": GCN + SPATIAL + EMBEDDING + HEAD,
+  "I3D, joint features": TRUNK + AT_JOINTS,
+  "VPN, joint features, without embedding": GCN + SPATIAL + TEMPORAL + AT_JOINTS,
+  "VPN, aligned attention, without embedding": (
+    GCN + SPATIAL + TEMPORAL + ALIGNED + HEAD
+  ),
+  "VPN, aligned attention, joint features, without embedding": (
+    GCN + SPATIAL + TEMPORAL + ALIGNED + AT_JOINTS
+  ),
 }
 
 

@@ -11,3 +11,12 @@ def test_split_words():
 
 def test_padded():
   assert text.padded([("a", "bbb"), ("cc", "")]) == [["a ", "bbb"], ["cc", "   "]]
+
+
+def test_split_paths(tmp_path, monkeypatch):
+  """A folder that exists may have a comma in its name."""
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / "run,1").mkdir()
+  assert text.split_paths("run,1") == ("run,1",)
+  assert text.split_paths("run,2") == ("run", "2")
+  assert text.split_paths("") == ()

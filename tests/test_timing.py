@@ -71,3 +71,11 @@ def test_compiling_is_not_the_network():
   assert double(jnp.float32(4)) == 8
   assert clock.seconds["compile"] == first > 0
   assert set(clock.seconds) == {"compile", "network"}
+
+
+def test_compiling_is_announced_once():
+  said = []
+  clock = timing.Clock(lambda: said.append("compiling"))
+  forward = timing.timed(jax.jit(lambda w, x: w * x), jnp.float32(2), clock)
+  assert forward(jnp.float32(3)) == forward(jnp.float32(3)) == 6
+  assert said == ["compiling"]

@@ -1,11 +1,17 @@
 """Lists in flags and settings, and tables of text."""
 
+import os
 from collections.abc import Sequence
 
 
 def split_words(text: str, separator: str = ",") -> tuple[str, ...]:
   """The words of a list, stripped; empty ones are left out."""
   return tuple(word.strip() for word in text.split(separator) if word.strip())
+
+
+def split_paths(text: str) -> tuple[str, ...]:
+  """Paths separated by commas; one that exists may hold commas itself."""
+  return (text,) if text and os.path.exists(text) else split_words(text)
 
 
 def padded(rows: Sequence[Sequence[str]]) -> list[list[str]]:

@@ -20,7 +20,9 @@ class Clock:
   decodes ahead, counts only while this program waits for it.
   """
 
-  def __init__(self):
+  def __init__(self, compiling: Callable[[], None] = lambda: None):
+    """`compiling` is called before a program is compiled."""
+    self.compiling = compiling
     self.seconds: dict[str, float] = {}
     self._running: list[str] = []
     self._began = self._since = time.perf_counter()
@@ -106,6 +108,7 @@ def timed(forward: Callable, variables, clock: Clock) -> Callable:
 
   def apply(batch):
     if forward not in _programs:
+      clock.compiling()
       with clock.stage("compile"):
         _programs[forward] = forward.lower(variables, batch).compile()
     with clock.stage("network"):

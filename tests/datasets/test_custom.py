@@ -420,3 +420,19 @@ def test_columns_of_one_npz_that_do_not_fit(tmp_path):
   path.write_bytes(b"no npz")
   with pytest.raises(ValueError, match=r"clips\.npz cannot be read as npz"):
     custom.Custom(path, "mediapipe_33", frames=False)
+
+
+def test_an_index_of_another_system(folder):
+  text = (folder / "index.csv").read_text().replace("\n", "\r\n") + "\x1a"
+  want = open_it(folder).clips()
+  for encoding in ("utf-8-sig", "utf-16"):
+    (folder / "index.csv").write_bytes(text.encode(encoding))
+    assert open_it(folder).clips() == want
+
+
+def test_joints_of_none_of_the_clips_are_refused_at_once(folder):
+  np.savez(folder / "other.npz", x=np.ones((6, J, 3), np.float32))
+  words = r"other\.npz has joints of none of the 3 clips: it holds 'x', .* 'a', 'b'"
+  with pytest.raises(ValueError, match=words):
+    open_it(folder, world_joints="other.npz").check()
+  open_it(folder).check()

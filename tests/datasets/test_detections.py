@@ -119,3 +119,20 @@ def test_implements_the_interface(tmp_path):
     Inner(), write(tmp_path / "b.csv", ROWS)
   )
   assert dataset.class_names == ("x",)
+
+
+def test_a_csv_of_another_system(tmp_path):
+  path = write(tmp_path / "b.csv", ROWS)
+  want = detections.WithDetections(Inner(), path).read(Clip("é/1", 0, {})).boxes
+  text = path.read_text(encoding="utf-8") + "\x1a"
+  path.write_bytes(text.replace("\n", "\r\n").encode("utf-16"))
+  found = detections.WithDetections(Inner(), path).read(Clip("é/1", 0, {})).boxes
+  np.testing.assert_array_equal(found, want)
+
+
+@pytest.mark.parametrize("ending", ["csv", "npz"])
+def test_boxes_of_none_of_the_clips_are_refused_at_once(ending, tmp_path):
+  path = write(tmp_path / f"b.{ending}", ROWS, name="other")
+  words = "has boxes of none of the 1 clips: it names 'other', the clips are 'é/1'"
+  with pytest.raises(ValueError, match=words):
+    base.check(detections.WithDetections(Inner(), path))

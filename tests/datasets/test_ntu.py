@@ -251,3 +251,29 @@ def test_real_skeleton(shared):
   np.testing.assert_allclose(body.world[0, 0], [0.2181153, 0.1725972, 3.785547])
   np.testing.assert_allclose(body.image[0, 0], [1036.233, 519.1677])
   assert 0 < body.world[..., 2].min() < body.world[..., 2].max() < 5
+
+
+def test_a_skeleton_of_another_system(tmp_path):
+  """A byte order mark, UTF-16, Ctrl-Z, and no number where none is used."""
+  path, _ = fake_ntu.write_pair(tmp_path, "S001C001P001R001A001")
+  (want,) = ntu.read_skeleton(path)
+  text = path.read_text()
+  unused = text.replace(" 250.5 200.5 ", " 1.#QNAN -1.#IND ").replace(
+    " 0 0 0 1 2", " 1.#INF 0 0 1 2"
+  )
+  assert unused != text
+  for words in (text, unused):
+    for encoding in ("utf-8-sig", "utf-16"):
+      path.write_bytes((words.replace("\n", "\r\n") + "\x1a").encode(encoding))
+      (found,) = ntu.read_skeleton(path)
+      np.testing.assert_array_equal(found.world, want.world)
+      np.testing.assert_array_equal(found.image, want.image)
+  x, y = text.splitlines()[4].split()[5:7]
+  path.write_text(text.replace(f" {x} {y} ", " 1.#QNAN 1.#QNAN ", 1))
+  (found,) = ntu.read_skeleton(path)  # a joint that is not in the image
+  assert np.isnan(found.image[0, 0]).all()
+  lines = text.splitlines()
+  lines[4] = " ".join(["1.#QNAN", *lines[4].split()[1:]])
+  path.write_text("\n".join(lines))
+  with pytest.raises(BadClip, match=r"line 5: joint 0 is at 1\.#QNAN .* finite metres"):
+    ntu.read_skeleton(path)

@@ -44,7 +44,9 @@ def test_prediction_is_what_evaluation_says(clips, tmp_path, capsys):
     times = {"start": 0.0, "end": LENGTHS[name] / 10}
     assert report["windows"] == [{"first": 2, "last": last, **times, **best}]
     assert set(report["speed"]["stages"]) == {"decode", "crop", "network"}
-    lines = capsys.readouterr().out.splitlines()
+    printed = capsys.readouterr()
+    assert f"loading {clips / 'run'}" in printed.err
+    lines = printed.out.splitlines()
     assert f"{LENGTHS[name]} frames ({LENGTHS[name] / 10} s), 1 window(s)" in lines[0]
     assert lines[1].split(maxsplit=2) == ["1", f"{best['score']:.4f}", best["class"]]
     assert "frames/s end to end" in lines[-1]
@@ -331,6 +333,13 @@ def test_messages_of_a_webcam(clips, capfd):
   with pytest.raises(ValueError, match="webcam 97 cannot be opened: give the") as e:
     predict_job.run(config, str(clips / "visual"))
   assert "\n" not in str(e.value)
-  assert capfd.readouterr().err == ""
+  assert capfd.readouterr().err == f"loading {clips / 'visual'}\n"
   with pytest.raises(FileNotFoundError, match="not set: a webcam or stream has poses"):
     predict_job.run(config, str(clips / "run"))
+
+
+def test_no_score_is_printed_as_zero():
+  scores = (0.98765, 0.00005, 0.0000499, 1.234e-7, 0.0)
+  assert [predict_job.in_digits(s) for s in scores] == [
+    "0.9877", "0.0001", "5.0e-05", "1.2e-07", "0.0000"
+  ]  # fmt: skip

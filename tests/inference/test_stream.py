@@ -3,6 +3,7 @@
 import functools
 import http.server
 import threading
+import urllib.parse
 
 import cv2
 import fake_clips
@@ -11,7 +12,7 @@ import pytest
 
 from vpn_jax.datasets import video
 from vpn_jax.datasets.base import BadClip
-from vpn_jax.inference import stream
+from vpn_jax.inference import options, stream
 
 
 def test_names():
@@ -22,6 +23,31 @@ def test_names():
   assert stream.public("my/x.mp4") == "my/x.mp4"
   assert stream.public("0") == "webcam 0"
   assert stream.public("rtsp://me:a@b@cam:554/1?x=2") == "rtsp://cam:554/1?x=2"
+
+
+@pytest.mark.parametrize("name", ["7", "rec12:30.mp4", "a://b.avi", "-x #1?%41.avi"])
+def test_a_path_that_exists_is_a_file(name, tmp_path, monkeypatch):
+  """Whether it looks like a webcam, a protocol or an address; also as file:..."""
+  monkeypatch.chdir(tmp_path)
+  path = tmp_path / name
+  path.parent.mkdir(exist_ok=True)
+  video.write_video(tmp_path / "x.avi", fake_clips.frames(3), 10)
+  (tmp_path / "x.avi").rename(path)
+  quoted = f"file://{urllib.parse.quote(str(path))}"
+  for given in (name, f"file:{name}", f"file://{path}", quoted):
+    film = stream.open_stream(given)
+    assert not film.live
+    assert len(list(film.frames)) == 3
+    assert stream.public(name) == name
+    assert options.Options(video=given).video in (name, str(path))
+  with pytest.raises(FileNotFoundError, match=r"no file none\.avi: config"):
+    options.Options(video="file:none.avi")
+
+
+def test_a_film_is_written_under_any_name(tmp_path):
+  path = tmp_path / "out12:30.mp4"
+  video.write_video(path, fake_clips.frames(3), 10)
+  assert len(list(video.read_frames(path))) == 3
 
 
 def test_file(tmp_path):

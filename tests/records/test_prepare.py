@@ -11,13 +11,14 @@ import sys
 import time
 
 import fake_ntu
+import fake_nucla
 import ml_collections
 import numpy as np
 import pytest
 
-from vpn_jax.datasets import skeletons, video
+from vpn_jax.datasets import nucla, skeletons, video
 from vpn_jax.jobs import settings
-from vpn_jax.records import crop, prepare, record_format, store
+from vpn_jax.records import crop, prepare, record_format, store, summary
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -576,3 +577,31 @@ def test_real_pair(shared, tmp_path):
   assert record.label == 0
   joints = record.image_joints[:, 0]
   assert ((joints >= 0) & (joints <= 128)).all()
+
+
+def test_poses_without_joints_in_the_image_are_refused_before_the_first_clip(
+  tmp_path, monkeypatch
+):
+  """N-UCLA's generic command: 1,484 clips were read before."""
+  fake_nucla.write_pair(tmp_path / "raw", "a01_s02_e03_v01", 8)
+  monkeypatch.setattr(nucla.NUCLA, "read", None)
+  c = ntu_config(tmp_path / "raw", tmp_path / "out")
+  c.data.dataset = "nucla"
+  with pytest.raises(ValueError, match=r"--config\.data\.boxes=<file.*crop=full for"):
+    run(c)
+  assert not (tmp_path / "out").exists()
+  monkeypatch.undo()
+  c.prepare.crop = "full"
+  assert len(run(c).clips()) == 1
+
+
+def test_reasons_are_printed_whole_with_an_example():
+  long = "a reason of many words, " * 10 + "--config.data.boxes=mediapipe"
+  left_out = [
+    ("a/1", f"1.avi has 57 poses: {long}"),
+    ("a/22", f"22.avi has 3 poses: {long}"),
+  ]
+  left_out.append(("b", "another"))
+  assert summary.by_reason(left_out) == [
+    f"2 x 1.avi has 57 poses: {long} (a/1)", "1 x another (b)"
+  ]  # fmt: skip

@@ -84,8 +84,8 @@ class RawClip:
 class Dataset(Protocol):
   """The interface of a raw dataset; instances can be pickled.
 
-  It may also have `coordinates`, `notes`, `origin` and `noted_by_clip`: see the
-  functions `coordinates`, `notes` and `origin`.
+  It may also have `check`, `coordinates`, `joints_in_image`, `notes`, `origin` and
+  `noted_by_clip`: see the functions of these names, and `origin` for the last.
 
   Attributes:
     name: such as "ntu60".
@@ -116,6 +116,25 @@ def coordinates(dataset: Dataset) -> str:
   The attribute `coordinates` of the dataset; "world" where it has none.
   """
   return getattr(dataset, "coordinates", "world")
+
+
+def joints_in_image(dataset: Dataset) -> bool:
+  """Whether its clips may have joints in the image, to crop by.
+
+  The attribute of this name, which a dataset has that knows before it reads a clip.
+  """
+  return getattr(dataset, "joints_in_image", True)
+
+
+def check(dataset: Dataset) -> None:
+  """Raises what is known to be wrong before the first clip is read, as ValueError.
+
+  The method `check` of the dataset, and of the one inside it.
+  """
+  while dataset is not None:
+    if hasattr(dataset, "check"):
+      dataset.check()
+    dataset = getattr(dataset, "inner", None)
 
 
 def notes(dataset: Dataset) -> list[str]:

@@ -1,14 +1,14 @@
 """An index of clips of your own: a csv, or the columns of an npz; see `custom`."""
 
-import contextlib
 import csv
 import dataclasses
+import io
 import os
 import pathlib
 import reprlib
 from collections.abc import Iterable, Iterator
 
-from vpn_jax.datasets import joint_files, protocols, spellings
+from vpn_jax.datasets import joint_files, protocols, spellings, text_files
 from vpn_jax.datasets.base import Clip
 
 # Field -> possible names of its column; the first one in the index counts.
@@ -59,28 +59,27 @@ def read(
   if unknown:
     raise ValueError(f"columns names {unknown}, expected among {list(COLUMNS)}.")
   entries, left_out, seen = [], [], {}
-  with contextlib.ExitStack() as stack:
-    try:
-      header, rows = _open(path, stack)
-      chosen = _choose(header, path, rules)
-      for place, row in rows:
-        name = (row[chosen["clip"]] or "").strip()
-        where = f"{place} of {path.name}"
-        if name in seen and name:
-          raise ValueError(
-            f"{where} names {name!r} again (first on {seen[name]}), expected each clip "
-            "once: rename one of the two."
-          )
-        seen[name] = place
-        entry, reason = _entry(row, name, chosen, path.parent, rules)
-        if reason:
-          left_out.append((name or where, f"{where}: {reason}"))
-        else:
-          entries.append(entry)
-    except (UnicodeDecodeError, csv.Error) as e:
-      raise ValueError(
-        f"{path} cannot be read as csv ({e}): write UTF-8, one line per clip."
-      ) from e
+  try:
+    header, rows = _open(path)
+    chosen = _choose(header, path, rules)
+    for place, row in rows:
+      name = (row[chosen["clip"]] or "").strip()
+      where = f"{place} of {path.name}"
+      if name in seen and name:
+        raise ValueError(
+          f"{where} names {name!r} again (first on {seen[name]}), expected each clip "
+          "once: rename one of the two."
+        )
+      seen[name] = place
+      entry, reason = _entry(row, name, chosen, path.parent, rules)
+      if reason:
+        left_out.append((name or where, f"{where}: {reason}"))
+      else:
+        entries.append(entry)
+  except (UnicodeDecodeError, csv.Error) as e:
+    raise ValueError(
+      f"{path} cannot be read as csv ({e}): write UTF-8, one line per clip."
+    ) from e
   notes: list[str] = []
   if entries and entries[0]["label_id"] is None:
     spelt, notes = spellings.join(entry["label"] for entry in entries)
@@ -93,15 +92,12 @@ def read(
   return names, clips, left_out, notes
 
 
-def _open(
-  path: pathlib.Path, stack: contextlib.ExitStack
-) -> tuple[list[str], Iterable[tuple[str, Row]]]:
+def _open(path: pathlib.Path) -> tuple[list[str], Iterable[tuple[str, Row]]]:
   """The names of the columns; and place, for messages, and row of each clip."""
   if path.suffix == ".npz":
     return _unpack(path)
-  table = csv.DictReader(
-    stack.enter_context(open(path, newline="", encoding="utf-8-sig"))
-  )
+  text = text_files.decode(path.read_bytes())
+  table = csv.DictReader(io.StringIO(text, newline=""))
   return table.fieldnames or [], ((f"line {table.line_num}", row) for row in table)
 
 

@@ -144,6 +144,19 @@ class Custom:
     found = clip_index.read(self.index, rules)
     self.class_names, self._clips, self._left_out, self.notes = found
 
+  def check(self) -> None:
+    """See `base.check`; ValueError when an npz of joints has none of the clips."""
+    names = [clip.pose for clip in self._clips]
+    for path in filter(None, (self.world_joints, self.image_joints)):
+      arrays = self._arrays(path)
+      if names and not any(name in arrays for name in names):
+        there = ", ".join(map(repr, list(arrays)[:3])) or "no array"
+        raise ValueError(
+          f"{path} has joints of none of the {len(names):,} clips: it holds {there}, "
+          f"the clips are {', '.join(map(repr, names[:3]))}; name one array after each "
+          "clip."
+        )
+
   def _joint_file(self, path: str | pathlib.Path, field: str) -> pathlib.Path:
     beside = self.index.parent / path
     path = beside if beside.is_file() else pathlib.Path(path)
@@ -165,6 +178,13 @@ class Custom:
       return "world" if in_world else "image"
     only_image = self.image_joints is not None and self.world_joints is None
     return "image" if only_image else "world"
+
+  @property
+  def joints_in_image(self) -> bool:
+    """See `base.joints_in_image`."""
+    if self.packed:
+      return any(name.startswith("image/") for name in self._arrays(self.index))
+    return self.pose_column or self.image_joints is not None
 
   def clips(self) -> tuple[list[Clip], list[tuple[str, str]]]:
     """See `base.Dataset`; in the order of the csv."""

@@ -15,12 +15,14 @@ every box, so leave out bystanders.
 import csv
 import dataclasses
 import hashlib
+import io
+import itertools
 import pathlib
 import reprlib
 
 import numpy as np
 
-from vpn_jax.datasets import base, joint_files
+from vpn_jax.datasets import base, joint_files, text_files
 from vpn_jax.datasets.base import BadClip, Clip, Dataset, Origin, RawClip
 
 COLUMNS = ("clip", "frame", "left", "top", "right", "bottom")
@@ -64,6 +66,17 @@ class WithDetections:
   def clips(self) -> tuple[list[Clip], list[tuple[str, str]]]:
     """See `base.Dataset`."""
     return self.inner.clips()
+
+  def check(self) -> None:
+    """See `base.check`; ValueError when the file has boxes of none of the clips."""
+    clips = self.inner.clips()[0]
+    if clips and not any(clip.name in self._boxes for clip in clips):
+      there = ", ".join(map(repr, itertools.islice(self._boxes, 3))) or "no clip"
+      raise ValueError(
+        f"{self.path} has boxes of none of the {len(clips):,} clips: it names {there}, "
+        f"the clips are {', '.join(repr(clip.name) for clip in clips[:3])}; give boxes "
+        "under these names."
+      )
 
   def origin(self, clip: Clip) -> Origin:
     """See `base.origin`; the boxes of the clip, rather than the whole file."""
@@ -136,24 +149,24 @@ def arrange(rows: np.ndarray, num_frames: int, what: str) -> np.ndarray:
 def _read_csv(path: pathlib.Path) -> dict[str, np.ndarray]:
   rows: dict[str, list] = {}
   try:
-    with open(path, newline="", encoding="utf-8-sig") as file:
-      table = csv.DictReader(file)
-      header = table.fieldnames or []
-      lacking = [c for c in COLUMNS if c not in header]
-      if lacking:
+    text = text_files.decode(path.read_bytes())
+    table = csv.DictReader(io.StringIO(text, newline=""))
+    header = table.fieldnames or []
+    lacking = [c for c in COLUMNS if c not in header]
+    if lacking:
+      raise ValueError(
+        f"{path} has the columns {reprlib.repr(header)}, expected {list(COLUMNS)} "
+        f"and optionally score: {lacking} is missing."
+      )
+    for row in table:
+      try:
+        score = float(row["score"]) if "score" in header else 1.0
+        numbers = [*(float(row[c]) for c in COLUMNS[1:]), score]
+      except (TypeError, ValueError) as e:
         raise ValueError(
-          f"{path} has the columns {reprlib.repr(header)}, expected {list(COLUMNS)} "
-          f"and optionally score: {lacking} is missing."
-        )
-      for row in table:
-        try:
-          score = float(row["score"]) if "score" in header else 1.0
-          numbers = [*(float(row[c]) for c in COLUMNS[1:]), score]
-        except (TypeError, ValueError) as e:
-          raise ValueError(
-            f"{path}, line {table.line_num}: {e}; expected numbers in {header[1:]}."
-          ) from e
-        rows.setdefault(row["clip"], []).append(numbers)
+          f"{path}, line {table.line_num}: {e}; expected numbers in {header[1:]}."
+        ) from e
+      rows.setdefault(row["clip"], []).append(numbers)
   except (UnicodeDecodeError, csv.Error) as e:
     raise ValueError(f"{path} cannot be read as csv ({e}): write it as UTF-8.") from e
   return {clip: np.array(numbers) for clip, numbers in rows.items()}

@@ -11,7 +11,7 @@ import re
 
 import numpy as np
 
-from vpn_jax.datasets import missing, paired_files, skeletons, video
+from vpn_jax.datasets import missing, paired_files, skeletons, text_files, video
 from vpn_jax.datasets.base import BadClip, Clip, RawClip
 
 NUM_JOINTS = 25
@@ -98,7 +98,7 @@ def read_skeleton(path: str | pathlib.Path) -> list[Body]:
   """
   path = pathlib.Path(path)
   try:
-    lines = path.read_text(encoding="ascii", errors="replace").splitlines()
+    lines = text_files.decode(path.read_bytes(), errors="replace").splitlines()
   except OSError as e:
     raise BadClip(f"skeleton {path.name} cannot be read: {e.strerror}") from e
   while lines and not lines[-1].strip():
@@ -126,6 +126,9 @@ def read_skeleton(path: str | pathlib.Path) -> list[Body]:
   if not tracks:
     raise BadClip(f"skeleton {path.name} has no body in any of {num_frames} frames")
   return [_body(track, num_frames) for track in tracks.values()]
+
+
+_USED = (0, 1, 2, 5, 6, 11)  # x, y, z, colorX, colorY and the state, of twelve words
 
 
 class _Lines:
@@ -159,10 +162,9 @@ class _Lines:
       if len(words) != 12:
         self.fail(f"{len(words)} values for joint {joint}, expected 12")
       try:
-        values = [float(w) for w in words]
+        rows[joint] = [text_files.number(words[i]) for i in _USED]
       except ValueError:
         self.fail(f"joint {joint} holds a word that is not a number")
-      rows[joint] = *values[:3], *values[5:7], values[11]
       if not (np.abs(rows[joint, :3]) <= np.finfo(np.float32).max).all():
         self.fail(f"joint {joint} is at {' '.join(words[:3])}, expected finite metres")
     return rows

@@ -157,6 +157,7 @@ class NUCLA(paired_files.PairedFiles):
   skeleton = "kinect_v1"
   class_names = tuple(ACTIONS.values())
   source = {"rules": 1}  # raise it when the rules change
+  joints_in_image = False  # see `base.joints_in_image`
   fps = FPS
   example = (
     "a01_s01_e00_v01.json, a01/v01_s01_e00.avi or "

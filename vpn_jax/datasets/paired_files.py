@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from vpn_jax.datasets import text_files
 from vpn_jax.datasets.base import BadClip, Clip
 from vpn_jax.datasets.instructions import how_to_prepare
 
@@ -122,7 +123,7 @@ def load_frames(path: pathlib.Path, key: str) -> tuple[dict, list]:
   Raises: BadClip, which names the file without its folder.
   """
   try:
-    content = json.loads(path.read_bytes())
+    content = json.loads(text_files.decode(path.read_bytes()))
   except OSError as e:
     raise BadClip(f"skeleton {path.name} cannot be read: {e.strerror}") from e
   except ValueError as e:

@@ -4,7 +4,7 @@ import json
 import pathlib
 import reprlib
 
-from vpn_jax.datasets import skeletons
+from vpn_jax.datasets import skeletons, text_files
 
 MAX_JOINTS = 512
 _MAX_BYTES = 1 << 20  # of a JSON file
@@ -35,7 +35,7 @@ def find(name_or_file: str) -> skeletons.Skeleton:
   if path.stat().st_size > _MAX_BYTES:
     raise ValueError(f"{path} has more than 1 MB, expected a skeleton: check the path.")
   try:
-    content = json.loads(path.read_bytes())
+    content = json.loads(text_files.decode(path.read_bytes()))
   except (ValueError, RecursionError) as e:
     raise ValueError(f"{path} is not JSON ({e}): write a skeleton as JSON.") from e
   return skeletons.register(from_dict(content, str(path)))

@@ -94,10 +94,15 @@ def _open(path: str | pathlib.Path):
   if path.stat().st_size == 0:
     raise BadClip(f"video {path.name} is an empty file (0 bytes)")
   try:
-    container = av.open(str(path), options={"format_whitelist": _CONTAINERS})
+    container = av.open(_address(path), options={"format_whitelist": _CONTAINERS})
   except _DAMAGE as e:
     raise BadClip(f"video {path.name} cannot be opened: {_reason(e)}") from e
   return container, _first_stream(container, f"video {path.name}")
+
+
+def _address(path: pathlib.Path) -> str:
+  """A path as libav takes it; by itself, rec12:30.mp4 would be a protocol rec12."""
+  return f"file:{path}"
 
 
 def _first_stream(container, what: str):
@@ -362,7 +367,7 @@ class Writer:
 
   def _open(self, shape: tuple[int, ...], *, timed: bool) -> None:
     self._shape = shape
-    self._container = av.open(str(self.path), "w")
+    self._container = av.open(_address(self.path), "w")
     self._stream = self._container.add_stream(
       "libx264", rate=self._rate, options={"preset": "fast", "crf": "18"}
     )

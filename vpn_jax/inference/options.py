@@ -37,6 +37,7 @@ class Options:
   short_side: int = 256
 
   def __post_init__(self):
+    object.__setattr__(self, "video", stream.plain(self.video))
     if not self.video and self.pose in ("", "mediapipe"):
       raise FileNotFoundError(
         "config.predict.video is not set: add --config.predict.video=<a video file, "

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import os
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator
@@ -40,17 +41,38 @@ class Stream:
       object.__setattr__(self, "times", video.Times(self.fps))
 
 
+def plain(name: str) -> str:
+  """A name as given or, of an address file:..., the path.
+
+  >>> plain("file:///videos/wave.mp4")
+  '/videos/wave.mp4'
+  """
+  if not name.startswith("file:") or os.path.exists(name):
+    return name
+  path = name.removeprefix("file:")
+  if path.startswith("//"):
+    path = path[2:].removeprefix("localhost")
+  unquoted = urllib.parse.unquote(path)
+  return unquoted if os.path.exists(unquoted) or not os.path.exists(path) else path
+
+
 def is_live(name: str) -> bool:
-  """Whether a name is the number of a webcam or an address instead of a file."""
-  return name.isdecimal() or "://" in name
+  """Whether a name is the number of a webcam or an address instead of a file.
+
+  A path that exists is a file, whatever it looks like.
+  """
+  path = plain(name)
+  if os.path.exists(path) and not os.path.isdir(path):
+    return False
+  return name.isdecimal() or ("://" in name and not name.startswith("file:"))
 
 
 def public(name: str) -> str:
   """A name that can be printed: an address without user and password."""
+  if not is_live(name):
+    return name
   if name.isdecimal():
     return f"webcam {name}"
-  if "://" not in name:
-    return name
   parts = urllib.parse.urlsplit(name)
   return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
@@ -63,6 +85,7 @@ def open_stream(name: str) -> Stream:
   Raises: BadClip for a file that is not a video (see `video.probe`), later also from
     `frames`; ValueError for a webcam or stream that does not play.
   """
+  name = plain(name)
   if not is_live(name):
     header = video.probe(name)
     times = video.Times(header.fps)

@@ -139,7 +139,7 @@ def run(config, workdir: str) -> None:
   Args:
     workdir: finished runs separated by commas, trained on the records of `config`.
   """
-  workdirs = text.split_words(workdir)
+  workdirs = text.split_paths(workdir)
   if not workdirs:
     raise ValueError("--workdir is empty, expected finished runs separated by commas.")
   for name, value in config.explain.items():

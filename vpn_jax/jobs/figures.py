@@ -50,7 +50,7 @@ def run(config, workdir: str) -> None:
   Args:
     workdir: a finished run, or two separated by a comma, the baseline first.
   """
-  workdirs = text.split_words(workdir)
+  workdirs = text.split_paths(workdir)
   if len(workdirs) not in (1, 2):
     raise ValueError(
       f"--workdir is {workdir!r}, expected a finished run, or two separated by a "

@@ -8,6 +8,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
+from vpn_jax import text
 from vpn_jax.evaluation import fusion
 from vpn_jax.evaluation import predictions as predictions_lib
 from vpn_jax.evaluation.predictions import Predictions
@@ -132,7 +133,7 @@ def run(config, workdir: str) -> None:
     config: its `fuse`; None for equal weights and the default folder.
     workdir: finished runs separated by commas.
   """
-  workdirs = [word.strip() for word in workdir.split(",") if word.strip()]
+  workdirs = list(text.split_paths(workdir))
   weights, output = (), ""
   if config is not None:
     output, words = config.fuse.output, str(config.fuse.weights)

@@ -6,6 +6,9 @@ Or of poses without a video, of a file or a folder of them.
 import dataclasses
 import functools
 import pathlib
+import sys
+
+import jax
 
 from vpn_jax import timing
 from vpn_jax.datasets import clip_joints
@@ -28,10 +31,11 @@ def write_timeline(path: str, result: predict.Result) -> None:
 
 def run(config, workdir: str = "") -> None:
   """The job "predict": prints the best classes; json and pictures where asked for."""
-  settings, clock = config.predict, timing.Clock()
+  settings, clock = config.predict, timing.Clock(_say_compiling)
   options = {f.name: settings[f.name] for f in dataclasses.fields(Options)}
   Options(**options)  # fails before anything is loaded
   _check(settings)
+  _say(f"loading {workdir or 'I3D with its Kinetics weights'}")
   with clock.stage("load"):
     network = trained_network.load(workdir) if workdir else None
   if not settings.video and _is_folder(settings.pose):
@@ -46,6 +50,26 @@ def run(config, workdir: str = "") -> None:
     **options,
   )
   _report(settings, result, clock.summary(result.num_frames))
+
+
+def _say(line: str) -> None:
+  """A line of what takes a while, beside the results."""
+  print(line, file=sys.stderr, flush=True)
+
+
+def _say_compiling() -> None:
+  cache = jax.config.jax_compilation_cache_dir
+  kept = f"{cache} keeps it for the next start" if cache else "no cache is set"
+  _say(f"compiling the network, which may take a minute or two; {kept}")
+
+
+def in_digits(score: float) -> str:
+  """A score with four decimals, or its magnitude where these are all zero.
+
+  >>> in_digits(0.98765), in_digits(0.00001234)
+  ('0.9877', '1.2e-05')
+  """
+  return f"{score:.4f}" if score >= 0.00005 or score == 0 else f"{score:.1e}"
 
 
 def _is_folder(pose: str) -> bool:
@@ -80,7 +104,7 @@ def _score_folder(settings, network, options: dict) -> None:
   for path, result in found:
     results.append((path.relative_to(folder).as_posix(), result))
     ((name, score),) = result.ranked(1)
-    print(f"{score:.4f}  {name:<24}  {path}", flush=True)
+    print(f"{in_digits(score)}  {name:<24}  {path}", flush=True)
   if not results:
     raise ValueError(f"no clip in {folder} could be scored; see the reasons.")
   print(f"{len(results)} clips; {results[0][1].network}")
@@ -97,7 +121,7 @@ def _report(settings, result: predict.Result, rates: dict) -> None:
     f"{left_out}, {result.combined} of their scores; {result.network}"
   )
   for rank, (name, score) in enumerate(result.ranked(settings.top), 1):
-    print(f"{rank:3d}  {score:.4f}  {name}")
+    print(f"{rank:3d}  {in_digits(score)}  {name}")
   if settings.csv:
     name = pathlib.Path(result.video).name
     predict.write_csv(settings.csv, [(name, result)])

@@ -81,6 +81,13 @@ def prepare(
     remedy = "" if recipe["kind"] == "none" else "; with model=pose none needs a video"
     raise ValueError(f"no clip of {dataset.name} can be used; see the reasons{remedy}.")
 
+  base.check(dataset)
+  if recipe["kind"] == "joints" and not base.joints_in_image(dataset):
+    raise ValueError(
+      f"the poses of {dataset.name} have no joints in the image, which the crop goes "
+      "around: add --config.data.boxes=<file, or mediapipe> for a crop around "
+      "detections, or --config.prepare.crop=full for the whole frame."
+    )
   folder = pathlib.Path(data.records)
   plan = _plan(dataset, clips, recipe, settings.clips_per_shard)
   busy = (

@@ -94,6 +94,8 @@ class MetricsWriter:
     if not math.isnan(loss):
       self._bar.set_postfix(step=step, loss=f"{loss:.4f}", refresh=False)
     self._bar.update(step * batch_size - self._bar.n)
+    if step == total:  # or each later line would show it again
+      self._bar.close()
 
   def say(self, line: str) -> None:
     """Hands on a line, which may be printed without breaking the bar."""

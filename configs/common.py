@@ -242,7 +242,7 @@ def data(arg: Arg, pose_steps: int) -> dict:
     records="",  # folder of the prepared records
     skeleton="kinect_v2",  # of the raw data; training follows the records
     pose="",  # "mediapipe": estimated from the video, instead of the dataset's own
-    pose_model="",  # pose_landmarker_full.task, for "mediapipe"
+    pose_model="",  # of "mediapipe"; "": pose_landmarker_full.task, fetched once
     boxes="",  # file of detections for the crop, or "mediapipe"
     frames=arg.model != "pose",  # False: records of skeletons alone, without videos
     shard="",  # "i/n": prepare part i of n, from 0

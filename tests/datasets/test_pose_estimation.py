@@ -11,7 +11,7 @@ import fake_video
 import numpy as np
 import pytest
 
-from vpn_jax.datasets import nucla, pose_estimation, skeletons, video
+from vpn_jax.datasets import landmarker, nucla, pose_estimation, skeletons, video
 from vpn_jax.datasets.base import BadClip, Clip, RawClip
 
 FPS, WIDTH, HEIGHT = 12.5, 80, 40
@@ -243,9 +243,38 @@ def test_clips_that_cannot_be_used(fake, bundle):
 def test_refused_settings(fake, bundle, tmp_path):
   with pytest.raises(ValueError, match="people is 0, expected 1 or more"):
     pose_estimation.WithEstimatedPoses(Inner(), bundle, people=0)
-  for path, words in (("", "pose_model is not set"), ("gone.task", "no file gone")):
-    with pytest.raises(FileNotFoundError, match=f"{words}.*: download.*https://ai.go"):
-      pose_estimation.WithEstimatedPoses(Inner(), path)
+  with pytest.raises(
+    FileNotFoundError, match=r"no file gone\.task: .* https://ai\.goog"
+  ):
+    pose_estimation.WithEstimatedPoses(Inner(), "gone.task")
+
+
+def test_the_bundle_is_fetched_once(fake, bundle, tmp_path, monkeypatch, caplog):
+  """Into the user's cache, if it is the known one; else in one line with the place."""
+  monkeypatch.setenv("HOME", str(tmp_path / "home"))
+  place = tmp_path / "home" / ".cache" / "vpn_jax" / "pose_landmarker_full.task"
+  monkeypatch.setattr(landmarker, "ADDRESS", f"file://{tmp_path}/none.task")
+  words = (
+    f"pose_model is not set, and file://.* not be fetched .*: download it to {place}"
+  )
+  with pytest.raises(FileNotFoundError, match=words):
+    pose_estimation.WithEstimatedPoses(Inner(), "")
+  monkeypatch.setattr(landmarker, "ADDRESS", bundle.as_uri())
+  with pytest.raises(
+    FileNotFoundError, match=r"bytes of SHA-256 .*, expected 9,398,198"
+  ):
+    pose_estimation.WithEstimatedPoses(Inner(), "")
+  assert not place.exists()
+  digest = hashlib.sha256(bundle.read_bytes()).hexdigest()
+  monkeypatch.setattr(landmarker, "DIGEST", digest)
+  caplog.clear()
+  assert pose_estimation.WithEstimatedPoses(Inner(), "").model == str(place)
+  assert caplog.text.count("fetching") == 1
+  monkeypatch.setattr(landmarker, "ADDRESS", f"file://{tmp_path}/none.task")
+  found = pose_estimation.WithEstimatedPoses(Inner(), "")
+  assert found.source["pose_model"] == digest[:12]
+  assert caplog.text.count("fetching") == 1
+  assert [path.name for path in place.parent.iterdir()] == [place.name]
 
 
 def test_refused_bundles(fake, bundle):

@@ -15,6 +15,7 @@ import pytest
 from vpn_jax import timing
 from vpn_jax.datasets import (
   detections,
+  landmarker,
   ntu,
   nucla,
   pose_estimation,
@@ -322,10 +323,12 @@ def test_memory_does_not_grow_with_the_length(
   assert long < short + 40 * 48 * 64 * 3  # of 144 frames more
 
 
-def test_messages_of_mediapipe(network, clips):
+def test_messages_of_mediapipe(network, clips, tmp_path, monkeypatch):
+  monkeypatch.setenv("HOME", str(tmp_path))
+  monkeypatch.setattr(landmarker, "ADDRESS", f"file://{tmp_path}/none.task")
   with pytest.raises(ValueError, match=r"mediapipe_33; the network .* on kinect_v2"):
     parts(network, settings(clips, pose="mediapipe"))
-  with pytest.raises(FileNotFoundError, match=r"pose_model is not set: download"):
+  with pytest.raises(FileNotFoundError, match="pose_model is not set, and file:"):
     parts(estimated(network), settings(clips, pose="mediapipe"))
 
 

@@ -15,6 +15,7 @@ from vpn_jax.datasets import base, skeletons, video
 from vpn_jax.datasets.base import BadClip, Clip, Dataset, RawClip
 from vpn_jax.datasets.landmarker import (
   check_bundle,
+  find_bundle,
   not_a_bundle,
   open_landmarker,
 )
@@ -51,7 +52,8 @@ class WithEstimatedPoses:
 
     Args:
       inner: the other dataset, opened without poses.
-      model: path of a PoseLandmarker bundle, such as pose_landmarker_full.task.
+      model: path of a PoseLandmarker bundle, such as pose_landmarker_full.task; "" for
+        the one that `landmarker.find_bundle` fetches.
       people: the most to find. Above 1, MediaPipe does not smooth over time.
     Raises: FileNotFoundError without a bundle; ValueError when the file is not a
       bundle, mediapipe is not installed or cannot start, or people is below 1.
@@ -60,8 +62,8 @@ class WithEstimatedPoses:
       raise ValueError(f"people is {people}, expected 1 or more.")
     self.inner, self.people = inner, people
     self.name, self.class_names = inner.name, inner.class_names
+    self.model = model = find_bundle(model)
     digest = check_bundle(model)
-    self.model = str(model)
     with open_landmarker(self.model, people) as landmarker:
       try:  # some files open but fail at the first frame
         landmarker.detect(np.zeros((64, 64, 3), np.uint8), 0)

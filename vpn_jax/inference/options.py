@@ -15,7 +15,7 @@ class Options:
       alone.
     pose: skeleton file of the dataset, npz with `world` and `image` (see
       `single_clip.Single`), or "mediapipe"; "" for networks of frames alone.
-    pose_model: path of pose_landmarker_full.task, for "mediapipe".
+    pose_model: path of a bundle for "mediapipe"; "" for the one that is fetched once.
     boxes: file of detections or "mediapipe", for a network trained on such crops.
     image_units: of `image`: "fraction" of the frame, or "pixel".
     pose_format: of the file of a pose estimator; "" to detect it.

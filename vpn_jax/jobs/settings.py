@@ -51,7 +51,7 @@ def predict() -> dict:
     # Skeleton file, npz with `world` and `image`, or "mediapipe"; without a video also
     # a folder of such files.
     pose="",
-    pose_model="",  # pose_landmarker_full.task, for "mediapipe"
+    pose_model="",  # of "mediapipe"; "": pose_landmarker_full.task, fetched once
     boxes="",  # detections, for a network trained on such crops
     image_units="fraction",  # of `image`, or "pixel"
     pose_format="",  # "openpose", "alphapose", ...: detected

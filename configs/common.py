@@ -11,6 +11,9 @@ is VPN (l3 and l7 in the tables); words make the other rows:
                             LSTM, two separate streams
   model=p_i3d               P-I3D (tables 5 to 7): body and hands, weighted by a frozen
                             LSTM
+  model=student             VPN without a pose: attention computed from f, trained with
+                            the help of a finished VPN, --config.init.teacher=<workdir>;
+                            not in the paper
   model=pose                the pose backbone alone; prepare then reads no videos
   backbone=resnext3d        3D ResNeXt-101 instead of I3D (table 5)
   pose_backbone=lstm        an LSTM instead of the graph (l6; with coupler=False, l4),
@@ -52,7 +55,16 @@ from vpn_jax.jobs import settings
 from vpn_jax.results import paper
 
 CHOICES = {
-  "model": ("vpn", "i3d", "i3d_continued", "i3d_nl", "separable_sta", "p_i3d", "pose"),
+  "model": (
+    "vpn",
+    "i3d",
+    "i3d_continued",
+    "i3d_nl",
+    "separable_sta",
+    "p_i3d",
+    "pose",
+    "student",
+  ),
   "backbone": ("i3d", "resnext3d"),
   "pose_backbone": tuple(paper.POSE_BACKBONES),
   "stream": tuple(paper.STREAMS),
@@ -112,6 +124,8 @@ def parse_arg(arg: str, *, protocols: tuple[str, ...], size: str = "full") -> Ar
     values.update(attention="none")
   if values.get("model") in ("separable_sta", "p_i3d"):
     values.update(pose_backbone="lstm", coupler=False, embedding="none")
+  if values.get("model") == "student":
+    values.update(embedding="none")
   if values.get("attention") == "none":
     values.update(embedding="none")
   at_joints = [w for w in ("attention=aligned", "head=joints") if w in rest]
@@ -161,6 +175,8 @@ def recipe(
   c.network = arg.model if arg.model in ("pose", "p_i3d") else "vpn"
   c.model = model(arg, c.data, own["dropout"])
   c.loss = loss(arg, own["label_smoothing"])
+  if arg.model == "student":
+    c.distillation = distillation()
   c.optimizer, c.train = own["optimizer"], own["train"]
   c.inference = inference()
 
@@ -323,6 +339,7 @@ def model(arg: Arg, data: ml_collections.ConfigDict, dropout: float) -> dict:
     # One block before the last of its stage, as in the experiments of its authors.
     non_local=("Mixed_4e",) if arg.model == "i3d_nl" else (),
     attention=arg.attention,
+    guide="features" if arg.model == "student" else "pose",
     coupler=arg.coupler,
     embedding=arg.embedding != "none",
     embedding_dim=256,  # D
@@ -352,6 +369,17 @@ def loss(arg: Arg, label_smoothing: float) -> dict:
     epsilon=1e-3,
     temperature=0.1,  # of embedding=contrastive
     label_smoothing=label_smoothing,
+  )
+
+
+def distillation() -> dict:
+  """What a student learns from its teacher, beside the loss: weights."""
+  return dict(
+    scores=1.0,
+    features=1.0,
+    attention=1.0,
+    kind="euclidean",  # of features; "contrastive": against other clips
+    temperature=0.1,  # of "contrastive"
   )
 
 
@@ -493,7 +521,7 @@ def pretraining(arg: Arg, blocks: dict[str, dict]) -> dict:
       **blocks[kind_of(dataclasses.replace(arg, **alone))],
       "row": row_of(arg, **alone),
     }
-  if (attends or arg.model == "i3d_continued") and not arg.frozen:
+  if (attends or arg.model in ("i3d_continued", "student")) and not arg.frozen:
     _, frozen_until = LAYERS[arg.backbone, arg.size]
     stages["visual"] = {
       **blocks["visual"],
@@ -512,6 +540,7 @@ def init() -> dict:
       resnext3d="",
     ),
     pose_backbone="none",  # or the workdir of a row model=pose
+    teacher="",  # of model=student: the workdir of a finished VPN
   )
 
 

@@ -54,6 +54,9 @@ PARTS = 512 * 128 + 128 + 128 * 3 + 3
 
 GCN = TRUNK + POSE
 FROZEN = TRUNK + LSTM
+# A student's attention is computed from 8 steps of f.
+STUDENT_SPATIAL = 8 * 1024 * 256 + 256 + NORM + 256 * 49 + 49
+STUDENT_TEMPORAL = 8 * 1024 * 256 + 256 + NORM + 256 * 8 + 8
 TWO_STREAMS = 2 * 1024 * 60 + 60  # the classifier behind A_S f and A_T f
 AT_JOINTS = 8 * 1024 * 60 + 60  # the mean and 7 parts of the body
 ALIGNED = H * 256 + 256 + NORM + 256 * 25 + 25 + 1  # a weight a joint, and the share
@@ -92,6 +95,7 @@ COUNTS = {
   "VPN, spatial attention, LSTM": FROZEN + LSTM_SPATIAL + EMBEDDING + HEAD,
   "VPN, spatial attention, without embedding": GCN + SPATIAL + HEAD,
   "VPN, spatial attention": GCN + SPATIAL + EMBEDDING + HEAD,
+  "Student": TRUNK + STUDENT_SPATIAL + STUDENT_TEMPORAL + HEAD,
   "I3D, joint features": TRUNK + AT_JOINTS,
   "VPN, joint features, without embedding": GCN + SPATIAL + TEMPORAL + AT_JOINTS,
   "VPN, aligned attention, without embedding": (

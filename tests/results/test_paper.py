@@ -24,7 +24,7 @@ def test_settings_that_change_no_part_change_no_row():
 
 def test_every_row_starts_from_one_that_exists():
   for row, what in paper.ROWS.items():
-    for other in (what.starts_from, what.pose_from):
+    for other in (what.starts_from, what.pose_from, what.teacher):
       assert not other or other in paper.ROWS, row
     config = ntu120.get_config(",".join(filter(None, ["cs1", what.arg])))
     assert config.model.pose.frozen == (what.pose_from == paper.LSTM_ALONE), row

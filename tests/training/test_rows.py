@@ -24,7 +24,14 @@ ROWS = [
   or not any(word in what.arg for word in ("=ctrgcn", "=agcn", "stream="))
 ]
 # Rows whose pose backbones others start from, trained once for all.
-STARTS = {what.pose_from for row in ROWS if (what := paper.ROWS[row]).pose_from}
+STARTS = {
+  start
+  for row in ROWS
+  for start in (paper.ROWS[row].pose_from, paper.ROWS[row].teacher)
+} - {""}
+
+
+TEACHERS = {paper.ROWS[row].teacher for row in ROWS}
 
 
 def tiny(row, records, shrunk):
@@ -54,12 +61,15 @@ def tiny(row, records, shrunk):
 
 @pytest.fixture(scope="module")
 def alone(noise_records, shrunk, tmp_path_factory):
-  """Workdirs of the pose backbones trained alone, which other rows start from."""
+  """Workdirs of the pose backbones and teachers that other rows start from."""
   folder = tmp_path_factory.mktemp("alone")
   workdirs = {row: str(folder / row) for row in sorted(STARTS)}
   with jax.numpy_dtype_promotion("standard"):  # optax's Adam raises a float to an int
-    for row, workdir in workdirs.items():
-      loop.train(tiny(row, noise_records, shrunk), workdir)
+    for row in sorted(workdirs, key=lambda row: row in TEACHERS):
+      c = tiny(row, noise_records, shrunk)
+      if paper.ROWS[row].pose_from:
+        c.init.pose_backbone = workdirs[paper.ROWS[row].pose_from]
+      loop.train(c, workdirs[row])
   return workdirs
 
 
@@ -70,6 +80,8 @@ def test_row_trains_and_evaluates(
   c = tiny(row, noise_records, shrunk)
   if paper.ROWS[row].pose_from:
     c.init.pose_backbone = alone[paper.ROWS[row].pose_from]
+  if paper.ROWS[row].teacher:
+    c.init.teacher = alone[paper.ROWS[row].teacher]
   result = loop.train(c, str(tmp_path))
   assert result["steps"] == 2
   assert math.isfinite(result["loss"])

@@ -11,6 +11,7 @@ from vpn_jax.models import embedding as embedding_lib
 
 ATTENTIONS = ("spatiotemporal", "spatial", "aligned", "none")
 HEADS = ("mean", "time", "joints")
+GUIDES = ("pose", "features")
 SCALES = ("sum", "mean")
 
 
@@ -36,6 +37,8 @@ class VPN(nn.Module):
       in the paper, moves a learned share of A_ST to the joints in the frames
       (`joint_maps.align`).
     joint_sigma: of the Gaussians of "aligned", cells of f.
+    guide: what the attention is computed from: "pose" for h*. "features", which is not
+      in the paper, for a student that takes no pose: f pooled over space, step by step.
     attention_hidden: width of the tanh layers of eq. 2.
     attention_norm: of `AttentionNetwork.norm`.
     attention_scale: "sum": A_T sums to 1 over time, as softmax leaves it. "mean": A_T
@@ -70,6 +73,7 @@ class VPN(nn.Module):
   remat: bool = False
   non_local: tuple[str, ...] = ()
   attention: str = "spatiotemporal"
+  guide: str = "pose"
   attention_hidden: int = 256
   attention_norm: str = "batch"
   attention_scale: str = "sum"
@@ -88,7 +92,8 @@ class VPN(nn.Module):
   def inputs(self) -> tuple[str, ...]:
     """Names of what `__call__` takes, in order."""
     visual = "features" if self.from_features else "frames"
-    poses = () if self.attention == "none" else ("pose",)
+    by_pose = self.attention != "none" and self.guide == "pose"
+    poses = ("pose",) if by_pose else ()
     at_joints = self.attention == "aligned" or self.head == "joints"
     return (visual, *poses, *(("frame_joints",) if at_joints else ()))
 
@@ -115,7 +120,10 @@ class VPN(nn.Module):
     features = self._visual_backbone(frames, train=train)  # f
     if self.attention == "none":  # row l1
       return self._classify(features, {"features": features}, joints, train=train)
-    pose_features, out = self._pose_backbone(given.get("pose"), train=train)  # h*
+    if self.guide == "pose":
+      pose_features, out = self._pose_backbone(given.get("pose"), train=train)  # h*
+    else:  # a student
+      pose_features, out = features.mean(axis=(2, 3)).reshape(len(features), -1), {}
     weights = self._attend(pose_features, features, train=train)  # A_S, A_T (eq. 2)
     attention = self._couple(weights, features, joints)  # A_ST
     modulated = self._modulate(features, attention, weights)  # f'; or two streams
@@ -131,6 +139,7 @@ class VPN(nn.Module):
     checks.one_of("attention", self.attention, ATTENTIONS)
     checks.one_of("config.model.attention_scale", self.attention_scale, SCALES)
     checks.one_of("config.model.head", self.head, HEADS)
+    checks.one_of("config.model.guide", self.guide, GUIDES)
     if self.embedding and self.attention == "none":
       raise ValueError(
         "embedding needs z1 of the attention network, attention is 'none': ask for "

@@ -18,11 +18,13 @@ class Row:
       "" for the published weights.
     pose_from: the row whose pose backbone it starts from; an LSTM then stays frozen
       (appendix 2). "" for none.
+    teacher: the row whose finished network it learns from; "" for none.
   """
 
   arg: str
   starts_from: str = ""
   pose_from: str = ""
+  teacher: str = ""
 
 
 POSE_ALONE = "pose alone"
@@ -88,7 +90,8 @@ ROWS = {
     "attention=spatial,embedding=none", "I3D", POSE_ALONE
   ),
   "VPN, spatial attention": Row("attention=spatial", "I3D", POSE_ALONE),
-  # Not in the paper: attention and features where the joints are.
+  # Not in the paper: VPN without a pose; attention and features at the joints.
+  "Student": Row("model=student", "I3D", teacher="VPN without embedding"),
   "I3D, joint features": Row("model=i3d,head=joints"),
   "VPN, joint features, without embedding": Row(
     "head=joints,embedding=none", "I3D", POSE_ALONE
@@ -253,6 +256,7 @@ def row_name(arg: dict) -> str:
   other = "" if arg["backbone"] == "i3d" else "RNX3D101"
   of_model = {
     "pose": POSE_ALONE + pose,
+    "student": ", ".join(filter(None, ("Student", other))) + at_joints,
     "i3d": (other or "I3D") + at_joints,
     "i3d_continued": f"{other or 'I3D'}, continued{at_joints}",
     "i3d_nl": f"{other or 'I3D'}+NL{at_joints}",

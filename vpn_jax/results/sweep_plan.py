@@ -126,10 +126,15 @@ class _Planner:
       pose = [self.add(file, protocol, what.pose_from, seed)]
     command = ["launch.py", f"--config={file}:{arg}", f"--config.seed={seed}"]
     command += [f"--workdir={workdir}", *more]
-    for backbone, needs in (("backbone", visual), ("pose_backbone", pose)):
+    teacher = []
+    if what.teacher:
+      teacher = [self.add(file, protocol, what.teacher, seed)]
+    starts = {"backbone": visual, "pose_backbone": pose, "teacher": teacher}
+    for field, needs in starts.items():
       if needs:
-        command.append(f"--config.init.{backbone}={','.join(needs)}")
-    run = Run(workdir, (*command, *self._flags_of(what)), (*visual, *pose))
+        command.append(f"--config.init.{field}={','.join(needs)}")
+    needs = (*visual, *pose, *teacher)
+    run = Run(workdir, (*command, *self._flags_of(what)), needs)
     self.runs.setdefault(workdir, run)
     return workdir
 

@@ -47,6 +47,10 @@ def variant(summary: dict) -> str:
       start = paper.of_any_recipe(run_summary.row_of(value))
       if start != row.pose_from:
         changes.append(f"pose backbone from {start}")
+    elif name == "--config.init.teacher":
+      start = paper.of_any_recipe(run_summary.row_of(value))
+      if start != row.teacher:
+        changes.append(f"teacher {start}")
     elif name.startswith("--config."):
       name = name.removeprefix("--config.")
       if not name.startswith(_NOT_SETTINGS):

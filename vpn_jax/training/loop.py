@@ -9,7 +9,12 @@ from vpn_jax import device_mesh
 from vpn_jax.inputs import multi_view, pipeline
 from vpn_jax.models import networks
 from vpn_jax.records import store
-from vpn_jax.training import cached_features, initialization, train_step
+from vpn_jax.training import (
+  cached_features,
+  distillation,
+  initialization,
+  train_step,
+)
 from vpn_jax.training import optimizer as optimizer_lib
 from vpn_jax.training.evaluator import Evaluator
 from vpn_jax.training.monitor import Monitor
@@ -73,10 +78,14 @@ def train(
     if config.features.cached:
       model = cached_features.provide(model, config, data, index, state, session.say)
 
+    # Teacher of a student
+    teacher = _teacher(config, model, provenance, state, devices)
+
     # Jit
     step_fn = train_step.make_train_step(
-      model, optimizer, config.loss.to_dict(), c.accumulate, trainable
-    )
+      model, optimizer, config.loss.to_dict(), c.accumulate, trainable,
+      dict(config.get("distillation", {})),
+    )  # fmt: skip
     step_fn = train_step.compile_step(step_fn, devices)
     evaluator = Evaluator(model, config, data, place, session)
     monitor = Monitor(part.clips, session.checkpoints)
@@ -89,7 +98,10 @@ def train(
     for step in range(session.done + 1, total_steps + 1):
       batch = next(batches)
       clips = batch.pop("index")
-      state, metrics = step_fn(state, place(batch), key)  # folds the step into the key
+      batch = place(batch)
+      if teacher:
+        batch["teacher"] = teacher(batch)
+      state, metrics = step_fn(state, batch, key)  # folds the step into the key
       monitor.add(step, clips, metrics)
       session.stopwatch.step()
       if step % c.log_every == 0 or step in (session.done + 1, total_steps):
@@ -139,6 +151,20 @@ def _for_records(config, index: store.Index, part: pipeline.Part):
   if config.network == "vpn":
     config.model.pose_classifier = config.loss.pose_weight > 0
   return config
+
+
+def _teacher(config, model, provenance, state, devices):
+  """The function batch -> what a student learns from its teacher; None for others."""
+  if getattr(model, "guide", "pose") == "pose":
+    if config.init.teacher:
+      raise ValueError(
+        f"config.init.teacher is {config.init.teacher!r}, and this row has a pose of "
+        "its own: leave it out, or train model=student."
+      )
+    return None
+  found = distillation.load_teacher(config.init.teacher, provenance, config.on_mismatch)
+  variables = jax.device_get(state.variables())
+  return distillation.make_teacher(*found, model, variables, devices)
 
 
 def _batches(part: pipeline.Part, config, start: int) -> Iterator[pipeline.Batch]:

@@ -27,9 +27,9 @@ PLACE_IN_DATA = ("seed", "train.batch_size", "data.balanced")
 _BEFORE = {"data.balanced": False}
 # Settings that fix which parameters there are.
 PARAMETERS = (
-  "network", "model.attention_norm", "model.head", "model.pose_classifier",
-  "model.pose.input_norm", "model.pose.kind", "model.pose.blocks",
-  "model.pose.block_features",
+  "network", "model.attention_norm", "model.guide", "model.head",
+  "model.pose_classifier", "model.pose.input_norm", "model.pose.kind",
+  "model.pose.blocks", "model.pose.block_features",
 )  # fmt: skip
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 

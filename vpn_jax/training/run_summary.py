@@ -70,7 +70,10 @@ def started_from(config: dict) -> dict[str, str]:
         source = f"kinetics ({init['kinetics'][config['model']['backbone']]})"
       sources.append(_described(source))
     found["backbone"] = ", ".join(sources)
-  if config["network"] != "pose" and config["model"].get("attention") != "none":
+  model = config["model"]
+  if model.get("guide", "pose") == "features":
+    found["teacher"] = _described(init["teacher"])
+  elif config["network"] != "pose" and model.get("attention") != "none":
     found["pose_backbone"] = _described(init["pose_backbone"])
   return found
 

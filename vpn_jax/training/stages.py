@@ -208,7 +208,7 @@ def _visual_config(config, region: str) -> ml_collections.ConfigDict:
   if config.network == "vpn" and config.features.cached and c.model.frozen_until:
     c.features.cached = True
     c.data.example.views = config.data.example.views
-  c.init.pose_backbone = "none"
+  c.init.update(pose_backbone="none", teacher="")
   return c
 
 

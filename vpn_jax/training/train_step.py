@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from vpn_jax import device_mesh
 from vpn_jax.models import networks
-from vpn_jax.training import losses
+from vpn_jax.training import distillation, losses
 
 
 @flax.struct.dataclass
@@ -84,6 +84,7 @@ def make_train_step(
   loss_settings: dict,
   accumulate: int = 1,
   trainable: dict | None = None,
+  distilled: dict | None = None,
 ) -> Callable:
   """The pure step (state, batch, key) -> (state, metrics); jit it with its shardings.
 
@@ -98,6 +99,7 @@ def make_train_step(
     trainable: a tree of bool like the parameters (`optimizer.trainable`), also given to
       `TrainState.start`; None if all train. The others have no gradient, no place in
       the optimizer's state, and leave the step as they entered it.
+    distilled: `config.distillation`, where batches hold what a `teacher` says.
   """
 
   def loss_fn(trained, frozen, batch_stats, batch, key):
@@ -109,6 +111,11 @@ def make_train_step(
       mutable=["batch_stats"],
     )
     loss, terms = losses.total_loss(logits, out, batch["label"], **loss_settings)
+    if "teacher" in batch:
+      apart, more = distillation.distillation_loss(
+        logits, out, batch["teacher"], **(distilled or {})
+      )
+      loss, terms = loss + apart, terms | more
     right = jnp.argmax(logits, axis=-1) == batch["label"]
     terms["accuracy"] = 100.0 * right.astype(jnp.float32)
     metrics = {name: jnp.mean(term) for name, term in {"loss": loss, **terms}.items()}

@@ -25,7 +25,7 @@ def get_config(arg="cs"):
     c.data.clip_frames = 48
   c.data.update(dataset="synthetic", records="data/synthetic", skeleton="kinect_v2")
   c.model.pose.align = "view"  # cameras 45 degrees apart
-  if "attention_scale" in c.model:
+  if c.model.get("attention", "none") != "none":
     c.model.attention_scale = "mean"  # else VPN ignores the pose (docs/results.md)
   # At 64 pixels the objects in hand look the same; a tight crop enlarges them.
   c.prepare.update(size=112, slack=0.03)

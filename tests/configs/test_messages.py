@@ -50,6 +50,7 @@ def known(configs, field):
 
 def test_every_field_that_a_message_names_exists():
   args = ("split", "split,model=p_i3d", "split,model=pose", "split,frozen=True")
+  args += ("split,model=student",)
   configs = [*map(custom.get_config, args), synthetic.get_config("cs")]
   named, unknown = 0, []
   for path in sorted(ROOT.rglob("*.py")):

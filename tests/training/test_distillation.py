@@ -66,7 +66,7 @@ def test_no_gradient_reaches_the_teacher():
 
 
 def test_messages():
-  with pytest.raises(ValueError, match="distillation.kind is 'l1', expected one of"):
+  with pytest.raises(ValueError, match=r"distillation\.kind is 'l1', expected one of"):
     distillation.distillation_loss(LOGITS, OUT, OTHER, kind="l1")
   wider = {**OTHER, "pooled": jnp.zeros((3, 7))}
   with pytest.raises(

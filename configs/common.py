@@ -259,6 +259,7 @@ def data(arg: Arg, pose_steps: int) -> dict:
     skeleton="kinect_v2",  # of the raw data; training follows the records
     pose="",  # "mediapipe": estimated from the video, instead of the dataset's own
     pose_model="",  # of "mediapipe"; "": pose_landmarker_full.task, fetched once
+    pose_people=1,  # whom "mediapipe" follows, the most; two are not smoothed
     boxes="",  # file of detections for the crop, or "mediapipe"
     frames=arg.model != "pose",  # False: records of skeletons alone, without videos
     shard="",  # "i/n": prepare part i of n, from 0

@@ -10,8 +10,16 @@ import fake_nucla
 import fake_video
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
-from vpn_jax.datasets import landmarker, nucla, pose_estimation, skeletons, video
+from vpn_jax.datasets import (
+  landmarker,
+  nucla,
+  pose_estimation,
+  registry,
+  skeletons,
+  video,
+)
 from vpn_jax.datasets.base import BadClip, Clip, RawClip
 
 FPS, WIDTH, HEIGHT = 12.5, 80, 40
@@ -136,8 +144,110 @@ def test_a_newcomer_takes_a_free_row(fake):
   world, *_ = run(fake, [[a], [a], [b]], people=2)
   np.testing.assert_array_equal(world[:, 0, 0, 2], np.float32([1, 1, np.nan]))
   np.testing.assert_array_equal(world[:, 1, 0, 2], np.float32([np.nan, np.nan, 2]))
-  world, *_ = run(fake, [[a], [a], [b]])  # no row is free: takes the nearest
-  np.testing.assert_array_equal(world[:, 0, 0, 2], [1, 1, 2])
+
+
+def test_the_row_of_who_walks_off_stays_empty(fake):
+  """Whoever is left does not take it; the same person does."""
+  a, b = person(0.1, z=1), person(0.9, z=2)
+  world, *_ = run(fake, [[a], [a], [b], [b], [], [a], [b, a]])
+  nan = np.nan
+  np.testing.assert_array_equal(
+    world[:, 0, 0, 2], np.float32([1, 1, nan, nan, nan, 1, 1])
+  )
+
+
+class Screen:
+  """A landmarker that sees red, green and blue people, but at most so many at once.
+
+  Like MediaPipe, it looks for others only when it has lost one of those it follows.
+  """
+
+  version, opened = "0.fake", []
+
+  def __init__(self, model, people):
+    Screen.opened.append(people)
+    self._people, self._followed = people, []
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *_):
+    pass
+
+  def detect(self, frame, milliseconds):
+    there = [c for c in (2, 1, 0) if frame[..., c].any()]  # blue is largest
+    self._followed = [c for c in self._followed if c in there]
+    new = [c for c in there if c not in self._followed]
+    self._followed += new[: self._people - len(self._followed)]
+    found = []
+    for c in self._followed:
+      y, x = np.nonzero(frame[..., c])
+      joints = person(0, z=c)
+      joints[:, 3] = np.linspace(x.min(), x.max() + 1, 33) / frame.shape[1]
+      joints[:, 4] = np.linspace(y.min(), y.max() + 1, 33) / frame.shape[0]
+      joints[23:25, 3:5] = joints[:, 3:5].mean(axis=0)  # hips
+      found.append(joints)
+    return np.array(found, np.float32).reshape(-1, 33, 6)
+
+
+def screen(**people):
+  """A frame of 160x120 with people 16x48 at these x; None for who is not there."""
+  frame = np.zeros((120, 160, 3), np.uint8)
+  for name, x in people.items():
+    if x is not None:
+      x = round(x)
+      frame[40:88, max(x - 8, 0) : max(x + 8, 0), "rgb".index(name[0])] = 200
+  return frame
+
+
+def followed(frames, people=1, fps=10):
+  world, image, _ = pose_estimation.landmarks(frames, fps, (160, 120), "m", people)
+  return world[:, :, 0, 2], image[:, :, 23, 0]
+
+
+def test_a_bystander_who_stays_is_not_the_person(monkeypatch):
+  """Red walks off to the left, comes back after 4 s; blue stands at the right."""
+  monkeypatch.setattr(pose_estimation, "open_landmarker", Screen)
+  Screen.opened.clear()
+  walk = [*np.linspace(60, -8, 15), *[None] * 40, *np.linspace(-4, 60, 15)]
+  frames = [screen(red=60)] * 3  # before blue comes
+  frames += [screen(red=x, blue=130) for x in walk]
+  who, x = followed(frames)
+  assert who.shape == (73, 1)
+  assert set(who[np.isfinite(who)].tolist()) == {0.0}  # red alone
+  lost = np.isnan(who[:, 0])
+  assert lost[18:57].all()
+  assert not lost[:16].any()
+  assert not lost[-10:].any()
+  np.testing.assert_allclose(x[-1], 60, atol=1)
+  assert Screen.opened == [1, 4]  # looks for more people once blue is in the way
+
+
+def test_two_are_followed_and_a_third_is_not(monkeypatch):
+  monkeypatch.setattr(pose_estimation, "open_landmarker", Screen)
+  frames = [screen(red=30, green=80) for _ in range(10)]
+  frames += [screen(red=30, blue=130) for _ in range(30)]
+  frames += [screen(red=30, green=80, blue=130) for _ in range(5)]
+  who, _ = followed(frames, people=2)
+  assert who[:, 0].tolist() == [0.0] * 45
+  assert np.isnan(who[10:40, 1]).all()
+  assert who[:10, 1].tolist() + who[40:, 1].tolist() == [1.0] * 15
+
+
+def test_a_ghost_at_the_start_is_given_up(monkeypatch):
+  """What is found in two frames is no person beside one in all others."""
+  monkeypatch.setattr(pose_estimation, "open_landmarker", Screen)
+  frames = [screen(blue=130)] * 2 + [screen(red=30)] * 60
+  who, _ = followed(frames)
+  assert who[-30:, 0].tolist() == [0.0] * 30
+
+
+def test_who_is_lost_inside_may_be_found_elsewhere(monkeypatch):
+  """Nobody is seen for two seconds of a walk of 96 pixels, two body heights."""
+  monkeypatch.setattr(pose_estimation, "open_landmarker", Screen)
+  frames = [screen(red=30)] * 5 + [screen()] * 20 + [screen(red=126)] * 5
+  who, _ = followed(frames)
+  assert np.isfinite(who[:, 0]).tolist() == [True] * 5 + [False] * 20 + [True] * 5
 
 
 def test_no_frames_and_frames_of_another_size(fake):
@@ -275,6 +385,15 @@ def test_the_bundle_is_fetched_once(fake, bundle, tmp_path, monkeypatch, caplog)
   assert found.source["pose_model"] == digest[:12]
   assert caplog.text.count("fetching") == 1
   assert [path.name for path in place.parent.iterdir()] == [place.name]
+
+
+def test_people_of_the_config(fake, bundle, monkeypatch):
+  monkeypatch.setitem(registry._OPEN, "mine", lambda data, **files: Inner())
+  data = {"dataset": "mine", "pose": "mediapipe", "pose_model": str(bundle)}
+  assert registry.open_dataset(ConfigDict(data)).people == 1
+  assert registry.open_dataset(ConfigDict(data | {"pose_people": 3})).people == 3
+  with pytest.raises(ValueError, match=r"config\.data\.pose_people is 0, expected"):
+    registry.open_dataset(ConfigDict(data | {"pose_people": 0}))
 
 
 def test_refused_bundles(fake, bundle):

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from vpn_jax.datasets import missing, skeletons
+from vpn_jax.datasets import missing, skeletons, tracking
 from vpn_jax.datasets.base import BadClip
 
 UNITS = ("fraction", "pixel")
@@ -161,9 +161,20 @@ def pair(
     size: (W, H) of the video; None when it is unknown.
   Returns: world [F, persons, J, 3], image [F, persons, J, 2], NaN where they are
     missing, and visibility [F, persons, J] or None; float32.
+    People whom the file has in another order from frame to frame are put in one; see
+    `tracking.in_order`.
   Raises: BadClip when both are missing or differ in shape, for fractions of an unknown
     size, and as `world` does.
   """
+  made = _pair(world_array, image_array, skeleton, what, units=units, size=size)
+  known = made[1] if np.isfinite(made[1]).any() else made[0]
+  order = tracking.in_order(known)
+  pose, joints, scores = (a if a is None else tracking.take(a, order) for a in made)
+  return pose, joints, scores
+
+
+def _pair(world_array, image_array, skeleton, what, *, units, size):
+  """`pair` with people in the order of the file."""
   if world_array is None and image_array is None:
     raise BadClip(f"neither {what[0]} nor {what[1]} is there, expected one of them")
   if world_array is None:

@@ -4,14 +4,14 @@ For videos without joints: another dataset gives names, labels and videos, this 
 the 33 joints of BlazePose. Needs requirements-pose.txt and Google's model bundle.
 """
 
+import contextlib
 import dataclasses
 import pathlib
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-import scipy.optimize
 
-from vpn_jax.datasets import base, skeletons, video
+from vpn_jax.datasets import base, skeletons, tracking, video
 from vpn_jax.datasets.base import BadClip, Clip, Dataset, RawClip
 from vpn_jax.datasets.landmarker import (
   check_bundle,
@@ -22,9 +22,10 @@ from vpn_jax.datasets.landmarker import (
 
 SKELETON = "mediapipe_33"
 
-# Somebody this far from every known person, in diagonals of the frame, is a new person
-# while fewer than `people` are known. Our own number.
-_NEWCOMER = 0.25
+# Frames in a row that show strangers instead of a person who is followed, until the
+# landmarker looks for so many people more: MediaPipe keeps to those whom it has found.
+# Our own numbers.
+_ASTRAY, _BYSTANDERS = 10, 3
 
 # From the highest joint, an eye or a raised hand, to the top of the head, in heights of
 # the person. Our own number.
@@ -54,7 +55,8 @@ class WithEstimatedPoses:
       inner: the other dataset, opened without poses.
       model: path of a PoseLandmarker bundle, such as pose_landmarker_full.task; "" for
         the one that `landmarker.find_bundle` fetches.
-      people: the most to find. Above 1, MediaPipe does not smooth over time.
+      people: the most to follow; see `tracking.Follower`. Above 1, MediaPipe does not
+        smooth over time.
     Raises: FileNotFoundError without a bundle; ValueError when the file is not a
       bundle, mediapipe is not installed or cannot start, or people is below 1.
     """
@@ -152,6 +154,8 @@ def landmarks(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Estimates the joints of the people in a video, who is seen most often first.
 
+  They are the first ones; others are not taken for them when they leave.
+
   Args: as `follow`.
   Returns: three arrays, NaN where a person was not found.
     world: float32 [F, people, 33, 3], metres, the middle of the hips at 0; x to the
@@ -192,40 +196,36 @@ def follow(
     fps: frames per second; positive. Used without `times`.
     size: (W, H).
     model: path of the bundle.
-    people: the most to find.
+    people: the most to follow.
     times: when the frames are shown, which is what MediaPipe's smoothing goes by.
   Yields: the frame, and float32 [people, 33, 6] of x, y, z, x and y in the image, and
-    visibility (see `landmarks`). Everybody keeps one row, NaN while not found.
+    visibility (see `landmarks`). Everybody keeps one row, NaN while not found; nobody
+    else takes it (`tracking.Follower`).
   Raises: BadClip for a frame of another size.
   """
   scale = np.float32([1, 1, 1, *size, 1])
   times = times or video.Times(fps)
-  known = np.full((people, 2), np.nan, np.float32)  # last position of each, pixels
   skeleton = skeletons.get(SKELETON)
-  hips, clock = skeleton.origin_indices(), -1
-  with open_landmarker(str(model), people) as landmarker:
+  hips, clock, astray, wide = skeleton.origin_indices(), -1, 0, False
+  follower = tracking.Follower(people, size)
+  with contextlib.ExitStack() as stack:
+    landmarker = stack.enter_context(open_landmarker(str(model), people))
     for i, frame in enumerate(frames):
       if frame.shape[1::-1] != tuple(size):
         height, width = frame.shape[:2]
         raise BadClip(f"frame {i} is {width}x{height}, expected {size[0]}x{size[1]}")
       clock = max(clock + 1, int(times[i] * 1000))  # must increase
+      found = landmarker.detect(frame, clock) * scale
+      image = found[..., 3:5]
+      corners = np.concatenate([image.min(axis=1), image.max(axis=1)], axis=-1)
+      centres = image[:, hips].mean(axis=1)
+      taken = follower.assign(corners, centres, times[i])
       row = np.full((people, skeleton.num_joints, 6), np.nan, np.float32)
-      found = landmarker.detect(frame, clock)[:people] * scale
-      centres = found[:, hips, 3:5].mean(axis=1)
-      slots = _assign(centres, known, _NEWCOMER * float(np.hypot(*size)))
-      row[slots], known[slots] = found, centres
+      row[taken[taken >= 0]] = found[taken >= 0]
       yield frame, row
-
-
-def _assign(centres: np.ndarray, known: np.ndarray, newcomer: float) -> np.ndarray:
-  """Assigns detections to the nearest known people, each at most once.
-
-  Args:
-    centres: of the detections, float [n, 2], pixels; n <= people.
-    known: last positions, float [people, 2]; NaN in free rows.
-    newcomer: pixels; a detection farther from everyone takes a free row.
-  Returns: the row of each detection, int [n].
-  """
-  distance = np.linalg.norm(centres[:, None] - known[None], axis=-1)  # [n, people]
-  distance = np.where(np.isnan(distance), newcomer, distance)
-  return scipy.optimize.linear_sum_assignment(distance)[1]
+      astray = astray + 1 if follower.is_lost(taken) else 0
+      if astray == _ASTRAY and not wide:
+        wide = True  # for the rest of the video
+        stack.close()
+        more = open_landmarker(str(model), people + _BYSTANDERS)
+        landmarker = stack.enter_context(more)

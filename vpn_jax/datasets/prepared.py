@@ -9,7 +9,7 @@ import pathlib
 
 import numpy as np
 
-from vpn_jax.datasets import missing, ntu, skeleton_files, skeletons
+from vpn_jax.datasets import missing, ntu, skeleton_files, skeletons, tracking
 from vpn_jax.datasets.base import BadClip, Clip, Origin, RawClip
 from vpn_jax.datasets.pose_files import people
 
@@ -111,6 +111,10 @@ def raw_clip(
   if not seen.any():
     raise BadClip(f"{what} has nobody in any of {len(joints)} frames")
   joints[~seen] = np.nan
+  order = tracking.in_order(joints)
+  joints, seen = tracking.take(joints, order), tracking.take(seen, order)
+  if scores is not None:
+    scores = tracking.take(scores, order)
   kept = people.largest(joints)
   joints, seen = joints[:, kept], seen[:, kept]
   if scores is not None:

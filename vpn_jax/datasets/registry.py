@@ -24,9 +24,10 @@ def open_dataset(data) -> Dataset:
         where they differ from `generator.Settings`;
       all: `frames`, False for records without frames: clips need no video beside their
         poses; True where it is missing;
-      all but synthetic: `pose`, "mediapipe" to estimate the poses from the video with
-        the bundle `pose_model`, "" for the dataset's own; `boxes`, a file of detections
-        for the crop (see `detections.WithDetections`), "mediapipe", or "".
+      all but synthetic: `pose`, "mediapipe" to estimate the poses of at most
+        `pose_people` people from the video with the bundle `pose_model`, "" for the
+        dataset's own; `boxes`, a file of detections for the crop (see
+        `detections.WithDetections`), "mediapipe", or "".
   Raises: FileNotFoundError when raw data is missing, which says how to get it;
     ValueError for an unknown dataset or a contradictory setting.
   """
@@ -65,7 +66,10 @@ def open_dataset(data) -> Dataset:
     wrap = (
       pose_estimation.WithEstimatedPoses if pose else pose_estimation.WithEstimatedBoxes
     )
-    dataset = wrap(dataset, data.get("pose_model") or "")
+    people = data.get("pose_people", 1)
+    if people < 1:
+      raise ValueError(f"config.data.pose_people is {people}, expected 1 or more.")
+    dataset = wrap(dataset, data.get("pose_model") or "", people=people)
   if boxes and boxes != "mediapipe":
     from vpn_jax.datasets import detections
 

@@ -16,6 +16,8 @@ class Options:
     pose: skeleton file of the dataset, npz with `world` and `image` (see
       `single_clip.Single`), or "mediapipe"; "" for networks of frames alone.
     pose_model: path of a bundle for "mediapipe"; "" for the one that is fetched once.
+    pose_people: the most people that "mediapipe" follows; 0 for those that the network
+      takes.
     boxes: file of detections or "mediapipe", for a network trained on such crops.
     image_units: of `image`: "fraction" of the frame, or "pixel".
     pose_format: of the file of a pose estimator; "" to detect it.
@@ -23,12 +25,13 @@ class Options:
     window_stride: frames from one window to the next; 0 for no overlap.
     short_side: pixels, of the frames that I3D with Kinetics weights is shown.
   Raises: FileNotFoundError without the video, or without both; ValueError for a
-    negative stride, or poses by MediaPipe without a video.
+    negative number, or poses by MediaPipe without a video.
   """
 
   video: str = ""
   pose: str = ""
   pose_model: str = ""
+  pose_people: int = 0
   boxes: str = ""
   image_units: str = "fraction"
   pose_format: str = ""
@@ -52,6 +55,10 @@ class Options:
       raise FileNotFoundError(
         f"no file {self.video}: config.predict.video is a video file, the number of "
         "a webcam or the address of a stream."
+      )
+    if self.pose_people < 0:
+      raise ValueError(
+        f"config.predict.pose_people is {self.pose_people}, expected 0 or more."
       )
     if self.window_stride < 0:
       raise ValueError(

@@ -62,6 +62,7 @@ class PoseRecognizer:
       needs_image=needs_image,
       pose_format=options.pose_format,
     )
+    self._people = options.pose_people or max(network.settings.persons, 1)
     self._model = ""  # MediaPipe's bundle, where it is needed
     if self._pose_found or self._boxes_found:
       self._model = pose_estimation.WithEstimatedPoses(files, options.pose_model).model
@@ -116,7 +117,7 @@ class PoseRecognizer:
       frames = _with_pose(frames, self._opened)
     if self._model:
       found = pose_estimation.follow(
-        frames, video.fps, video.size, self._model, times=video.times
+        frames, video.fps, video.size, self._model, self._people, video.times
       )
       found = self._clock.each("pose", found)
     else:

@@ -52,6 +52,7 @@ def predict() -> dict:
     # a folder of such files.
     pose="",
     pose_model="",  # of "mediapipe"; "": pose_landmarker_full.task, fetched once
+    pose_people=0,  # the most whom it follows; 0: as many as the network takes
     boxes="",  # detections, for a network trained on such crops
     image_units="fraction",  # of `image`, or "pixel"
     pose_format="",  # "openpose", "alphapose", ...: detected

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from vpn_jax.datasets.base import BadClip
 MAX_FRAMES = 100_000  # of a clip: an hour at 25 frames per second
 MAX_PEOPLE = 100  # in a frame
 PERSONS = 2  # kept of a clip, as for NTU
+_MOST_WRONG = 0.1  # of the steps of numbered people; our own number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,8 +68,9 @@ def person(
 def arrange(frames: list[list[Person]], what: str) -> tuple[np.ndarray, np.ndarray]:
   """Orders people over the frames, the main actor first, and drops the rest.
 
-  If the file numbers everybody, differently in a frame, a number is a person; otherwise
-  detections near one another are, see `tracking.link`. The main actor has the largest
+  If the file numbers everybody, differently in a frame, a number is a person, unless
+  people change numbers all the time; otherwise detections near one another are, see
+  `tracking.link`. The main actor has the largest
   sum of sizes over the frames: who is seen longest, and of those the one nearest to the
   camera.
 
@@ -91,13 +94,13 @@ def arrange(frames: list[list[Person]], what: str) -> tuple[np.ndarray, np.ndarr
     raise BadClip(
       f"{what} has {crowd} people in a frame, expected {MAX_PEOPLE} or less"
     )
+  numbered: dict[int, dict[int, Person]] = {}
   if all(map(_are_numbered, frames)):
-    numbered: dict[int, dict[int, Person]] = {}
     for frame, people in enumerate(frames):
       for p in people:
         numbered.setdefault(p.track, {}).setdefault(frame, p)
-    tracks = list(numbered.values())
-  else:
+  tracks = list(numbered.values())
+  if not tracks or _change_places(frames):
     tracks = tracking.link(frames)
   tracks.sort(key=lambda track: -sum(p.size for p in track.values()))
   tracks = tracks[:PERSONS]
@@ -114,6 +117,29 @@ def _are_numbered(people: list[Person]) -> bool:
   """Whether numbers tell the people of a frame apart; AlphaPose may give all 0."""
   numbers = {p.track for p in people}
   return None not in numbers and len(numbers) == len(people)
+
+
+def _change_places(frames: list[list[Person]]) -> bool:
+  """Whether numbers name the order in a frame, rather than people.
+
+  They do where, in more than a tenth of the steps, somebody is far from where their
+  number was in the frame before, but somebody else is near.
+  """
+  steps = wrong = 0
+  for before, now in itertools.pairwise(frames):
+    places = {p.track: p for p in now}
+    for p in before:
+      if p.track not in places:
+        continue
+      steps += 1
+      near = [
+        q.track
+        for q in now
+        if np.linalg.norm(q.centre - p.centre)
+        <= tracking.LINK_SIZES * max(p.size, q.size)
+      ]
+      wrong += bool(near) and p.track not in near
+  return wrong > _MOST_WRONG * steps
 
 
 def largest(joints: np.ndarray) -> list[int]:

@@ -126,3 +126,23 @@ def test_boxes_of_nobody():
   rows = [[0, 1, 1, 5, 9], [1, 0, 0, 0, 0], [2, -1, -1, -1, -1], [3, *[NAN] * 4]]
   made = detections.arrange(np.array(rows), 4, "boxes")
   assert np.isnan(made).all(axis=(1, 2)).tolist() == [False, True, True, True]
+
+
+def test_joints_of_a_picture_of_another_size(tmp_path):
+  """Of the larger original, or of pixels that are not square."""
+  image = 100 * world()[..., :2]
+  np.savez(tmp_path / "x.npz", image=image, size=[400, 200])
+  for size, scale in (
+    ((200, 100), [0.5, 0.5]),
+    ((500, 200), [1.25, 1]),
+    (None, [1, 1]),
+  ):
+    read = clip_joints.read(tmp_path / "x.npz", BODY, units="pixel", size=size)
+    np.testing.assert_allclose(read.image, image * np.float32(scale), rtol=1e-6)
+  np.savez(tmp_path / "y.npz", image=image / [400, 200], size=[400, 200])
+  read = clip_joints.read(tmp_path / "y.npz", BODY, size=(200, 100))
+  np.testing.assert_allclose(read.image, image / 2, rtol=1e-5)
+  with pytest.raises(
+    BadClip, match="picture of 400x200, but its video is shown as 200"
+  ):
+    clip_joints.read(tmp_path / "x.npz", BODY, units="pixel", size=(200, 400))

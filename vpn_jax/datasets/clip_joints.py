@@ -79,13 +79,14 @@ def read_npz(
 ) -> Joints:
   """Reads an npz with the arrays `world`, `image`, or both; see `joint_files`.
 
-  It may also hold `size` [2], width and height of the video, by which fractions become
-  pixels, and `fps` []. Fractions of a size that is unknown are left out beside world
-  joints, which do not need them.
+  It may also hold `size` [2], width and height of the picture that the joints are of,
+  and `fps` []. Fractions of it become pixels where there is no video; pixels of it are
+  scaled to a video of another size, such as a smaller copy. Fractions of a size that is
+  unknown are left out beside world joints, which do not need them.
 
   Args: as in `Reader`.
-  Raises: BadClip for another kind of file, without either array, and as
-    `joint_files.world` does.
+  Raises: BadClip for another kind of file, without either array, for `size` upright and
+    a video that lies or the reverse, and as `joint_files.world` does.
   """
   name = path.name
   try:
@@ -99,9 +100,16 @@ def read_npz(
     raise BadClip(
       f"{name} holds the arrays {list(file)[:8]}, expected `world`, `image` or both"
     )
+  own = None
   if "size" in found:
     width, height = _numbers(found["size"], 2, f"`size` of {name}")
-    size = int(width), int(height)
+    own = int(width), int(height)
+    size = size or own
+    if (own[0] - own[1]) * (size[0] - size[1]) < 0:
+      raise BadClip(
+        f"{name} has joints of a picture of {own[0]}x{own[1]}, but its video is shown "
+        f"as {size[0]}x{size[1]}: give those of the upright picture"
+      )
   fps = _numbers(found["fps"], 1, f"`fps` of {name}")[0] if "fps" in found else None
   made = joint_files.pair(
     found.get("world"),
@@ -109,9 +117,12 @@ def read_npz(
     skeleton,
     (f"`world` of {name}", f"`image` of {name}"),
     units=units,
-    size=size,
+    size=own if units == "pixel" else size,
   )
-  return Joints(*made, fps)
+  pose, image, visibility = made
+  if own and units == "pixel":
+    image = image * np.divide(size, own, dtype=np.float32)
+  return Joints(pose, image, visibility, fps)
 
 
 def packed_clips(path: str | pathlib.Path) -> list[str]:

@@ -235,7 +235,11 @@ def test_short_video_is_read_as_prepare_reads_it(
 ):
   network = recipe(estimated(network), kind)
   record = only_record(
-    network, clips / "nod.avi", "mediapipe", pose_model=bundle, boxes="mediapipe"
+    network,
+    clips / "nod.avi",
+    "mediapipe",
+    pose_model=bundle,
+    boxes="mediapipe" if kind == "boxes" else "",
   )
   files = Opened(RawClip(np.zeros((20, 1, 33, 3)), np.zeros((20, 1, 33, 2)), None, 10))
   dataset = pose_estimation.WithEstimatedPoses(files, bundle)
@@ -321,6 +325,15 @@ def test_memory_does_not_grow_with_the_length(
   peak(32)  # what is loaded once
   short, long = peak(48), peak(192)
   assert long < short + 40 * 48 * 64 * 3  # of 144 frames more
+
+
+def test_fields_that_are_not_used_are_refused(network, clips):
+  with pytest.raises(
+    ValueError, match="does not see a crop around detections but 'joi"
+  ):
+    parts(network, settings(clips, pose=str(clips / "nod.npz"), boxes="b.csv"))
+  with pytest.raises(ValueError, match=r"pose_model is 'a\.task', but nothing is est"):
+    parts(network, settings(clips, pose=str(clips / "nod.npz"), pose_model="a.task"))
 
 
 def test_messages_of_mediapipe(network, clips, tmp_path, monkeypatch):

@@ -228,6 +228,28 @@ def test_a_folder_of_an_earlier_version(raw, tmp_path, made):
     run(config(raw, out))
 
 
+def test_records_of_another_version_of_the_code(raw, tmp_path, monkeypatch, made):
+  """A finished folder stays as it is; nothing of another version is added to it."""
+  out = tmp_path / "out"
+  monkeypatch.setattr(make_record, "VERSION", 1)
+  run(config(raw, out))
+  plan = json.loads((out / "plan.json").read_text())
+  del plan["version"]  # as the first version wrote it
+  (out / "plan.json").write_text(json.dumps(plan))
+  monkeypatch.setattr(make_record, "VERSION", 2)
+  made.clear()
+  for _ in range(2):
+    _, said = run(config(raw, out))
+    assert "all records are of version 1, and stay; this version, 2, makes" in said
+  assert made.flush() == []
+  assert json.loads((out / "plan.json").read_text())["version"] == 1
+  write(raw, "train/wave/9")
+  with pytest.raises(
+    ValueError, match=r"begun with version 1 of the code .* now it is 2"
+  ):
+    run(config(raw, out))
+
+
 KILLED = """
 import json, os, sys
 import ml_collections

@@ -66,11 +66,12 @@ class KineticsRecognizer:
         f"config.predict has window_stride {self.stride} and short_side "
         f"{options.short_side}, expected 1 to {FRAMES} and at least 32."
       )
-    if options.pose:
-      raise ValueError(
-        "config.predict.pose is set, but I3D on Kinetics takes no pose: add --workdir="
-        "<a trained run>, or leave the pose out."
-      )
+    for field in ("pose", "boxes"):
+      if getattr(options, field):
+        raise ValueError(
+          f"config.predict.{field} is set, but I3D on Kinetics takes no {field}: add "
+          f"--workdir=<a trained run>, or leave the {field} out."
+        )
     self._short_side, self._clock = options.short_side, clock
     model, variables = load()
 

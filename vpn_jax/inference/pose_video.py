@@ -191,6 +191,16 @@ def _check(network: trained_network.TrainedNetwork, options: Options) -> None:
         f"{stream.public(options.video)} is not a file that it could belong to: set it "
         "to mediapipe."
       )
+  if options.boxes and not _boxed(network):
+    raise ValueError(
+      f"config.predict.boxes is {options.boxes!r}, but the network in {workdir} does "
+      f"not see a crop around detections but {recipe['kind']!r}: leave it out."
+    )
+  if options.pose_model and "mediapipe" not in (pose, options.boxes):
+    raise ValueError(
+      f"config.predict.pose_model is {options.pose_model!r}, but nothing is estimated: "
+      "set config.predict.pose to mediapipe, or leave it out."
+    )
   if _boxed(network) and not options.boxes:
     raise FileNotFoundError(
       f"the network in {workdir} sees a crop around detections, and "

@@ -14,7 +14,7 @@ from vpn_jax.datasets import base, skeletons
 from vpn_jax.datasets.base import BadClip, Clip, Dataset
 from vpn_jax.records import crop, record_format
 
-VERSION = 2  # raised when the same files give another record
+VERSION = 2  # raised when the same files give another record, as CHANGELOG.md says
 SHORT_GAP = 10  # frames; a person lost for at most this long is interpolated
 # Range of the longest bone of a person in metres. Thighs and shins of adults measure
 # 0.3 to 0.7 m in Kinect and BlazePose poses, so a unit that is off by 10 falls outside.

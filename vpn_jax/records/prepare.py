@@ -101,6 +101,8 @@ def prepare(
         found = reuse.compare(folder, dataset, planned, settings.retry)
         noted = getattr(dataset, "noted_by_clip", ())
         before = _check_plan(folder, plan, found, noted)
+        if before is not None:
+          plan = _keep_version(folder, before, plan, found, planned, say)
         if found.aside or before not in (None, plan):
           with lock.held(_SHARDS):  # nobody else makes them by the plan of before
             reuse.set_aside(folder, found, planned, dataset)
@@ -212,7 +214,7 @@ def _plan(
     "source": dataset.source,
     "clips_per_shard": clips_per_shard,
     "short_gap": make_record.SHORT_GAP,
-    **({} if make_record.VERSION == 1 else {"version": make_record.VERSION}),
+    "version": make_record.VERSION,
     **({} if coordinates == "world" else {"coordinates": coordinates}),
     **{f"crop.{key}": value for key, value in recipe.items()},
   }
@@ -246,7 +248,7 @@ def _check_plan(
   except (ValueError, TypeError, AttributeError, RecursionError) as e:
     raise ValueError(f"{path} is damaged ({e}): delete {folder} and run again.") from e
   _check_frames(folder, old, plan)
-  allowed = {*BY_CLIP} if not found.unknown else set()
+  allowed = {"version", *([] if found.unknown else BY_CLIP)}  # `_keep_version` follows
   now = {k: v for k, v in plan["source"].items() if k not in noted}
   if before == now and not (found.unknown or found.old):
     allowed.add("source")
@@ -260,6 +262,34 @@ def _check_plan(
       "config.data.records to another."
     )
   return old
+
+
+def _keep_version(
+  folder: pathlib.Path,
+  before: dict,
+  plan: dict,
+  found: reuse.Comparison,
+  planned: list[shards.Shard],
+  say: Callable[[str], None],
+) -> dict:
+  """The plan of now, with the version of the code that has made all of the records.
+
+  Raises: ValueError when that is another one than now, and something is to be made.
+  """
+  old, now = before.get("version", 1), plan["version"]
+  if old == now:
+    return plan
+  if len(found.stay) < len(planned):
+    raise ValueError(
+      f"{folder} was begun with version {old} of the code that makes records, now it "
+      f"is {now}, which makes others of the same files (CHANGELOG.md): delete that "
+      "folder or set config.data.records to another."
+    )
+  say(
+    f"  all records are of version {old}, and stay; this version, {now}, makes others "
+    "of the same files (CHANGELOG.md): delete the folder to have them"
+  )
+  return {**plan, "version": old}
 
 
 def _check_frames(folder: pathlib.Path, old: dict, plan: dict) -> None:

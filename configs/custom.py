@@ -40,6 +40,8 @@ from configs import common
 def get_config(arg="split"):
   arg = common.parse_arg(arg, protocols=("split",))
   c = common.recipe(arg, pose_steps=20, small=True)
+  if c.model.get("attention", "none") != "none":
+    c.model.attention_scale = "mean"  # else VPN ignores the pose (docs/results.md)
   with c.unlocked():
     c.data.pattern = ""  # of file names: "(?P<subject>[a-z]+)_.*" gives a subject
     c.data.index = ""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vpn_jax.training import progress
+from vpn_jax.training import metrics_writer, progress
 
 
 def test_costs_of_all_parts_add_up_without_the_steps_that_compile(monkeypatch):
@@ -33,3 +33,14 @@ def test_costs_of_all_parts_add_up_without_the_steps_that_compile(monkeypatch):
 
 def test_a_run_without_a_step_has_no_rate():
   assert progress.Progress().summary(0, 8)["seconds_per_step"] == 0.0
+
+
+def test_the_bar_ends_once(tmp_path, capsys):
+  """Lines after the last step, as of the test, do not show it again."""
+  out = metrics_writer.MetricsWriter(tmp_path, tensorboard=False, say=print)
+  for step in (1, 2):
+    out.progress(step, 2, 8, 0.5)
+  for _ in range(5):
+    out.say("a line")
+  out.close()
+  assert capsys.readouterr().err.count("16/16") == 1

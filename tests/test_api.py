@@ -85,7 +85,7 @@ def test_arrays_get_the_scores_of_the_video(folder):
   scores, out = net(**segment.batch)
   np.testing.assert_allclose(scores[0], result.scores, atol=1e-6)
   a_s, a_t = out["spatial_attention"], out["temporal_attention"]
-  expected = a_t[:, :, None, None] * a_s[:, None]
+  expected = a_t.shape[1] * a_t[:, :, None, None] * a_s[:, None]  # times T
   np.testing.assert_allclose(out["attention"], expected, rtol=1e-5)
 
 

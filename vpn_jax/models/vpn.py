@@ -92,18 +92,25 @@ class VPN(nn.Module):
   def inputs(self) -> tuple[str, ...]:
     """Names of what `__call__` takes, in order."""
     visual = "features" if self.from_features else "frames"
+    if self.attention == "aligned" or self.head == "joints":
+      return visual, "pose", "frame_joints"
     by_pose = self.attention != "none" and self.guide == "pose"
-    poses = ("pose",) if by_pose else ()
-    at_joints = self.attention == "aligned" or self.head == "joints"
-    return (visual, *poses, *(("frame_joints",) if at_joints else ()))
+    return (visual, "pose") if by_pose else (visual,)
 
   @nn.compact
-  def __call__(self, frames: jax.Array, *poses: jax.Array, train: bool = False):
+  def __call__(
+    self,
+    frames: jax.Array,
+    pose: jax.Array | None = None,
+    frame_joints: jax.Array | None = None,
+    *,
+    train: bool = False,
+  ):
     """Maps frames uint8 [B, F, H, W, 3], pose float [B, S, J, 3] to logits [B, K].
 
-    With `from_features`, frames are features, float [B, T, M, N, C]. Further inputs are
-    those of `inputs`, in order: frame_joints float [B, F, J, 3], the joints in the
-    frames (`frame_joints.frame_joints`).
+    With `from_features`, frames are features, float [B, T, M, N, C]. frame_joints float
+    [B, F, J, 3] are the joints in the frames (`frame_joints.frame_joints`); a network
+    that takes them is also given a pose, even where it uses none.
 
     Returns: (logits, out) with, where the row has them, features [B, T, M, N, C],
       modulated (same, or 2C channels without the coupler), spatial_logits [B, M*N],
@@ -115,13 +122,12 @@ class VPN(nn.Module):
       another length than in training.
     """
     self._check_settings()
-    given = dict(zip(self.inputs[1:], poses))
-    joints = self._main_actor(given.get("frame_joints"))
+    joints = self._main_actor(frame_joints)
     features = self._visual_backbone(frames, train=train)  # f
     if self.attention == "none":  # row l1
       return self._classify(features, {"features": features}, joints, train=train)
     if self.guide == "pose":
-      pose_features, out = self._pose_backbone(given.get("pose"), train=train)  # h*
+      pose_features, out = self._pose_backbone(pose, train=train)  # h*
     else:  # a student
       pose_features, out = features.mean(axis=(2, 3)).reshape(len(features), -1), {}
     weights = self._attend(pose_features, features, train=train)  # A_S, A_T (eq. 2)

@@ -10,7 +10,7 @@ def noise(shape, seed=0):
 
 
 def variables_of(unit, *inputs, **options):
-  """Variables of a module with noise in place of what starts as zeros or ones."""
+  """Variables of a module with noise instead of what starts as zeros or ones."""
   made = jax.eval_shape(lambda *x: unit.init(jax.random.key(0), *x, **options), *inputs)
   made = traverse_util.flatten_dict(dict(made))
   for i, (path, x) in enumerate(made.items()):

@@ -53,7 +53,7 @@ def config(raw, folder, **fields):
 
 
 class Made(list):
-  """The names of the clips that are made, in place of being kept."""
+  """The names of the clips that are made, instead of being kept."""
 
   def __init__(self, monkeypatch):
     true = make_record.make_record

@@ -20,7 +20,7 @@ NOT_FROZEN = ("I3D, continued", "I3D+NL", "P-I3D")
 def _rows(settings, config_argument: str) -> tuple[tuple[str, ...], str]:
   """What to run and what to fuse of it.
 
-  Returns: the rows of `config.sweep`, with the parts of fusions in place of their names
+  Returns: the rows of `config.sweep`, with the parts of fusions instead of their names
     and without those that the --config does not allow; and `config.sweep.fuse` with the
     fusions that are among the rows.
   """

@@ -29,7 +29,7 @@ class GraphConvolution(nn.Module):
     partitions: float [P, J, J], what the learnt graphs start from.
     dtype: of the computation.
 
-  Source: eq. 10 of ST-GCN, with A_p learnt in place of the edges' importance (PYSKL).
+  Source: eq. 10 of ST-GCN, with A_p learnt instead of the edges' importance (PYSKL).
   """
 
   features: int

@@ -78,6 +78,13 @@ CHOICES = {
 }
 
 
+# Words that take joints in the frames -> the models that have them.
+AT_JOINTS = {
+  "attention=aligned": ("vpn",),
+  "head=joints": ("vpn", "i3d", "i3d_continued", "i3d_nl"),
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class Arg:
   """A parsed argument of --config."""
@@ -105,11 +112,11 @@ def parse_arg(arg: str, *, protocols: tuple[str, ...], size: str = "full") -> Ar
     size: default for this dataset.
   Raises: ValueError that lists the known protocols, keys or values.
   """
-  protocol, *rest = [word.strip() for word in arg.split(",")]
+  protocol, *asked = [word.strip() for word in arg.split(",")]
   if protocol not in protocols:
     raise ValueError(f"unknown protocol {protocol!r}, expected one of {protocols}.")
   values = {"size": size}
-  for word in rest:
+  for word in asked:
     key, _, value = word.partition("=")
     if key not in CHOICES:
       raise ValueError(f"unknown argument {word!r}, expected key=value, {CHOICES}.")
@@ -128,11 +135,16 @@ def parse_arg(arg: str, *, protocols: tuple[str, ...], size: str = "full") -> Ar
     values.update(embedding="none")
   if values.get("attention") == "none":
     values.update(embedding="none")
-  at_joints = [w for w in ("attention=aligned", "head=joints") if w in rest]
-  if at_joints and values.get("model", "vpn") in ("pose", "p_i3d", "separable_sta"):
+  for word, models in AT_JOINTS.items():
+    if word in asked and values.get("model", "vpn") not in models:
+      raise ValueError(
+        f"model={values['model']} has no {word}, expected a model of {models}: leave "
+        "it out."
+      )
+  fixed = [word for word in asked if word.startswith(("attention=", "coupler="))]
+  if values.get("model") == "student" and fixed:
     raise ValueError(
-      f"model={values['model']} has no {at_joints[0]}, expected model=vpn or one on "
-      "I3D: leave it out."
+      f"model=student has no {fixed[0]}, expected the attention of VPN: leave it out."
     )
   if values["frozen"] and values.get("model") in ("i3d_continued", "i3d_nl", "p_i3d"):
     raise ValueError(

@@ -115,6 +115,10 @@ def test_a_student_follows_its_teacher(teacher, noise_records, shrunk, tmp_path)
   metrics = (tmp_path / "student" / "metrics.jsonl").read_text()
   assert "train/teacher_attention" in metrics
 
+  c.init.teacher = ""  # a finished student is tested again without its teacher
+  again = loop.train(c, str(tmp_path / "student"))
+  assert again["top1"] == result["top1"]
+
   net = vpn_jax.load(str(tmp_path / "student"))
   assert set(net.input_shapes) == {"frames"}
   shape = net.input_shapes["frames"].shape
@@ -127,6 +131,11 @@ def test_students_without_a_teacher_or_with_another_one(
   teacher, noise_records, shrunk, tmp_path
 ):
   c = student(noise_records, shrunk, "")
+  for words in ("attention=aligned", "head=joints", "attention=spatial"):
+    with pytest.raises(ValueError, match=f"model=student has no {words}, expected"):
+      custom.get_config(f"split,model=student,{words}")
+  with pytest.raises(ValueError, match="model=i3d has no attention=aligned, expected"):
+    custom.get_config("split,model=i3d,attention=aligned")
   with pytest.raises(ValueError, match=r"init\.teacher is '', expected the workdir of"):
     loop.train(c, str(tmp_path / "none"))
   c = student(noise_records, shrunk, teacher)

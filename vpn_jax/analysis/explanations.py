@@ -165,7 +165,7 @@ class Explainer:
     self, other: record_format.Record, features: jax.Array
   ) -> jax.Array:
     """A_ST [T, M, N] of features [1, T, M, N, C] by another clip's pose."""
-    poses = tuple(x for x in example.POSES if x in self.network.model.inputs)
+    poses = example.poses_of(self.network.model.inputs)
     settings = dataclasses.replace(self.network.settings, inputs=poses)
     inputs = example.make(other, settings, self.network.skeleton, None)
     batch = {"features": features, **{name: inputs[name][None] for name in poses}}

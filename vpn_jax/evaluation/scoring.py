@@ -26,7 +26,9 @@ class ScoreStep:
     self._model = self._head = model
     self._features = None
     # VPN; one that is given features has no backbone to share
-    if _poses(model) and getattr(model, "from_features", None) is False:
+    if (
+      example.poses_of(model.inputs) and getattr(model, "from_features", None) is False
+    ):
       self._head = model.clone(from_features=True)
       self._features = jax.jit(self._apply_backbone)
     self._scores = jax.jit(self._apply_head)
@@ -98,9 +100,5 @@ def has_controls(model, part, inferred: multi_view.Inference) -> bool:
   Not of a network without a pose, of a single clip, or where the poses are already not
   the clips' own.
   """
-  return bool(_poses(model)) and len(part) > 1 and inferred.poses == "own"
-
-
-def _poses(model) -> set[str]:
-  """The inputs of a network that are poses."""
-  return {*example.POSES} & {*model.inputs}
+  has_pose = bool(example.poses_of(model.inputs))
+  return has_pose and len(part) > 1 and inferred.poses == "own"

@@ -1,6 +1,7 @@
 """An example: a record as the network sees it, frames and poses of one window."""
 
 import dataclasses
+from collections.abc import Iterable
 
 import jax
 import numpy as np
@@ -18,6 +19,11 @@ from vpn_jax.records import record_format
 POSES = ("pose", "frame_joints")  # the inputs that are poses, not pixels
 INPUTS = ("frames", *regions.HANDS, *POSES)
 COORDINATES = ("world", "image")
+
+
+def poses_of(inputs: Iterable[str]) -> tuple[str, ...]:
+  """Those of some inputs that are poses, not pixels."""
+  return tuple(name for name in POSES if name in inputs)
 
 
 class NoJointsError(ValueError):

@@ -192,7 +192,7 @@ class Part:
   @property
   def _pose_inputs(self) -> tuple[str, ...]:
     """The inputs that are poses."""
-    return tuple(name for name in example.POSES if name in self.settings.inputs)
+    return example.poses_of(self.settings.inputs)
 
   def _poses(self, i: int, view: multi_view.View = multi_view.MIDDLE) -> Batch:
     """The poses of the i-th clip by input; its frames are not decoded."""

@@ -213,8 +213,8 @@ class VPN(nn.Module):
     return out | {"spatial_attention": a_s}
 
   def _skeleton(self) -> skeletons.Skeleton:
-    branch = pose_backbone.PoseBranch(**(self.pose or {}), parent=None)
-    return skeletons.get(branch.skeleton)
+    usual = pose_backbone.PoseBranch.skeleton
+    return skeletons.get((self.pose or {}).get("skeleton", usual))
 
   def _main_actor(self, frame_joints: jax.Array | None) -> jax.Array | None:
     """The joints of the first person, [B, F, J, 3]."""

@@ -256,7 +256,7 @@ def row_name(arg: dict) -> str:
   other = "" if arg["backbone"] == "i3d" else "RNX3D101"
   of_model = {
     "pose": POSE_ALONE + pose,
-    "student": ", ".join(filter(None, ("Student", other))) + at_joints,
+    "student": ", ".join(filter(None, ("Student", other))),
     "i3d": (other or "I3D") + at_joints,
     "i3d_continued": f"{other or 'I3D'}, continued{at_joints}",
     "i3d_nl": f"{other or 'I3D'}+NL{at_joints}",

@@ -78,8 +78,10 @@ def train(
     if config.features.cached:
       model = cached_features.provide(model, config, data, index, state, session.say)
 
-    # Teacher of a student
-    teacher = _teacher(config, model, provenance, state, devices)
+    # Teacher of a student, which a finished one no longer needs
+    teacher = None
+    if session.done < total_steps:
+      teacher = _teacher(config, model, provenance, state, devices)
 
     # Jit
     step_fn = train_step.make_train_step(

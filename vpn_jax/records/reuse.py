@@ -15,7 +15,7 @@ import shutil
 from vpn_jax.datasets import base
 from vpn_jax.datasets.base import Clip, Dataset
 from vpn_jax.records import origins, record_format
-from vpn_jax.records.earlier import FOLDER, Taken
+from vpn_jax.records.earlier_clip import FOLDER, EarlierClip
 from vpn_jax.records.shards import Shard
 
 
@@ -158,7 +158,7 @@ def taken_over(
   *,
   frames: bool,
   retry: bool,
-) -> dict[str, Taken]:
+) -> dict[str, EarlierClip]:
   """The clips that need not be made, by name, as `set_aside` left them.
 
   Args:
@@ -181,10 +181,10 @@ def taken_over(
       }  # fmt: skip
       position += count
       if name in wanted and name not in changed:
-        found[name] = Taken({**entry, **place}, "", noted[name])
+        found[name] = EarlierClip({**entry, **place}, "", noted[name])
     for name, reason in content["skipped"]:
       if name in wanted and name not in changed and not retry:
-        found[name] = Taken(None, reason, noted[name])
+        found[name] = EarlierClip(None, reason, noted[name])
   return found
 
 

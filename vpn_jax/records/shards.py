@@ -16,7 +16,7 @@ from vpn_jax import files
 from vpn_jax.datasets import base
 from vpn_jax.datasets.base import BadClip, Clip, Dataset
 from vpn_jax.records import make_record, origins, record_format, store
-from vpn_jax.records.earlier import Taken
+from vpn_jax.records.earlier_clip import EarlierClip
 
 # Not the fault of a clip.
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
@@ -38,7 +38,7 @@ class Work:
   dataset: Dataset
   recipe: dict
   clip_seconds: float
-  taken: dict[str, Taken] = dataclasses.field(default_factory=dict)
+  taken: dict[str, EarlierClip] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

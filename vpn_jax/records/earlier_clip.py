@@ -10,7 +10,7 @@ FOLDER = "earlier"  # in the folder of the records, while it is made anew
 
 
 @dataclasses.dataclass(frozen=True)
-class Taken:
+class EarlierClip:
   """A record, or a skipped clip, of an earlier run.
 
   Attributes:

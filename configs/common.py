@@ -259,6 +259,7 @@ def data(arg: Arg, pose_steps: int) -> dict:
         temporal_crop=1.0,  # smallest part of the window
         speed=0.0,  # relative change along the part
       ),
+      damage=damage(),  # of the joints in training, each drawn up to its value
     ),
     balanced=False,  # True: all classes equally often
     # Carved from the training part: "subject:1,2", a share of its subjects (or cameras,
@@ -570,4 +571,15 @@ def inference() -> dict:
     # Controls of --job=evaluate; they do not overwrite the test.
     shuffle_pose=False,  # True: poses of other test clips
     rest_pose=False,  # True: all joints at their average position
+    damage=damage(),  # of the joints, also only of --job=evaluate
+  )
+
+
+def damage() -> dict:
+  """Poses as bad estimators give them; --job=robustness draws curves over these."""
+  return dict(
+    noise=0.0,  # standard deviation, metres
+    joint_drop=0.0,  # probability of each joint not to be seen in a clip
+    frame_drop=0.0,  # probability of each frame without anybody
+    shift=0.0,  # seconds by which the poses are late
   )

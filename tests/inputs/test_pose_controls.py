@@ -112,7 +112,9 @@ def test_batches_hold_the_poses_of_the_donor_and_of_rest(part, monkeypatch):
   decoded = []
   decode = regions.decode
   monkeypatch.setattr(regions, "decode", lambda *x: decoded.append(1) or decode(*x))
-  batches = list(part.eval_batches(4, inferred, with_controls=True, threads=1))
+  batches = list(
+    part.eval_batches(4, inferred, others=pose_controls.CONTROLS, threads=1)
+  )
   assert len(decoded) == 4 * len(batches)  # frames of donors are not decoded
   donors = pose_controls.donors([c["name"] for c in part.clips])
   rest = np.mean([own_pose(part, i) for i in range(7)], axis=(0, 1))
@@ -130,11 +132,11 @@ def test_batches_hold_the_poses_of_the_donor_and_of_rest(part, monkeypatch):
   # an evaluation with such poses alone, also in two processes
   for other, name in ((SHUFFLED, "shuffled"), (REST, "rest")):
     other = dataclasses.replace(other, windows=3)
-    for whole, with_controls in zip(part.eval_batches(4, other), batches, strict=True):
-      np.testing.assert_array_equal(whole["pose"], with_controls[f"pose_{name}"])
-      np.testing.assert_array_equal(whole["frames"], with_controls["frames"])
+    for whole, both in zip(part.eval_batches(4, other), batches, strict=True):
+      np.testing.assert_array_equal(whole["pose"], both[f"pose_{name}"])
+      np.testing.assert_array_equal(whole["frames"], both["frames"])
   shares = [
-    list(part.eval_batches(4, inferred, with_controls=True, shard=(p, 2)))
+    list(part.eval_batches(4, inferred, others=pose_controls.CONTROLS, shard=(p, 2)))
     for p in range(2)
   ]
   for n, batch in enumerate(batches):
@@ -149,7 +151,7 @@ def test_joints_in_the_frames_are_those_of_the_donor_too(part):
   index = store.read_index(part._reader.folder)
   part = pipeline.Part(part._reader.folder, index, part.protocol, "test", both)
   donors = pose_controls.donors([c["name"] for c in part.clips])
-  (batch,) = part.eval_batches(7, with_controls=True)
+  (batch,) = part.eval_batches(7, others=pose_controls.CONTROLS)
   for name in ("pose", "frame_joints"):
     np.testing.assert_array_equal(batch[f"{name}_shuffled"], batch[name][donors])
     at_rest = batch[f"{name}_rest"]
@@ -189,7 +191,7 @@ class PoseReader(nn.Module):
 
 
 def predict(model, variables, part, **options):
-  options = {"with_controls": True, **options}
+  options = {"others": pose_controls.CONTROLS, **options}
   batches = part.eval_batches(4, **options)
   place = device_mesh.make_placer(
     jax.sharding.Mesh(np.array(jax.devices()[:1]), ("data",))
@@ -236,7 +238,7 @@ def test_features_are_computed_once_and_scores_are_those_of_the_network(small, p
   step, calls = scoring.ScoreStep(model), []
   features = step._features
   step._features = lambda *given: calls.append(1) or features(*given)
-  batch = next(part.eval_batches(4, with_controls=True))
+  batch = next(part.eval_batches(4, others=pose_controls.CONTROLS))
   batch = {k: jnp.array(v) for k, v in batch.items()}
   found = step(variables, batch)
   assert len(calls) == 1
@@ -336,7 +338,7 @@ def test_training_ends_with_the_controls(make_config, tmp_path):
 
 def test_a_single_clip_has_no_control(tmp_path):
   made = write(tmp_path / "clips", [clip(0)])
-  assert not scoring.has_controls(PoseReader(), made, multi_view.ONE_VIEW)
+  assert not scoring.controls(PoseReader(), made, multi_view.ONE_VIEW)
   with pytest.raises(ValueError, match=r"got 1 test clip\(s\), expected two or more"):
     made.eval_batches(4, SHUFFLED)
 

@@ -15,8 +15,8 @@ from vpn_jax.models import networks
 class ScoreStep:
   """(variables, batch) -> softmax scores float32 [B, K] by the poses they come from.
 
-  "own" are the scores with the poses of the batch; the batch may hold those of
-  `pose_controls.CONTROLS` as well. Where a network can start from features (VPN with
+  "own" are the scores with the poses of the batch; the batch may hold others as well
+  (`pipeline.Part.eval_batches`). Where a network can start from features (VPN with
   attention), the backbone is one program, and all that follows it another, which runs
   once for each pose: scores that differ do so by the pose alone. Other networks run as
   a whole.
@@ -45,10 +45,11 @@ class ScoreStep:
     if self._features is not None:
       batch = {**batch, "features": self._features(variables, given)}
     batches = {"own": batch}
-    for name in pose_controls.CONTROLS:
-      poses = {x: batch[f"{x}_{name}"] for x in example.POSES if f"{x}_{name}" in batch}
-      if poses:
-        batches[name] = {**batch, **poses}
+    for key, pose in batch.items():
+      for x in example.POSES:
+        if key.startswith(f"{x}_"):
+          name = key.removeprefix(f"{x}_")
+          batches[name] = {**batches.get(name, batch), x: pose}
     return {
       name: self._scores(variables, networks.inputs(self._head, shown))
       for name, shown in batches.items()
@@ -94,11 +95,12 @@ def score_part(
   return made
 
 
-def has_controls(model, part, inferred: multi_view.Inference) -> bool:
-  """Whether the test of a network is repeated with the poses of `controls`.
+def controls(model, part, inferred: multi_view.Inference) -> tuple[str, ...]:
+  """The `pose_controls.CONTROLS` with which the test of a network is repeated.
 
-  Not of a network without a pose, of a single clip, or where the poses are already not
-  the clips' own.
+  None for a network without a pose, for a single clip, or where the poses are already
+  not the clips' own.
   """
   has_pose = bool(example.poses_of(model.inputs))
-  return has_pose and len(part) > 1 and inferred.poses == "own"
+  repeated = has_pose and len(part) > 1 and inferred.poses == "own"
+  return pose_controls.CONTROLS if repeated else ()

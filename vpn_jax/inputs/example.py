@@ -11,6 +11,7 @@ from vpn_jax.inputs import (
   frame_joints,
   multi_view,
   pose_augmentation,
+  pose_damage,
   regions,
   sampling,
 )
@@ -54,8 +55,10 @@ class Settings:
     coordinates: of the pose: "world", x, y, z in metres (`center_pose`); "image", x, y
       and score of the joints in the image (`image_pose`); "" for "world" where the
       records have it, else "image".
-    augment: of the poses of training clips alone; by default nothing. The settings of a
-      config are read as well.
+    augment: of the input `pose` of training clips alone; by default nothing. The
+      settings of a config are read as well.
+    damage: of the joints of training clips, the limits of `pose_damage.draw`; by
+      default none. Likewise.
   """
 
   num_frames: int = 64
@@ -71,11 +74,14 @@ class Settings:
   hand_size: float = 0.4
   coordinates: str = ""
   augment: pose_augmentation.Augmentation = pose_augmentation.OFF
+  damage: pose_damage.Damage = pose_damage.NONE
 
   def __post_init__(self):
     if not isinstance(self.augment, pose_augmentation.Augmentation):
       read = pose_augmentation.Augmentation(**self.augment)
       object.__setattr__(self, "augment", read)
+    if not isinstance(self.damage, pose_damage.Damage):
+      object.__setattr__(self, "damage", pose_damage.Damage(**self.damage))
     unknown = set(self.inputs) - set(INPUTS)
     if unknown or not self.inputs:
       raise ValueError(f"inputs are {tuple(self.inputs)}, expected some of {INPUTS}.")
@@ -121,6 +127,7 @@ def make(
   rng: np.random.Generator | None,
   view: multi_view.View = multi_view.MIDDLE,
   fixed: np.random.Generator | None = None,
+  damage: pose_damage.Damage = pose_damage.NONE,
 ) -> dict[str, np.ndarray]:
   """Makes an example of a record.
 
@@ -131,7 +138,9 @@ def make(
     rng: draws in training; None for evaluation, which is deterministic.
     view: in evaluation: the window, and the part of its frames.
     fixed: for a fixed view of training (`Settings.views`): draws its flip, crop and
-      augmentation, the window is that of `view`, and `rng` draws the pose steps alone.
+      augmentation, the window is that of `view`, and `rng` draws the pose steps and
+      the damage alone.
+    damage: of the joints in an evaluation; the pixels stay as they are.
   Returns: label int32 [], and the inputs in `settings.inputs`: frames, left_hand and
     right_hand uint8 [F, H, W, 3], pose float32 [S, persons*J, 3], and frame_joints
     float32 [F, persons*J, 3] of `frame_joints.frame_joints`. All draws are the same
@@ -153,13 +162,17 @@ def make(
   steps = sampling.pose_indices(
     first, last, s.pose_steps, rng, change.part, change.speed
   )
+  if rng is not None and s.damage != pose_damage.NONE:
+    joints = pose_damage.apply(pose_damage.draw(s.damage, rng), record, rng)
+  else:
+    joints = pose_damage.apply(damage, record)
   pose = None
   if "pose" in s.inputs:
     coordinates = choose_coordinates(record, s.coordinates)
     if coordinates == "world":
-      pose = center_pose(record.pose[:, : s.persons], skeleton)[steps]
+      pose = center_pose(joints.pose[:, : s.persons], skeleton)[steps]
     else:
-      people = record.image_joints[:, : s.persons], record.visibility[:, : s.persons]
+      people = joints.image_joints[:, : s.persons], joints.visibility[:, : s.persons]
       pose = image_pose(*people, (first, last))[steps]
 
   flip = drawn is not None and s.flip and drawn.random() < 0.5
@@ -167,14 +180,14 @@ def make(
   shown = cuts(record, s, skeleton, window, view, drawn, flip)
   if "frame_joints" in s.inputs:
     choose_coordinates(record, "image")
-    joints = frame_joints.frame_joints(
-      record.image_joints[window][:, : s.persons],
-      record.visibility[window][:, : s.persons],
+    at = frame_joints.frame_joints(
+      joints.image_joints[window][:, : s.persons],
+      joints.visibility[window][:, : s.persons],
       shown["frames"].squares,
       flip,
       skeleton,
     )
-    made["frame_joints"] = _of_all_persons(joints, s.persons)
+    made["frame_joints"] = _of_all_persons(at, s.persons)
   if pixels := {name: cut for name, cut in shown.items() if name in s.inputs}:
     made.update(regions.decode([record.frames[i] for i in window], pixels, flip))
   if pose is None:

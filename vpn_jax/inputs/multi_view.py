@@ -4,6 +4,8 @@ import dataclasses
 
 import numpy as np
 
+from vpn_jax.inputs import pose_damage
+
 POOLS = ("max", "mean")
 CROP = 224 / 256  # side of a crop of "three" as a fraction of the record's frame
 
@@ -53,6 +55,7 @@ class Inference:
     size: of the frames of "full" in pixels; 0 for that of the records.
     shuffle_pose: give each clip the pose of another one; see `pose_controls.donors`.
     rest_pose: give every clip the average pose; see `pose_controls.rest_pose`.
+    damage: of the clips' own joints. The settings of a config are read as well.
   Raises: ValueError for an unknown or contradictory setting.
   Source: "fully convolutional inference in space as in [54]", "max-pooling the softmax
     scores" (section 4.1).
@@ -67,8 +70,11 @@ class Inference:
   size: int = 0
   shuffle_pose: bool = False
   rest_pose: bool = False
+  damage: pose_damage.Damage = pose_damage.NONE
 
   def __post_init__(self):
+    if not isinstance(self.damage, pose_damage.Damage):
+      object.__setattr__(self, "damage", pose_damage.Damage(**self.damage))
     if self.windows < 1:
       raise ValueError(
         f"config.inference.windows is {self.windows}, expected 1 or more."
@@ -89,10 +95,19 @@ class Inference:
         "config.inference.shuffle_pose and rest_pose are both True, expected one of "
         "them: a pose at rest is the same for every clip."
       )
+    if self.damage != pose_damage.NONE and (self.shuffle_pose or self.rest_pose):
+      raise ValueError(
+        f"config.inference.damage is {self.damage} beside shuffle_pose or rest_pose, "
+        "expected one of them: damage is of the clips' own poses."
+      )
 
   def __str__(self) -> str:
     at = f" at {self.size} pixels" if self.size else ""
-    poses = {"shuffled": ", poses of other clips", "rest": ", joints at rest"}
+    poses = {
+      "shuffled": ", poses of other clips",
+      "rest": ", joints at rest",
+      "damaged": f", poses with {self.damage}",
+    }
     with_poses = poses.get(self.poses, "")
     return (
       f"{self.pool} over {self.windows} window(s) x views={self.views}{at}{with_poses}"
@@ -100,7 +115,9 @@ class Inference:
 
   @property
   def poses(self) -> str:
-    """Which poses the clips come with: "own", "shuffled" or "rest"."""
+    """Which poses the clips come with: "own", "shuffled", "rest" or "damaged"."""
+    if self.damage != pose_damage.NONE:
+      return "damaged"
     return "shuffled" if self.shuffle_pose else "rest" if self.rest_pose else "own"
 
   def spatial_views(self, record_side: int) -> tuple[View, ...]:

@@ -8,7 +8,7 @@ directly: one number holds the position in the data.
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import grain
 import numpy as np
@@ -19,12 +19,14 @@ from vpn_jax.inputs import (
   multi_view,
   pose_augmentation,
   pose_controls,
+  pose_damage,
   regions,
   sampling,
 )
 from vpn_jax.records import record_format, store
 
 Batch = dict[str, np.ndarray]
+OtherPoses = str | pose_damage.Damage  # a control by its name, or damage
 _EPOCHS = 10_000_000  # "endless", with a length that still counts in 64 bits
 
 
@@ -117,12 +119,13 @@ class Part:
     view: multi_view.View = multi_view.MIDDLE,
     fixed: np.random.Generator | None = None,
     inputs: tuple[str, ...] = (),
+    damage: pose_damage.Damage = pose_damage.NONE,
   ) -> Batch:
     """The i-th clip as the network sees it; RecordError when it is damaged.
 
     Args:
       i: position in `clips`.
-      rng, view, fixed: as in `example.make`.
+      rng, view, fixed, damage: as in `example.make`.
       inputs: instead of those of `settings`.
     """
     clip = self.clips[i]
@@ -133,7 +136,7 @@ class Part:
       record = self._reader[i]
       if record.label != clip["raw_label"]:
         raise ValueError(f"label is {record.label}, the index has {clip['raw_label']}")
-      made = example.make(record, settings, self.skeleton, rng, view, fixed)
+      made = example.make(record, settings, self.skeleton, rng, view, fixed, damage)
     except (record_format.RecordError, regions.NoHandsError, example.NoJointsError):
       raise
     except Exception as e:  # frames and poses of other types, shapes or numbers
@@ -194,9 +197,14 @@ class Part:
     """The inputs that are poses."""
     return example.poses_of(self.settings.inputs)
 
-  def _poses(self, i: int, view: multi_view.View = multi_view.MIDDLE) -> Batch:
+  def _poses(
+    self,
+    i: int,
+    view: multi_view.View = multi_view.MIDDLE,
+    damage: pose_damage.Damage = pose_damage.NONE,
+  ) -> Batch:
     """The poses of the i-th clip by input; its frames are not decoded."""
-    made = self._example(i, None, view, inputs=self._pose_inputs)
+    made = self._example(i, None, view, inputs=self._pose_inputs, damage=damage)
     return {name: made[name] for name in self._pose_inputs}
 
   @functools.cached_property
@@ -209,29 +217,37 @@ class Part:
       for name, one in clips[0].items()
     }
 
-  def _control_poses(
-    self, names: set[str], views: list[tuple[int, multi_view.View]]
+  def _other_poses(
+    self, asked: Iterable[OtherPoses], views: list[tuple[int, multi_view.View]]
   ) -> Callable[[int, multi_view.View], dict[str, Batch]]:
-    """A function (i, view) -> control -> the inputs of the i-th clip that are poses.
+    """A function (i, view) -> name -> the inputs of the i-th clip that are poses.
 
     Args:
-      names: of the controls.
+      asked: see `eval_batches`.
       views: of the evaluation. The donor of a clip gives the pose of its own window of
         the same number, or of its last window when it has fewer.
     """
-    made = {}
-    if "rest" in names:
-      made["rest"] = self._rest
-    if "shuffled" not in names:
-      return lambda i, view: made
+    makers = {}
+    for one in asked:
+      if isinstance(one, pose_damage.Damage):
+        makers[str(one)] = functools.partial(self._poses, damage=one)
+      elif one == "rest":
+        makers[one] = lambda i, view, rest=self._rest: rest
+      else:
+        makers[one] = self._of_donors(views)
+    return lambda i, view: {name: make(i, view) for name, make in makers.items()}
+
+  def _of_donors(
+    self, views: list[tuple[int, multi_view.View]]
+  ) -> Callable[[int, multi_view.View], Batch]:
+    """A function (i, view) -> the poses of the i-th clip's donor."""
     donors = pose_controls.donors([clip["name"] for clip in self.clips])
     windows = {i: view.window[1] for i, view in views}
 
-    def poses(i: int, view: multi_view.View) -> dict[str, Batch]:
+    def poses(i: int, view: multi_view.View) -> Batch:
       donor = int(donors[i])
       window = min(view.window[0], windows[donor] - 1), windows[donor]
-      shown = dataclasses.replace(view, window=window)
-      return {**made, "shuffled": self._poses(donor, shown)}
+      return self._poses(donor, dataclasses.replace(view, window=window))
 
     return poses
 
@@ -327,7 +343,7 @@ class Part:
     batch_size: int,
     inferred: multi_view.Inference = multi_view.ONE_VIEW,
     *,
-    with_controls: bool = False,
+    others: Sequence[OtherPoses] = (),
     shard: tuple[int, int] = (0, 1),
     threads: int = 4,
   ) -> Iterator[Batch]:
@@ -337,10 +353,12 @@ class Part:
       batch_size: of all processes together.
       inferred: views and poses; by default one view per clip. A clip too short for K
         different windows has fewer.
-      with_controls: whether batches also hold the poses of `pose_controls.CONTROLS`.
+      others: other poses of each clip that the batches hold beside its own: controls by
+        their name in `pose_controls.CONTROLS`, and kinds of damage.
       shard, threads: as in `train_batches`.
-    Yields: as `train_batches`, and valid bool [B], False for padding; with controls
-      also pose_shuffled and pose_rest, each shaped as pose, and those of frame_joints.
+    Yields: as `train_batches`, and valid bool [B], False for padding; of others also
+      pose_shuffled, pose_rest and `pose_<damage>`, each shaped as pose, and those of
+      frame_joints.
     Raises: RecordError from `next` for a damaged record; with controls or poses of
       other clips also at once, and ValueError for a single clip.
     """
@@ -351,9 +369,12 @@ class Part:
     inputs = self._inputs_beside(features)
     rounds = -(-len(views) // batch_size)
     places = np.arange(rounds * batch_size)[this::total]
-    asked = {*pose_controls.CONTROLS} if with_controls else set()
-    needed = asked | {inferred.poses} if self._pose_inputs else set()
-    control_poses = self._control_poses(needed, views)
+    given = inferred.damage if inferred.poses == "damaged" else inferred.poses
+    takes_poses = bool(self._pose_inputs)
+    instead = self._other_poses(
+      [given] if takes_poses and given != "own" else [], views
+    )
+    beside = self._other_poses(others if takes_poses else [], views)
 
     def load(place: int) -> Batch:
       shown = min(place, len(views) - 1)
@@ -361,10 +382,10 @@ class Part:
       made = self._example(i, None, view, inputs=inputs)
       if features is not None:
         made["features"] = features[shown]
-      poses = control_poses(i, view)
-      for control in asked & set(poses):
-        made.update((f"{name}_{control}", x) for name, x in poses[control].items())
-      made.update(poses.get(inferred.poses, {}))
+      for other, poses in beside(i, view).items():
+        made.update((f"{name}_{other}", x) for name, x in poses.items())
+      for poses in instead(i, view).values():
+        made.update(poses)
       return {**made, "index": np.int32(i), "valid": np.bool_(place == shown)}
 
     dataset = grain.MapDataset.source(places).map(load).batch(local)

@@ -15,7 +15,7 @@ from ml_collections import config_flags
 # Each is a module of this package.
 JOBS = (
   "prepare", "train", "evaluate", "fuse", "predict", "export", "figures", "explain",
-  "report", "tables", "sweep",
+  "robustness", "report", "tables", "sweep",
 )  # fmt: skip
 WITHOUT_CONFIG = ("tables", "fuse")
 ON_SEVERAL_PROCESSES = ("train", "evaluate")

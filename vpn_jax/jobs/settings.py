@@ -91,6 +91,16 @@ def explain() -> dict:
   )
 
 
+def robustness() -> dict:
+  """Accuracy against damaged poses; the levels of each kind, separated by commas."""
+  return dict(
+    noise="0.02,0.05,0.1,0.2",  # metres
+    joint_drop="0.1,0.2,0.4,0.6",
+    frame_drop="0.1,0.3,0.5,0.8",
+    shift="0.1,0.2,0.4,0.8",  # seconds
+  )
+
+
 def export() -> dict:
   """A trained network in one file."""
   return dict(
@@ -102,5 +112,5 @@ def export() -> dict:
 
 def all_jobs() -> dict[str, dict]:
   """The blocks by the name of their job."""
-  jobs = (prepare, fuse, sweep, predict, figures, explain, export)
+  jobs = (prepare, fuse, sweep, predict, figures, explain, robustness, export)
   return {job.__name__: job() for job in jobs}

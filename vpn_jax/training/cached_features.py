@@ -198,7 +198,7 @@ def _about(
     "records": index_digest,
     "clips": hashlib.sha256(clips.encode()).hexdigest(),
     "shown": shown,
-    "inference": None if inferred is None else dataclasses.asdict(inferred),
+    "inference": inferred and [inferred.windows, inferred.views, inferred.size],
     "network": {
       name: fields[name] for name in ("backbone", "width", "endpoint", "dtype")
     },

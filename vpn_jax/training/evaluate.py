@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import jax
 import ml_collections
@@ -51,7 +51,7 @@ class Evaluation:
 def test_folder(
   workdir: str | pathlib.Path, inferred: multi_view.Inference
 ) -> pathlib.Path:
-  """Where an evaluation goes: workdir/test, or test_shuffled or test_rest."""
+  """Where an evaluation goes: workdir/test, or test_<poses> with others than own."""
   name = "test" if inferred.poses == "own" else f"test_{inferred.poses}"
   return pathlib.Path(workdir) / name
 
@@ -60,7 +60,7 @@ def batches(
   part: pipeline.Part,
   config: ml_collections.ConfigDict,
   inferred: multi_view.Inference,
-  controls: bool,
+  others: Sequence[pipeline.OtherPoses] = (),
 ) -> Iterator[pipeline.Batch]:
   """The share of this process in the batches of a test; see `Part.eval_batches`.
 
@@ -68,12 +68,12 @@ def batches(
     part: whose clips.
     config: of the run.
     inferred: which views.
-    controls: whether the poses of the controls come with them.
+    others: other poses that come with them.
   """
   return part.eval_batches(
     config.train.eval_batch_size,
     inferred,
-    with_controls=controls,
+    others=others,
     shard=(jax.process_index(), jax.process_count()),
     threads=config.data.threads,
   )
@@ -130,6 +130,29 @@ def evaluate(config: ml_collections.ConfigDict, workdir: str) -> Evaluation:
     (`Provenance.check`); with `config.on_mismatch` "warn", records may lack classes.
   """
   inferred = multi_view.Inference(**config.inference)
+  step, found = score(config, workdir, inferred)
+  evaluation = write(config.output or workdir, step, found, inferred)
+  if device_mesh.is_main() and not (config.output or evaluation.unwritten):
+    _complete_summary(workdir, evaluation)
+  return evaluation
+
+
+def score(
+  config: ml_collections.ConfigDict,
+  workdir: str,
+  inferred: multi_view.Inference,
+  others: Sequence[pipeline.OtherPoses] | None = None,
+) -> tuple[int, dict[str, predictions_lib.Predictions]]:
+  """The scores of the best checkpoint of `workdir` on the test part.
+
+  Args:
+    config, workdir: as in `evaluate`.
+    inferred: the views, and the poses that are called "own".
+    others: other poses; None for the controls that `scoring.controls` names.
+  Returns: the step of the checkpoint, and scores by the poses they come from. A network
+    without a pose has only "own".
+  Raises: as `evaluate`.
+  """
   with checkpoint.reading(workdir) as runs:
     step = runs.best_step()
     about = runs.about(step)
@@ -154,19 +177,17 @@ def evaluate(config: ml_collections.ConfigDict, workdir: str) -> Evaluation:
     trained["model"], trained["data"]["example"], inferred.views
   )
   model = networks.build(trained["network"], fields)
-  controls = scoring.has_controls(model, part, inferred)
+  if others is None:
+    others = scoring.controls(model, part, inferred)
   found = scoring.score_part(
     scoring.ScoreStep(model),
     variables,
     part,
-    batches(part, config, inferred, controls),
+    batches(part, config, inferred, others),
     device_mesh.make_placer(devices),
     inferred,
   )
-  evaluation = write(config.output or workdir, step, found, inferred)
-  if device_mesh.is_main() and not (config.output or evaluation.unwritten):
-    _complete_summary(workdir, evaluation)
-  return evaluation
+  return step, found
 
 
 def _complete_summary(workdir: str, evaluation: Evaluation) -> None:

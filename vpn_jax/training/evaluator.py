@@ -85,7 +85,7 @@ class Evaluator:
       model = cached_features.reader(model)
     same = model == self._model
     score_step = self._score_step if same else scoring.ScoreStep(model)
-    controls = scoring.has_controls(model, part, inferred)
+    controls = scoring.controls(model, part, inferred)
     first = next(evaluate.batches(part, config, inferred, controls))
     for name in ("index", "valid"):  # which only the host needs
       del first[name]
@@ -112,7 +112,7 @@ class Evaluator:
     score_step: Callable,
     variables: dict,
     inferred: multi_view.Inference = multi_view.ONE_VIEW,
-    controls: bool = False,
+    controls: tuple[str, ...] = (),
   ) -> dict[str, predictions_lib.Predictions]:
     batches = evaluate.batches(self._data[part], self._config, inferred, controls)
     batches = self._session.requests.watch(batches, self._session.stop)

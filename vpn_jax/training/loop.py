@@ -129,8 +129,9 @@ def _open_data(config) -> tuple[store.Index, dict[str, pipeline.Part]]:
   """The index and the parts of the data; ValueError for settings that do not fit."""
   if multi_view.Inference(**config.inference).poses != "own":
     raise ValueError(
-      "config.inference.shuffle_pose and rest_pose are for --job=evaluate, got one of "
-      "them in training: leave it out, the test at the end does both as controls."
+      "config.inference.shuffle_pose, rest_pose and damage are for --job=evaluate, got "
+      "one of them in training: leave it out. The test at the end repeats itself with "
+      "the first two as controls, and config.data.example.damage is that of training."
     )
   # A protocol may bring a validation part of its own, as Smarthome's do.
   may_lack = ("test",) if config.data.validation else ("validation", "test")

@@ -51,6 +51,7 @@ def get_config(arg="split"):
     c.data.image_units = "fraction"  # of the image, or "pixel"
     c.data.pose_format = ""  # "openpose", "alphapose", ...: detected
     c.data.image_size = ""  # "1920x1080": of fractions without a video
+    c.data.class_names = ""  # of a set that pyskl has prepared: a file, one on a line
     c.data.train = "split:train"  # column:values of the training part
     c.data.test = "split:test"
   c.data.update(dataset="custom", records="data/custom", skeleton="mediapipe_33")

@@ -7,7 +7,8 @@ import fake_prepared as fake
 import numpy as np
 import pytest
 
-from vpn_jax.datasets import prepared, protocols
+from configs import custom
+from vpn_jax.datasets import prepared, protocols, registry
 from vpn_jax.datasets.base import BadClip
 from vpn_jax.datasets.prepared_npz import PreparedNpz
 from vpn_jax.datasets.prepared_pickle import PreparedPickle
@@ -100,6 +101,34 @@ def test_other_pickles(tmp_path):
   dataset = PreparedPickle(fake.save(path, content["annotations"]), "custom")
   assert dataset.clips()[0][0].attributes == {}
   assert dataset.source != before
+
+
+def test_classes_of_a_pickle_are_named_by_a_file(tmp_path):
+  path, names = fake.save(tmp_path / "gym.pkl", fake.gym()), tmp_path / "gym.txt"
+  names.write_text("\ufeffsalto\r\n straddle  vault\r\nsplit jump\r\n\r\n", "utf-8")
+  c = custom.get_config("split,model=pose")
+  c.data.update(raw=str(path), skeleton="coco_17", class_names=str(names))
+  dataset = registry.open_dataset(c.data)
+  assert dataset.class_names == ("salto", "straddle vault", "split jump")
+  assert dataset.source != PreparedPickle(path, "custom").source
+  for content, message in (
+    ("one\ntwo\n", "gym.txt has 2 names and .*gym.pkl 3 classes, expected a name for"),
+    ("one\n\ntwo\n", "line 2 has '', expected the name of a class that no other"),
+    ("one\ntwo\none\n", "line 3 has 'one', expected the name of a class"),
+    (" \n", "line 1 has nothing, expected the name"),
+  ):
+    names.write_text(content)
+    with pytest.raises(ValueError, match=message):
+      registry.open_dataset(c.data)
+  names.write_bytes(b"\xe9\n")
+  with pytest.raises(ValueError, match=r"gym\.txt is not text"):
+    registry.open_dataset(c.data)
+  c.data.class_names = str(tmp_path / "absent.txt")
+  with pytest.raises(FileNotFoundError, match="a text file with the name of each"):
+    registry.open_dataset(c.data)
+  c.data.raw = str(tmp_path)
+  with pytest.raises(ValueError, match=r"which a folder .* does not use: leave it"):
+    registry.open_dataset(c.data)
 
 
 def test_of_many_people_the_largest_stay():

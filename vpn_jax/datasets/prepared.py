@@ -9,7 +9,14 @@ import pathlib
 
 import numpy as np
 
-from vpn_jax.datasets import missing, ntu, skeleton_files, skeletons, tracking
+from vpn_jax.datasets import (
+  missing,
+  ntu,
+  skeleton_files,
+  skeletons,
+  text_files,
+  tracking,
+)
 from vpn_jax.datasets.base import BadClip, Clip, Origin, RawClip
 from vpn_jax.datasets.pose_files import people
 
@@ -32,8 +39,12 @@ class Prepared:
     coordinates: "world" for joints in metres, "image" for joints in pixels.
   """
 
-  def __init__(self, path: str | pathlib.Path, dataset: str):
-    """`dataset` is "ntu60", "ntu120" or "custom"; the file must exist."""
+  def __init__(self, path: str | pathlib.Path, dataset: str, names: str = ""):
+    """`dataset` is "ntu60", "ntu120" or "custom"; the file must exist.
+
+    `names` is a text file with the name of each class on a line, in their order; ""
+    for the names of NTU, or numbers.
+    """
     self.path = pathlib.Path(path)
     if not self.path.is_file():
       raise FileNotFoundError(
@@ -43,6 +54,10 @@ class Prepared:
     self.name = dataset
     self.which = {"ntu60": 60, "ntu120": 120}.get(dataset)
     self.source = {"file": fingerprint(self.path)}
+    self._names, self._names_file = (), names
+    if names:
+      self._names = _read_names(pathlib.Path(names))
+      self.source["class_names"] = list(self._names)
     self._clips: list[Clip] = []
     self._left_out: list[tuple[str, str]] = []
 
@@ -56,9 +71,16 @@ class Prepared:
     return Origin({"file": str(self.path)})
 
   def _name_classes(self, num_labels: int) -> tuple[str, ...]:
-    """NTU's names, or numbers, which are all that a file has."""
+    """NTU's names, those of the user's file, or numbers, which the set itself has."""
     if self.which is not None:
       return ntu.class_names(self.which)
+    if self._names:
+      if len(self._names) < num_labels:
+        raise ValueError(
+          f"{self._names_file} has {len(self._names)} names and {self.path} "
+          f"{num_labels} classes, expected a name for each, one on a line."
+        )
+      return self._names
     return tuple(map(str, range(num_labels)))
 
   def _set_layout(self, joints: int, channels: int, skeleton: str) -> None:
@@ -85,6 +107,28 @@ class Prepared:
       )
     self.skeleton = self.body.name
     self.coordinates = "world" if channels == 3 else "image"
+
+
+def _read_names(path: pathlib.Path) -> tuple[str, ...]:
+  """The lines of a text file; ValueError for blank ones between them, or doubles."""
+  if not path.is_file():
+    raise FileNotFoundError(
+      f"no file {path}: set config.data.class_names to a text file with the name of "
+      "each class on a line."
+    )
+  try:
+    lines = text_files.decode(path.read_bytes()).strip().splitlines()
+  except UnicodeDecodeError as e:
+    raise ValueError(f"{path} is not text ({e.reason}): save it as UTF-8.") from e
+  names = tuple(" ".join(line.split()) for line in lines)
+  wrong = next((i for i, n in enumerate(names) if not n or n in names[:i]), None)
+  if wrong is not None or not names:
+    got = repr(names[wrong]) if names else "nothing"
+    raise ValueError(
+      f"{path}, line {(wrong or 0) + 1} has {got}, expected the name of a class that "
+      "no other line has."
+    )
+  return names
 
 
 def raw_clip(

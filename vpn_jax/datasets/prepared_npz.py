@@ -33,14 +33,20 @@ class PreparedNpz(prepared.Prepared):
   sizes tell; "split" where neither does.
   """
 
-  def __init__(self, path: str | pathlib.Path, dataset: str, skeleton: str = ""):
+  def __init__(
+    self,
+    path: str | pathlib.Path,
+    dataset: str,
+    skeleton: str = "",
+    class_names: str = "",
+  ):
     """Reads the labels; the joints stay in the file.
 
     Args: as of `prepared_pickle.PreparedPickle`.
     Raises: FileNotFoundError without the file; ValueError when it is damaged,
       compressed, or holds something else.
     """
-    super().__init__(path, dataset)
+    super().__init__(path, dataset, class_names)
     arrays = {
       f"{kind}_{part}": _Member.find(self.path, f"{kind}_{part}")
       for part in _PARTS

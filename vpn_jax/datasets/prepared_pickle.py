@@ -32,17 +32,24 @@ class PreparedPickle(prepared.Prepared):
   the values train and test ("val" counts as test where there is no test).
   """
 
-  def __init__(self, path: str | pathlib.Path, dataset: str, skeleton: str = ""):
+  def __init__(
+    self,
+    path: str | pathlib.Path,
+    dataset: str,
+    skeleton: str = "",
+    class_names: str = "",
+  ):
     """Reads the file but for its arrays.
 
     Args:
       path: the file.
       dataset: "ntu60", "ntu120" or "custom".
       skeleton: of the joints, name or JSON file; "" for the usual one of so many.
+      class_names: see `prepared.Prepared`.
     Raises: FileNotFoundError without the file; ValueError when it names anything but
       containers and arrays, is damaged, or holds something else.
     """
-    super().__init__(path, dataset)
+    super().__init__(path, dataset, class_names)
     content = self._load()
     if isinstance(content, list):
       content = {"annotations": content}

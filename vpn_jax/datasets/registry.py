@@ -20,6 +20,7 @@ def open_dataset(data) -> Dataset:
         they differ from the defaults of `custom.Custom`, `image_units`, `pose_format`,
         `image_size`, `columns` and `allow_absolute`;
       ntu60, ntu120, custom: `raw`, a file of `prepared.ENDINGS`, for skeletons alone;
+        of custom also `class_names`, see `prepared.Prepared`;
       synthetic: `seed`, `num_clips`, and `clip_frames`, `frame_height`, `frame_width`
         where they differ from `generator.Settings`;
       all: `frames`, False for records without frames: clips need no video beside their
@@ -102,9 +103,9 @@ def _open_prepared(data, skeleton: str, *, poses: bool, frames: bool) -> Dataset
       f"{data.dataset}.py:{data.get('protocol') or 'split'},model=pose, and leave "
       "config.data.pose out."
     )
-  if raw.lower().endswith(".npz"):
-    return prepared_npz.PreparedNpz(raw, data.dataset, skeleton)
-  return prepared_pickle.PreparedPickle(raw, data.dataset, skeleton)
+  npz = raw.lower().endswith(".npz")
+  kind = prepared_npz.PreparedNpz if npz else prepared_pickle.PreparedPickle
+  return kind(raw, data.dataset, skeleton, data.get("class_names") or "")
 
 
 def _open_ntu(data, **files: bool) -> Dataset:
@@ -180,6 +181,7 @@ _ROUTES = {
   "image_units": ("an index", "a folder"),
   "pose_format": ("an index", "a folder"),
   "image_size": ("an index", "a folder"),
+  "class_names": ("a prepared set",),
 }
 _OF_POSES = ("world_joints", "image_joints", "image_units", "pose_format", "image_size")
 

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from vpn_jax import text
 from vpn_jax.analysis import robustness
+from vpn_jax.evaluation import predictions as predictions_lib
 from vpn_jax.figures import catalogue
 from vpn_jax.figures import robustness as robustness_figure
 from vpn_jax.inputs import multi_view, pose_damage
+from vpn_jax.jobs import evaluate as evaluate_job
 from vpn_jax.training import evaluate
 
 NAME = "robustness"  # of the files
@@ -58,7 +60,7 @@ def table(
 
 
 def run(config, workdir: str) -> None:
-  """Prints top-1 by kind and level; writes robustness.png and .csv.
+  """Prints a line for each run and top-1 by level; writes robustness.png and .csv.
 
   They go to `config.output`, or to the last workdir.
 
@@ -79,7 +81,10 @@ def run(config, workdir: str) -> None:
 
   @functools.cache  # a run may also be a part of fused ones
   def score_run(workdir: str) -> robustness.Scores:
-    return evaluate.score(config, workdir, inferred, damages)[1]
+    step, found = evaluate.score(config, workdir, inferred, damages)
+    values = predictions_lib.metrics(found["own"])
+    print(f"{workdir}, step {step}: {evaluate_job.in_words(values)}", flush=True)
+    return found
 
   runs = {
     name: robustness.curves(robustness.score(folder, score_run), asked)

@@ -9,6 +9,7 @@ from absl import logging
 
 import vpn_jax
 from vpn_jax.datasets import protocol_settings, protocols, skeletons
+from vpn_jax.jobs import explain, figures
 from vpn_jax.records import store
 from vpn_jax.training import loop, provenance
 from vpn_jax.training.provenance import TO_RESUME, Provenance
@@ -197,9 +198,20 @@ def test_commands_refuse(small_config, tmp_path):
   assert found.predictions.scores.shape[1] == 4
   with pytest.raises(OSError, match=r"test cannot be written .*config\.output"):
     found.check()
+  # figures and explanations number the classes likewise
+  runs = figures.open_runs(c, (str(tmp_path),))
+  numbers = {clip["label"]: clip["raw_label"] for clip in runs.part.clips}
+  assert numbers == {0: 0, 1: 1, 3: 2}
+  assert runs.network(0).class_names == runs.part.class_names
+  c.explain.update(clips_per_class=1, steps=2)
+  c.output = str(tmp_path / "explained")
+  explain.run(c, str(tmp_path))
+  assert (tmp_path / "explained" / "explanations.json").exists()
   c.on_mismatch = "refuse"
   with pytest.raises(ValueError, match=r"class_names: .* --config\.on_mismatch=warn"):
     vpn_jax.evaluate(c, str(tmp_path))
+  with pytest.raises(ValueError, match=r"class_names: .* --config\.on_mismatch=warn"):
+    explain.run(c, str(tmp_path))
 
 
 def lacking(folder, c):

@@ -16,7 +16,6 @@ from vpn_jax.figures import style
 from vpn_jax.inference import trained_network
 from vpn_jax.inputs import example, pipeline
 from vpn_jax.records import record_format, store
-from vpn_jax.training.provenance import Provenance
 
 # Steps of a network that figures show.
 KEPT = (*trained_network.ATTENTION, "features", "modulated", "joint_features", "pooled")
@@ -87,6 +86,8 @@ class Runs:
     except (FileNotFoundError, pipeline.EmptyPartError) as e:
       raise NotAvailableError(str(e)) from e
     part = parts["test"]
+    if set(part.class_names) <= set(self.class_names):
+      part.number_as(self.class_names)  # as the predictions, which may have more
     return index, part, {clip["name"]: i for i, clip in enumerate(part.clips)}
 
   @property
@@ -148,9 +149,7 @@ class Runs:
         network = trained_network.load(self.workdirs[run])
       except FileNotFoundError as e:
         raise NotAvailableError(str(e)) from e
-      network.provenance.check(
-        Provenance.of(index, part.protocol), on_mismatch=self.on_mismatch
-      )
+      network.provenance.check_part(index, part, self.on_mismatch)
       forward = functools.partial(trained_network.forward, network.model, kept=KEPT)
       self._networks[run] = dataclasses.replace(network, forward=jax.jit(forward))
     return self._networks[run]

@@ -69,9 +69,7 @@ def explain_run(
     output: where the files go.
   """
   network = trained_network.load(str(folder))
-  network.provenance.check(
-    provenance.Provenance.of(index, part.protocol), on_mismatch=config.on_mismatch
-  )
+  network.provenance.check_part(index, part, config.on_mismatch)
   clips, results = explanation_summary.explain_clips(
     network,
     index,
@@ -146,14 +144,14 @@ def run(config, workdir: str) -> None:
     if value < 1:
       raise ValueError(f"config.explain.{name} is {value}, expected 1 or more.")
   data = config.data.copy_and_resolve_references()
-  index, parts = pipeline.open_parts(data, ("test",), examples=False)
-  if why := ground_truth.unknown(index):
-    print(f"pointing game: left out, {why}")
   rows = []
   for folder, name in zip(map(pathlib.Path, workdirs), catalogue.run_names(workdirs)):
     output = folder
     if config.output:  # one run, or a folder for each
       output = pathlib.Path(config.output, *[name] * (len(workdirs) > 1))
+    index, parts = pipeline.open_parts(data, ("test",), examples=False)
+    if not rows and (why := ground_truth.unknown(index)):
+      print(f"pointing game: left out, {why}")
     rows += explain_run(folder, name, config, index, parts["test"], output)
   if rows:
     print_table(rows)

@@ -14,7 +14,6 @@ from vpn_jax.evaluation import scoring
 from vpn_jax.inputs import multi_view, pipeline
 from vpn_jax.models import networks
 from vpn_jax.training import checkpoint, run_summary
-from vpn_jax.training.provenance import Provenance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +126,8 @@ def evaluate(config: ml_collections.ConfigDict, workdir: str) -> Evaluation:
 
   Raises: FileNotFoundError without a checkpoint or records, ValueError when dataset,
     classes, skeleton, crop or protocol differ from the training's
-    (`Provenance.check`); with `config.on_mismatch` "warn", records may lack classes.
+    (`Provenance.check_part`); with `config.on_mismatch` "warn", records may lack
+    classes.
   """
   inferred = multi_view.Inference(**config.inference)
   step, found = score(config, workdir, inferred)
@@ -161,13 +161,7 @@ def score(
     data.example = trained["data"]["example"]
     index, parts = pipeline.open_parts(data, ("test",))
     part = parts["test"]
-    about.provenance.check(
-      Provenance.of(index, part.protocol),
-      on_mismatch=config.on_mismatch,
-      may_lack_classes=True,
-    )
-    if set(part.class_names) <= set(about.provenance.class_names):
-      part.number_as(about.provenance.class_names)
+    about.provenance.check_part(index, part, config.on_mismatch)
     devices = device_mesh.make_mesh()
     device_mesh.check_batch_size(
       "config.train.eval_batch_size", config.train.eval_batch_size

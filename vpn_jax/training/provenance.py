@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from absl import logging
 
 from vpn_jax.datasets import protocols, skeleton_files, skeletons
+from vpn_jax.inputs import pipeline
 from vpn_jax.records import store
 
 # What must agree to test a network, and moreover to go on training it.
@@ -152,6 +153,18 @@ class Provenance:
     if fits:
       remedy += "; --config.on_mismatch=warn goes on all the same"
     raise ValueError(f"{'; '.join(found)}: {remedy}.")
+
+  def check_part(
+    self, index: store.Index, part: pipeline.Part, on_mismatch="refuse"
+  ) -> None:
+    """`check` before this network is used on a part, which may lack classes.
+
+    Numbers the classes of the part as the network does.
+    """
+    data = Provenance.of(index, part.protocol)
+    self.check(data, on_mismatch=on_mismatch, may_lack_classes=True)
+    if set(part.class_names) <= set(self.class_names):
+      part.number_as(self.class_names)
 
   def check_start(self, data: "Provenance", on_mismatch="refuse") -> None:
     """`check` before a part of this network starts another one.

@@ -253,6 +253,17 @@ def test_features_are_computed_once_and_scores_are_those_of_the_network(small, p
     assert np.abs(np.log(found["own"] / found[name])).max() > 1e-3
 
 
+def test_a_network_without_a_pose_runs_once(part):
+  class Frames(nn.Module):
+    inputs = ("frames",)
+
+    @nn.compact
+    def __call__(self, frames, *, train=False):
+      return frames.mean(axis=(1, 2, 3)).astype(jnp.float32), {}
+
+  assert set(predict(Frames(), {}, part)) == {"own"}
+
+
 @pytest.fixture
 def run(small_config, noise_records, tmp_path):
   """A config and a workdir with random weights that depend on the pose."""

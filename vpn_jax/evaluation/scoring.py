@@ -16,10 +16,10 @@ class ScoreStep:
   """(variables, batch) -> softmax scores float32 [B, K] by the poses they come from.
 
   "own" are the scores with the poses of the batch; the batch may hold others as well
-  (`pipeline.Part.eval_batches`). Where a network can start from features (VPN with
-  attention), the backbone is one program, and all that follows it another, which runs
-  once for each pose: scores that differ do so by the pose alone. Other networks run as
-  a whole.
+  (`pipeline.Part.eval_batches`), which a network without a pose ignores. Where a
+  network can start from features (VPN with attention), the backbone is one program, and
+  all that follows it another, which runs once for each pose: scores that differ do so
+  by the pose alone. Other networks run as a whole.
   """
 
   def __init__(self, model):
@@ -46,7 +46,7 @@ class ScoreStep:
       batch = {**batch, "features": self._features(variables, given)}
     batches = {"own": batch}
     for key, pose in batch.items():
-      for x in example.POSES:
+      for x in example.poses_of(self._model.inputs):
         if key.startswith(f"{x}_"):
           name = key.removeprefix(f"{x}_")
           batches[name] = {**batches.get(name, batch), x: pose}

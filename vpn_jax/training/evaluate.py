@@ -11,7 +11,7 @@ import ml_collections
 from vpn_jax import device_mesh
 from vpn_jax.evaluation import predictions as predictions_lib
 from vpn_jax.evaluation import scoring
-from vpn_jax.inputs import multi_view, pipeline
+from vpn_jax.inputs import example, multi_view, pipeline
 from vpn_jax.models import networks
 from vpn_jax.training import checkpoint, run_summary
 
@@ -173,6 +173,8 @@ def score(
   model = networks.build(trained["network"], fields)
   if others is None:
     others = scoring.controls(model, part, inferred)
+  elif not example.poses_of(model.inputs):
+    others = ()
   found = scoring.score_part(
     scoring.ScoreStep(model),
     variables,

@@ -13,12 +13,15 @@ def formulation() -> str:
   """Returns the forced form, else the one for `jax.default_backend()`.
 
   "plain" is what a GPU or TPU wants. "cpu" is made of operations that XLA compiles well
-  for a CPU.
+  for a CPU. What is lowered for another platform than that of this process is traced
+  with `use_formulation(formulation_for(platform))`.
   """
-  forced = _FORCED.get()
-  if forced:
-    return forced
-  return "cpu" if jax.default_backend() == "cpu" else "plain"
+  return _FORCED.get() or formulation_for(jax.default_backend())
+
+
+def formulation_for(platform: str) -> str:
+  """The form for a platform of JAX, such as "cpu", "gpu" or "cuda"."""
+  return "cpu" if platform == "cpu" else "plain"
 
 
 @contextlib.contextmanager

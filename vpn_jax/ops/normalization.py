@@ -1,4 +1,8 @@
-"""Batch normalization, with one gradient for it and the ReLU behind it."""
+"""Batch normalization, with one gradient for it and the ReLU behind it.
+
+It has one form for all platforms. The gradient that JAX would derive reads x once more,
+for a sum that is zero, and keeps float32 copies of a bfloat16 x.
+"""
 
 import functools
 import math
@@ -6,8 +10,6 @@ import math
 import jax
 import jax.numpy as jnp
 from jax import lax
-
-from vpn_jax.ops import formulations
 
 
 def batch_norm(x, mean, var, scale, bias, *, epsilon=1e-3, relu=False):
@@ -36,11 +38,7 @@ def batch_norm_train(x, scale, bias, *, epsilon=1e-3, relu=False):
     mean, so that a large mean does no harm. In a batch sharded over devices the
     statistics are those of the whole batch.
   """
-  if formulations.formulation() == "plain":
-    mean, var = _statistics(x)
-    y = batch_norm(x, mean, var, scale, bias, epsilon=epsilon, relu=relu)
-  else:
-    y, mean, var = _batch_norm_train(x, scale, bias, epsilon, relu)
+  y, mean, var = _batch_norm_train(x, scale, bias, epsilon, relu)
   return y, lax.stop_gradient(mean), lax.stop_gradient(var)
 
 

@@ -75,67 +75,103 @@ def noise_batch(config, batch_size: int) -> dict:
   return batch
 
 
-def forward_program(config, variables: dict, batch: dict):
-  """Our network in inference mode, as a `timing.Program`."""
-  import jax
-
+def forward_function(config):
+  """Our network in inference mode: (variables, batch) -> (logits, out)."""
   from vpn_jax.models import networks
 
   model = networks.build(config.network, config.model.to_dict())
-  args = jax.device_put((variables, batch))
 
   def forward(variables, batch):
     return model.apply(variables, *networks.inputs(model, batch), train=False)
 
-  compiled, program = _compile(jax.jit(forward), args)
-  program.run = lambda: jax.block_until_ready(compiled(*args))
-  return _seen(program)
+  return forward
 
 
-def train_program(config, variables: dict, batch: dict):
-  """Our train step; every run goes on from the state that the last one left."""
-  import jax
-  import jax.numpy as jnp
+def train_functions(config, params: dict, accumulate: int = 1):
+  """Our train step, and what makes its first state of the network's variables.
 
+  Args:
+    config: the configuration of a network.
+    params: its parameters, or their shapes.
+    accumulate: micro-batches of a step.
+  """
   from vpn_jax.models import networks
   from vpn_jax.training import optimizer as optimizer_lib
   from vpn_jax.training import train_step
 
   model = networks.build(config.network, config.model.to_dict())
   optimizer = optimizer_lib.make_optimizer(config.optimizer, 1000.0, 30_000)
-  variables, batch = jax.device_put((variables, batch))
-  # A copy: the step takes the memory of its state.
-  trainable = optimizer_lib.trainable(
-    model, variables["params"], config.optimizer.rates.to_dict()
-  )
-  copied = jax.tree.map(jnp.copy, variables)
-  state = train_step.TrainState.start(copied, optimizer, trainable)
+  trainable = optimizer_lib.trainable(model, params, config.optimizer.rates.to_dict())
   step = train_step.make_train_step(
-    model, optimizer, config.loss.to_dict(), trainable=trainable
+    model, optimizer, config.loss.to_dict(), accumulate, trainable
   )
-  key = jax.random.key(1)
-  compiled, program = _compile(jax.jit(step, donate_argnums=0), (state, batch, key))
 
-  def run():
-    nonlocal state
-    state, metrics = jax.block_until_ready(compiled(state, batch, key))
-    return metrics
+  def start(variables):
+    return train_step.TrainState.start(variables, optimizer, trainable)
 
-  program.run = run
+  return step, start
+
+
+def forward_program(config, variables: dict, batch: dict, **given):
+  """Our network in inference mode, as a `timing.Program`.
+
+  Args:
+    config: its configuration.
+    variables, batch: as the network takes them.
+    given: `options` of the compiler, and `work`, the operations where they are known;
+      see `_compile`.
+  """
+  import jax
+
+  args = jax.device_put((variables, batch))
+  program = _compile(jax.jit(forward_function(config)), args, **given)
+  program.start = lambda batch=args[1]: program.compiled(args[0], batch)
   return _seen(program)
 
 
-def _compile(function, args: tuple):
-  """Compiles a jitted function: what runs, and a Program of what is known of it."""
+def train_program(config, variables: dict, batch: dict, **given):
+  """Our train step; every run goes on from the state that the last one left.
+
+  Args: as in `forward_program`.
+  """
+  import jax
+  import jax.numpy as jnp
+
+  variables, batch = jax.device_put((variables, batch))
+  step, first = train_functions(config, variables["params"])
+  # A copy: the step takes the memory of its state.
+  state = first(jax.tree.map(jnp.copy, variables))
+  key = jax.random.key(1)
+  jitted = jax.jit(step, donate_argnums=0)
+  program = _compile(jitted, (state, batch, key), **given)
+
+  def start(batch=batch):
+    nonlocal state
+    state, metrics = program.compiled(state, batch, key)
+    return state, metrics
+
+  program.start = start
+  return _seen(program)
+
+
+def _compile(function, args: tuple, options: dict | None = None, work: int = 0):
+  """Compiles a jitted function to a Program that does not run yet.
+
+  Args:
+    function, args: what to call, and with what.
+    options: of the compiler, such as {"xla_gpu_force_conv_nhwc": True}.
+    work: operations of a run; 0 counts them.
+  """
   from benchmarks import flops, timing
 
   began = time.perf_counter()
-  compiled = function.lower(*args).compile()
+  compiled = function.lower(*args).compile(compiler_options=options)
   ready = time.perf_counter() - began
   memory = compiled.memory_analysis()
-  program = timing.Program("ours", None, flops.count(function, *args), ready)
+  work = work or flops.count(function, *args)
+  program = timing.Program("ours", None, work, ready, compiled=compiled)
   program.temporaries = memory.temp_size_in_bytes / 2**30 if memory else None
-  return compiled, program
+  return program
 
 
 def _seen(program):
@@ -144,6 +180,7 @@ def _seen(program):
 
   from vpn_jax.training import metrics_writer
 
+  program.run = lambda: jax.block_until_ready(program.start())
   program.run()
   stats = jax.local_devices()[0].memory_stats()
   device = stats["peak_bytes_in_use"] / 2**30 if stats else None
@@ -152,7 +189,14 @@ def _seen(program):
 
 
 def measure(
-  config, batch_size: int, *, repeats: int, versus: str = "", threads: int = 0
+  config,
+  batch_size: int,
+  *,
+  repeats: int,
+  versus: str = "",
+  threads: int = 0,
+  whats: tuple[str, ...] = ("forward", "train"),
+  variables: dict | None = None,
 ) -> list[dict]:
   """The rows of one network, in this process.
 
@@ -162,6 +206,8 @@ def measure(
     repeats: timed runs of every program.
     versus: of `VERSUS`, for the twin beside it.
     threads: of PyTorch, see `apart.torch_program`.
+    whats: which of its programs.
+    variables: of the network; None draws them.
   """
   import jax
 
@@ -170,14 +216,13 @@ def measure(
   from vpn_jax.models import networks
   from vpn_jax.training import initialization
 
-  settings = example.Settings(**config.data.example)
-  model = networks.build(config.network, config.model.to_dict())
-  variables = initialization.fresh(model, settings, jax.random.key(0), JOINTS)
+  if variables is None:
+    settings = example.Settings(**config.data.example)
+    model = networks.build(config.network, config.model.to_dict())
+    variables = initialization.fresh(model, settings, jax.random.key(0), JOINTS)
   batch = noise_batch(config, batch_size)
-  ours = {
-    "forward": forward_program(config, variables, batch),
-    "train": train_program(config, variables, batch),
-  }
+  make = {"forward": forward_program, "train": train_program}
+  ours = {what: make[what](config, variables, batch) for what in whats}
   of_poses = config.network == "pose"
   peaks = timing.peak_programs((config.model.pose if of_poses else config.model).dtype)
   made = []

@@ -48,6 +48,9 @@ class Program:
     peak: the largest memory that was seen, GiB. Both None where nobody counts.
     failed: why it does not run, "" where it does.
     close: ends what it holds.
+    compiled: the `jax.stages.Compiled` behind it, None for other programs.
+    start: begins a run of ours, with another batch if one is given, and returns the
+      arrays that are ready when it is done.
   """
 
   name: str
@@ -58,6 +61,8 @@ class Program:
   peak: float | None = None
   failed: str = ""
   close: Callable[[], object] = lambda: None
+  compiled: jax.stages.Compiled | None = None
+  start: Callable[..., object] | None = None
 
 
 def peak_programs(dtype: str) -> list[Program]:

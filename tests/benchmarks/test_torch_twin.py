@@ -138,16 +138,21 @@ def test_step_is_ours(pair, plain_operations):
   for name, value in out.items():
     close(value, found_out[name])
   close(loss, found_loss)
-  assert set(found_terms) == set(terms)
-  for name, value in terms.items():
-    close(value, found_terms[name])
+  cosines = {"video_cosine", "pose_cosine"}  # of no weight in the loss
+  assert set(found_terms) == set(terms) - cosines
+  for name, value in found_terms.items():
+    close(terms[name], value)
   parameters = dict(network.named_parameters())
   grads = in_twin(grads)
   assert set(parameters) == set(grads)
   # Rounding puts a sum or two on the other side of zero, before a ReLU, and all that
   # lies in front of it changes by percents; a wrong layer changes it as a whole.
+  # A bias that BatchNorm takes out again has a gradient of nothing but rounding.
+  sizes = {name: np.linalg.norm(value) for name, value in grads.items()}
+  least = 1e-5 * max(sizes.values())
   errors = {
-    name: np.linalg.norm(parameters[name].grad.numpy() - value) / np.linalg.norm(value)
+    name: np.linalg.norm(parameters[name].grad.numpy() - value)
+    / max(sizes[name], least)
     for name, value in grads.items()
   }
   assert max(errors.values()) < 0.3, max(errors, key=errors.get)

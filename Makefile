@@ -1,6 +1,8 @@
 # make demo   synthetic clips -> pose, I3D, VPN and their sum compared (2 cores: minutes)
 # make test   lint and every test
 # make test-pose   what needs MediaPipe, in an environment of its own
+# make gpu-check   measures a GPU in under 8 minutes, with the Python that is there;
+#                  JAX_PLATFORMS=cpu make gpu-check SIZE=tiny tries it without one
 # make notebooks   runs the notebooks, in an environment of their own; SAVE=--save
 #                  keeps their outputs in them
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -14,7 +16,7 @@ export MALLOC_MMAP_MAX_ = 0
 export MALLOC_TRIM_THRESHOLD_ = 68719476736
 export MALLOC_TOP_PAD_ = 67108864
 
-.PHONY: demo test test-pose notebooks lint clean
+.PHONY: demo test test-pose gpu-check notebooks lint clean
 
 $(VENV)/ready: requirements.txt requirements-dev.txt
 	$(PYTHON) -m venv $(VENV)
@@ -53,6 +55,12 @@ $(POSE_VENV)/ready: requirements.txt requirements-dev.txt requirements-pose.txt
 test-pose: $(POSE_VENV)/ready
 	$(POSE_VENV)/bin/python -m pytest -rs tests/datasets/test_pose_estimation.py \
 	  tests/inference/test_own_videos.py tests/test_package.py::test_there_is_one_opencv
+
+# Installs nothing: JAX for the GPU is not among the pins.
+SIZE ?= full
+GPU_PYTHON ?= $(firstword $(wildcard $(BIN)/python) python3)
+gpu-check:
+	$(GPU_PYTHON) -m benchmarks.gpu_check --size=$(SIZE)
 
 $(NOTEBOOK_VENV)/ready: requirements.txt requirements-notebooks.txt
 	$(PYTHON) -m venv $(NOTEBOOK_VENV)

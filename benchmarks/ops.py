@@ -50,15 +50,22 @@ def layers(batch, frames, size, width):
   yield "norm and ReLU 4b", norm, [(*small, wide(208)), (wide(208),)]
 
 
-def compiled(form, function, args, wrt):
-  """The gradients of function, traced in one form."""
+def compiled(form, function, args, wrt, options=None):
+  """The gradients of function, traced in one form.
+
+  Args:
+    form: of `ops.use_formulation`.
+    function, args: what to call, and with what.
+    wrt: how many of the last arguments have a gradient.
+    options: of the compiler.
+  """
 
   def run(*args):
     y, vjp = jax.vjp(lambda *w: function(*args[: len(args) - wrt], *w), *args[-wrt:])
     return y, vjp(y)
 
   with ops.use_formulation(form):
-    run = jax.jit(run).lower(*args).compile()
+    run = jax.jit(run).lower(*args).compile(compiler_options=options)
   jax.block_until_ready(run(*args))
   return run
 

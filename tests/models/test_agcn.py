@@ -12,7 +12,7 @@ PARTS = graph.partitions(skeletons.get("lcrnet_13"))
 
 @pytest.mark.parametrize("channels", [3, 8])  # with a layer in the residual, without
 def test_spatial_unit(channels):
-  unit = agcn.SpatialUnit(PARTS, 8)
+  unit = agcn.spatial_unit(PARTS)(features=8)
   x = slow_units.noise((2, 3, 13, channels))
   variables = slow_units.variables_of(unit, x)
   v = slow_units.in_float64(variables)

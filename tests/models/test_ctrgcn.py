@@ -14,7 +14,7 @@ PARTS = graph.partitions(skeletons.get("lcrnet_13"))
 
 @pytest.mark.parametrize("channels", [3, 8])  # with a layer in the residual, without
 def test_spatial_unit(channels):
-  unit = ctrgcn.SpatialUnit(PARTS, 8)
+  unit = ctrgcn.spatial_unit(PARTS)(features=8)
   x = slow_units.noise((2, 3, 13, channels))
   variables = slow_units.variables_of(unit, x)
   v = slow_units.in_float64(variables)
@@ -38,7 +38,7 @@ def test_spatial_unit(channels):
 
 @pytest.mark.parametrize(("steps", "stride"), [(9, 1), (4, 2)])
 def test_temporal_unit(steps, stride):
-  unit = ctrgcn.TemporalUnit(features=9, stride=stride)  # branches of 3 and three of 2
+  unit = ctrgcn.temporal_unit(features=9, stride=stride)  # branches of 3 and three of 2
   x = slow_units.noise((2, steps, 3, 5))
   variables = slow_units.variables_of(unit, x)
   v = slow_units.in_float64(variables)
@@ -55,7 +55,7 @@ def test_temporal_unit(steps, stride):
 
 
 def test_at_the_start_the_graph_is_that_of_the_body():
-  unit, x = ctrgcn.SpatialUnit(PARTS, 8), jnp.ones((1, 4, 13, 3))
+  unit, x = ctrgcn.spatial_unit(PARTS)(features=8), jnp.ones((1, 4, 13, 3))
   params = unit.init(jax.random.key(0), x)["params"]
   np.testing.assert_array_equal(params["graph_conv"]["adjacency"], PARTS)
   assert params["graph_conv"]["alpha"] == 0
@@ -65,5 +65,5 @@ def test_at_the_start_the_graph_is_that_of_the_body():
 def test_too_few_features():
   with pytest.raises(ValueError, match="got 3 features for 4 branches over time, exp"):
     jax.eval_shape(
-      ctrgcn.TemporalUnit(3).init, jax.random.key(0), jnp.zeros((1, 4, 3, 5))
+      ctrgcn.temporal_unit(features=3).init, jax.random.key(0), jnp.zeros((1, 4, 3, 5))
     )

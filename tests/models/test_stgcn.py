@@ -36,7 +36,7 @@ def test_partitions_by_hand():
 
 @pytest.mark.parametrize("channels", [3, 8])  # with a layer in the residual, without
 def test_spatial_unit(channels):
-  unit = stgcn.SpatialUnit(PARTS, 8)
+  unit = stgcn.spatial_unit(PARTS)(features=8)
   x = slow_units.noise((2, 3, 13, channels))
   variables = slow_units.variables_of(unit, x)
   v = slow_units.in_float64(variables)
@@ -57,7 +57,7 @@ def test_spatial_unit(channels):
 
 @pytest.mark.parametrize(("steps", "stride"), [(9, 1), (9, 2), (4, 2), (1, 2)])
 def test_temporal_unit(steps, stride):
-  unit = stgcn.TemporalUnit(features=14, stride=stride)  # branches of 4 and five of 2
+  unit = stgcn.temporal_unit(features=14, stride=stride)  # branches of 4 and five of 2
   x = slow_units.noise((2, steps, 3, 5))
   variables = slow_units.variables_of(unit, x)
   v = slow_units.in_float64(variables)
@@ -80,5 +80,5 @@ def test_temporal_unit(steps, stride):
 def test_too_few_features():
   with pytest.raises(ValueError, match="got 5 features for 6 branches over time, exp"):
     jax.eval_shape(
-      stgcn.TemporalUnit(5).init, jax.random.key(0), jnp.zeros((1, 4, 3, 5))
+      stgcn.temporal_unit(features=5).init, jax.random.key(0), jnp.zeros((1, 4, 3, 5))
     )

@@ -7,6 +7,7 @@ it would cancel, nor has theta, whose bias the softmax would cancel.
 """
 
 import functools
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -15,7 +16,12 @@ import numpy as np
 
 from vpn_jax import ops
 from vpn_jax.models import graph as graph_lib
-from vpn_jax.models.joint_blocks import BatchNorm, JointBlocks
+from vpn_jax.models.joint_blocks import (
+  RESIDUAL_ALONE,
+  BatchNorm,
+  JointBlocks,
+  SpatialUnit,
+)
 
 TAPS = 9
 REDUCTION = 4  # of the channels that compare joints
@@ -64,34 +70,6 @@ class AdaptiveGraphConvolution(nn.Module):
     return nn.DenseGeneral(shape, use_bias=use_bias, dtype=self.dtype, name=name)(x)
 
 
-class SpatialUnit(nn.Module):
-  """Adaptive graph convolution with a residual of its own.
-
-  Attributes:
-    partitions: see `AdaptiveGraphConvolution`.
-    features, bn_momentum, dtype: see `joint_blocks.JointBlocks`.
-  """
-
-  partitions: np.ndarray
-  features: int
-  bn_momentum: float = 0.9
-  dtype: str = "float32"
-
-  @nn.compact
-  def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-    """Maps [B, S, J, C] to [B, S, J, features]."""
-    conv = AdaptiveGraphConvolution(
-      self.features, self.partitions, self.dtype, name="graph_conv"
-    )
-    norm = functools.partial(BatchNorm, momentum=self.bn_momentum)
-    # The residual alone passes at the start, as in the release.
-    y = norm(scale_init=1e-6, name="graph_bn")(conv(x), train=train)
-    if x.shape[-1] != self.features:
-      x = ops.TemporalConv(self.features, dtype=self.dtype, name="down_conv")(x)
-      x = norm(name="down_bn")(x, train=train)
-    return nn.relu(x + y)
-
-
 class TemporalUnit(nn.Module):
   """Convolution over nine steps.
 
@@ -113,6 +91,15 @@ class TemporalUnit(nn.Module):
     return BatchNorm(momentum=self.bn_momentum, name="time_bn")(y, train=train)
 
 
+def spatial_unit(partitions: np.ndarray) -> Callable[..., SpatialUnit]:
+  """Makes spatial units on a graph, given as to `agcn`.
+
+  As in its release, their residual alone passes at the start.
+  """
+  conv = functools.partial(AdaptiveGraphConvolution, partitions=partitions)
+  return functools.partial(SpatialUnit, convolution=conv, scale_init=RESIDUAL_ALONE)
+
+
 def agcn(partitions: np.ndarray, **settings) -> JointBlocks:
   """The network on a graph.
 
@@ -120,5 +107,4 @@ def agcn(partitions: np.ndarray, **settings) -> JointBlocks:
     partitions: of `graph.partitions`.
     settings: other fields of `JointBlocks`.
   """
-  spatial = functools.partial(SpatialUnit, partitions=partitions)
-  return JointBlocks(spatial, TemporalUnit, **settings)
+  return JointBlocks(spatial_unit(partitions), TemporalUnit, **settings)

@@ -7,17 +7,21 @@ the same; and the second of these layers has no bias, since the first one has.
 """
 
 import functools
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vpn_jax import ops
-from vpn_jax.models.joint_blocks import BatchNorm, JointBlocks
+from vpn_jax.models.joint_blocks import (
+  RESIDUAL_ALONE,
+  JointBlocks,
+  SpatialUnit,
+  TemporalBranches,
+)
 
 DILATIONS, TAPS = (1, 2), 5
-BRANCHES = len(DILATIONS) + 2  # and the maximum, and the step itself
 FEWEST_RELATIONS, REDUCTION = 8, 8
 
 
@@ -79,76 +83,19 @@ class RefinedGraphConvolution(nn.Module):
     return self._parameter(name, init, (len(self.partitions), inputs, outputs))
 
 
-class SpatialUnit(nn.Module):
-  """Refined graph convolution with a residual of its own.
+# Four branches (section 3.3): two spans of time, the maximum, and the step itself.
+temporal_unit = functools.partial(
+  TemporalBranches, dilations=DILATIONS, taps=TAPS, transform=False
+)
 
-  Attributes:
-    partitions: see `RefinedGraphConvolution`.
-    features, bn_momentum, dtype: see `joint_blocks.JointBlocks`.
+
+def spatial_unit(partitions: np.ndarray) -> Callable[..., SpatialUnit]:
+  """Makes spatial units on a graph, given as to `ctrgcn`.
+
+  As in its release, their residual alone passes at the start.
   """
-
-  partitions: np.ndarray
-  features: int
-  bn_momentum: float = 0.9
-  dtype: str = "float32"
-
-  @nn.compact
-  def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-    """Maps [B, S, J, C] to [B, S, J, features]."""
-    conv = RefinedGraphConvolution(
-      self.features, self.partitions, self.dtype, name="graph_conv"
-    )
-    norm = functools.partial(BatchNorm, momentum=self.bn_momentum)
-    # The residual alone passes at the start, as in the release.
-    y = norm(scale_init=1e-6, name="graph_bn")(conv(x), train=train)
-    if x.shape[-1] != self.features:
-      x = ops.TemporalConv(self.features, dtype=self.dtype, name="down_conv")(x)
-      x = norm(name="down_bn")(x, train=train)
-    return nn.relu(x + y)
-
-
-class TemporalUnit(nn.Module):
-  """Four branches side by side: two spans of time, the maximum, and the step itself.
-
-  Attributes:
-    features, stride, bn_momentum, dtype: see `joint_blocks.JointBlocks`.
-
-  Source: section 3.3.
-  """
-
-  features: int
-  stride: int = 1
-  bn_momentum: float = 0.9
-  dtype: str = "float32"
-
-  @nn.compact
-  def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-    """Maps [B, S, J, C] to [B, ceil(S / stride), J, features].
-
-    Raises: ValueError for fewer features than branches (at trace time).
-    """
-    if self.features < BRANCHES:
-      raise ValueError(
-        f"got {self.features} features for {BRANCHES} branches over time, expected as "
-        "many at least: raise config.model.pose.block_features."
-      )
-    conv = functools.partial(ops.TemporalConv, dtype=self.dtype)
-    norm = functools.partial(BatchNorm, momentum=self.bn_momentum)
-    width = self.features // BRANCHES
-    widths = [self.features - (BRANCHES - 1) * width] + [width] * (BRANCHES - 2)
-    # The branches but the last begin alike, so they begin in one product.
-    y = conv(sum(widths), name="enter_conv")(x)
-    y = norm(relu=True, name="enter_bn")(y, train=train)
-    *spans, largest = jnp.split(y, np.cumsum(widths)[:-1].tolist(), axis=-1)
-    made = [
-      conv(
-        span.shape[-1], TAPS, self.stride, dilation, name=f"dilation{dilation}_conv"
-      )(span)
-      for span, dilation in zip(spans, DILATIONS, strict=True)
-    ]
-    made.append(ops.max_pool(largest, (3, 1), (self.stride, 1), ((1, 1), (0, 0))))
-    made.append(conv(width, stride=self.stride, name="point_conv")(x))
-    return norm(name="branches_bn")(jnp.concatenate(made, axis=-1), train=train)
+  conv = functools.partial(RefinedGraphConvolution, partitions=partitions)
+  return functools.partial(SpatialUnit, convolution=conv, scale_init=RESIDUAL_ALONE)
 
 
 def ctrgcn(partitions: np.ndarray, **settings) -> JointBlocks:
@@ -158,5 +105,4 @@ def ctrgcn(partitions: np.ndarray, **settings) -> JointBlocks:
     partitions: of `graph.partitions`.
     settings: other fields of `JointBlocks`.
   """
-  spatial = functools.partial(SpatialUnit, partitions=partitions)
-  return JointBlocks(spatial, TemporalUnit, **settings)
+  return JointBlocks(spatial_unit(partitions), temporal_unit, **settings)

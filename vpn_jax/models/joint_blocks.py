@@ -1,9 +1,10 @@
 """Blocks of graph convolutions over joints, then convolutions over steps.
 
-The networks of `stgcn.py`, `ctrgcn.py` and `agcn.py` differ in the two units of a block
-alone; what is around them is here.
+The networks of `stgcn.py`, `ctrgcn.py` and `agcn.py` differ in the graph convolution
+and in what convolves over time; what is around them is here.
 """
 
+import functools
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -17,6 +18,8 @@ from vpn_jax.models import checks
 OUTPUTS = ("mean", "steps")
 STAGES = 3  # each but the first doubles the channels and halves the steps
 EPSILON = 1e-5  # of BatchNorm, as PyTorch's
+# The factor of a BatchNorm beside a residual, which alone passes at the start.
+RESIDUAL_ALONE = 1e-6
 
 
 def plan(blocks: int, features: int) -> list[tuple[int, int]]:
@@ -38,6 +41,85 @@ class BatchNorm(ops.BatchNorm):
 
   use_scale: bool = True
   epsilon: float = EPSILON
+
+
+class SpatialUnit(nn.Module):
+  """A graph convolution with a residual of its own.
+
+  Attributes:
+    convolution: makes it from features, dtype and name.
+    features, bn_momentum, dtype: see `JointBlocks`.
+    scale_init: of the BatchNorm behind it.
+  """
+
+  convolution: Callable[..., nn.Module]
+  features: int
+  bn_momentum: float = 0.9
+  dtype: str = "float32"
+  scale_init: float = 1.0
+
+  @nn.compact
+  def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+    """Maps [B, S, J, C] to [B, S, J, features]."""
+    conv = self.convolution(features=self.features, dtype=self.dtype, name="graph_conv")
+    norm = functools.partial(BatchNorm, momentum=self.bn_momentum)
+    y = norm(scale_init=self.scale_init, name="graph_bn")(conv(x), train=train)
+    if x.shape[-1] != self.features:
+      x = ops.TemporalConv(self.features, dtype=self.dtype, name="down_conv")(x)
+      x = norm(name="down_bn")(x, train=train)
+    return nn.relu(x + y)
+
+
+class TemporalBranches(nn.Module):
+  """Branches side by side: spans of time, the maximum, and the step itself.
+
+  Attributes:
+    dilations: of the spans, a branch each.
+    taps: of each span.
+    transform: whether the branches are mixed in the end.
+    features, stride, bn_momentum, dtype: see `JointBlocks`.
+  """
+
+  dilations: tuple[int, ...]
+  taps: int
+  transform: bool
+  features: int
+  stride: int = 1
+  bn_momentum: float = 0.9
+  dtype: str = "float32"
+
+  @nn.compact
+  def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+    """Maps [B, S, J, C] to [B, ceil(S / stride), J, features].
+
+    Raises: ValueError for fewer features than branches (at trace time).
+    """
+    branches = len(self.dilations) + 2
+    if self.features < branches:
+      raise ValueError(
+        f"got {self.features} features for {branches} branches over time, expected as "
+        "many at least: raise config.model.pose.block_features."
+      )
+    conv = functools.partial(ops.TemporalConv, dtype=self.dtype)
+    norm = functools.partial(BatchNorm, momentum=self.bn_momentum)
+    width = self.features // branches
+    widths = [self.features - (branches - 1) * width] + [width] * (branches - 2)
+    # The branches but the last begin alike, so they begin in one product.
+    y = conv(sum(widths), name="enter_conv")(x)
+    y = norm(relu=True, name="enter_bn")(y, train=train)
+    *spans, largest = jnp.split(y, np.cumsum(widths)[:-1].tolist(), axis=-1)
+    made = [
+      conv(span.shape[-1], self.taps, self.stride, d, name=f"dilation{d}_conv")(span)
+      for span, d in zip(spans, self.dilations, strict=True)
+    ]
+    made.append(ops.max_pool(largest, (3, 1), (self.stride, 1), ((1, 1), (0, 0))))
+    made.append(conv(width, stride=self.stride, name="point_conv")(x))
+    y = jnp.concatenate(made, axis=-1)
+    y = norm(relu=self.transform, name="branches_bn")(y, train=train)
+    if not self.transform:
+      return y
+    y = conv(self.features, name="transform_conv")(y)
+    return norm(name="transform_bn")(y, train=train)
 
 
 class Block(nn.Module):

@@ -6,6 +6,7 @@ from the release: layers in front of BatchNorm have no bias, which it would canc
 """
 
 import functools
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -14,10 +15,9 @@ import numpy as np
 
 from vpn_jax import ops
 from vpn_jax.models import graph as graph_lib
-from vpn_jax.models.joint_blocks import BatchNorm, JointBlocks
+from vpn_jax.models.joint_blocks import JointBlocks, SpatialUnit, TemporalBranches
 
 DILATIONS = (1, 2, 3, 4)
-BRANCHES = len(DILATIONS) + 2  # and the maximum, and the step itself
 TAPS = 3
 
 
@@ -52,75 +52,16 @@ class GraphConvolution(nn.Module):
     return y + bias[None, None]
 
 
-class SpatialUnit(nn.Module):
-  """Graph convolution with a residual of its own.
-
-  Attributes:
-    partitions: see `GraphConvolution`.
-    features, bn_momentum, dtype: see `JointBlocks`.
-  """
-
-  partitions: np.ndarray
-  features: int
-  bn_momentum: float = 0.9
-  dtype: str = "float32"
-
-  @nn.compact
-  def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-    """Maps [B, S, J, C] to [B, S, J, features]."""
-    y = GraphConvolution(self.features, self.partitions, self.dtype, name="graph_conv")(
-      x
-    )
-    y = BatchNorm(momentum=self.bn_momentum, name="graph_bn")(y, train=train)
-    if x.shape[-1] != self.features:
-      x = ops.TemporalConv(self.features, dtype=self.dtype, name="down_conv")(x)
-      x = BatchNorm(momentum=self.bn_momentum, name="down_bn")(x, train=train)
-    return nn.relu(x + y)
+# Six branches: four spans of time, the maximum, and the step itself.
+temporal_unit = functools.partial(
+  TemporalBranches, dilations=DILATIONS, taps=TAPS, transform=True
+)
 
 
-class TemporalUnit(nn.Module):
-  """Six branches side by side: four spans of time, the maximum, and the step itself.
-
-  Attributes:
-    features, stride, bn_momentum, dtype: see `JointBlocks`.
-  """
-
-  features: int
-  stride: int = 1
-  bn_momentum: float = 0.9
-  dtype: str = "float32"
-
-  @nn.compact
-  def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-    """Maps [B, S, J, C] to [B, ceil(S / stride), J, features].
-
-    Raises: ValueError for fewer features than branches (at trace time).
-    """
-    if self.features < BRANCHES:
-      raise ValueError(
-        f"got {self.features} features for {BRANCHES} branches over time, expected as "
-        f"many at least: raise config.model.pose.block_features."
-      )
-    conv = functools.partial(ops.TemporalConv, dtype=self.dtype)
-    norm = functools.partial(BatchNorm, momentum=self.bn_momentum)
-    width = self.features // BRANCHES
-    widths = [self.features - (BRANCHES - 1) * width] + [width] * (BRANCHES - 2)
-    # The branches but the last begin alike, so they begin in one product.
-    y = conv(sum(widths), name="enter_conv")(x)
-    y = norm(relu=True, name="enter_bn")(y, train=train)
-    ends = np.cumsum(widths)[:-1].tolist()
-    *spans, largest = jnp.split(y, ends, axis=-1)
-    made = [
-      conv(
-        span.shape[-1], TAPS, self.stride, dilation, name=f"dilation{dilation}_conv"
-      )(span)
-      for span, dilation in zip(spans, DILATIONS, strict=True)
-    ]
-    made.append(ops.max_pool(largest, (3, 1), (self.stride, 1), ((1, 1), (0, 0))))
-    made.append(conv(width, stride=self.stride, name="point_conv")(x))
-    y = norm(relu=True, name="branches_bn")(jnp.concatenate(made, -1), train=train)
-    y = conv(self.features, name="transform_conv")(y)
-    return norm(name="transform_bn")(y, train=train)
+def spatial_unit(partitions: np.ndarray) -> Callable[..., SpatialUnit]:
+  """Makes spatial units on a graph, given as to `stgcn`."""
+  conv = functools.partial(GraphConvolution, partitions=partitions)
+  return functools.partial(SpatialUnit, convolution=conv)
 
 
 def stgcn(partitions: np.ndarray, **settings) -> JointBlocks:
@@ -130,5 +71,4 @@ def stgcn(partitions: np.ndarray, **settings) -> JointBlocks:
     partitions: of `graph.partitions`.
     settings: other fields of `JointBlocks`.
   """
-  spatial = functools.partial(SpatialUnit, partitions=partitions)
-  return JointBlocks(spatial, TemporalUnit, **settings)
+  return JointBlocks(spatial_unit(partitions), temporal_unit, **settings)

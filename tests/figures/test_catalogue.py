@@ -211,3 +211,17 @@ def test_without_records(tmp_path, small_config, capsys):
   reasons = left_out(capsys.readouterr().out.splitlines())
   for name in ("best", "worst", "attention", "joints", "heatmaps", "tsne"):
     assert reasons[name].startswith("no prepared custom records")
+
+
+@pytest.mark.parametrize(
+  ("workdirs", "names"),
+  [
+    (("a/vpn/seed0", "a/i3d/seed0"), ("vpn", "i3d")),
+    (("a/vpn/seed0", "a/vpn/seed1"), ("seed0", "seed1")),
+    (("a/vpn/seed0", "b/vpn/seed0"), ("a", "b")),
+    (("a/b", "b"), ("a/b", "b")),
+    (("a/b",), ("b",)),
+  ],
+)
+def test_runs_are_named_by_what_differs(workdirs, names):
+  assert catalogue.run_names(workdirs) == names

@@ -66,8 +66,13 @@ def chosen(only: str) -> dict[str, Callable]:
 
 
 def run_names(workdirs: tuple[str, ...]) -> tuple[str, ...]:
-  """The last parts of the paths, as many as make the names differ: vpn/seed0."""
+  """The last parts of the paths, as many as make the names differ.
+
+  Without the ends that all of them share: a/vpn/seed0 and a/i3d/seed0 are vpn and i3d.
+  """
   parts = [pathlib.Path(workdir).parts for workdir in workdirs]
+  while len({p[-1] for p in parts}) == 1 < min(len(set(parts)), *map(len, parts)):
+    parts = [p[:-1] for p in parts]
   for depth in range(1, max(map(len, parts)) + 1):
     names = tuple("/".join(p[-depth:]) for p in parts)
     if len(set(names)) == len(names):

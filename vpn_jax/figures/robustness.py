@@ -14,6 +14,8 @@ KINDS = {
   "frame_drop": ("frames without a pose", "probability"),
   "shift": ("late poses", "seconds"),
 }
+DASHES = ("-", "--", ":")  # when there are more runs than colours
+LETTERS = 120  # that fit side by side
 
 
 def curves(runs: Mapping[str, Sequence[Point]]) -> tuple[Figure, Iterable[list]]:
@@ -32,7 +34,8 @@ def curves(runs: Mapping[str, Sequence[Point]]) -> tuple[Figure, Iterable[list]]
       shown = [p for p in points if p.kind == kind]
       axes.plot(
         [p.level for p in shown], [p.top1 for p in shown],
-        f"-{style.MARKERS[i % len(style.MARKERS)]}",
+        DASHES[i // len(style.CLASSES) % len(DASHES)],
+        marker=style.MARKERS[i % len(style.MARKERS)],
         color=style.CLASSES[i % len(style.CLASSES)], linewidth=1.6, markersize=5,
         markeredgecolor="white", label=name,
       )  # fmt: skip
@@ -49,5 +52,6 @@ def curves(runs: Mapping[str, Sequence[Point]]) -> tuple[Figure, Iterable[list]]
     axes.set_ylabel("top-1, %")
   for axes in panels.flat[len(kinds) :]:
     axes.set_visible(False)
-  style.legend_below(figure, panels[0, 0], columns=min(len(runs), 4))
+  letters = max(map(len, runs)) + 8  # with the line
+  style.legend_below(figure, panels[0, 0], columns=max(1, min(4, LETTERS // letters)))
   return figure, rows

@@ -121,7 +121,7 @@ def test_many_classes(tmp_path, small_config):
     picture(folder / f"{name}.png")
   rows = table(folder / "gains.csv")
   assert len(rows) == 121
-  assert rows[0][2:4] == ["a/run", "b/run"]  # both are "run"
+  assert rows[0][2:4] == ["a", "b"]  # both are "run"
   assert len(table(folder / "zoom.csv")) == 1 + 2 * 10
   assert len(table(folder / "top_gains.csv")) == 1 + 5
 

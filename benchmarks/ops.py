@@ -45,9 +45,6 @@ def layers(batch, frames, size, width):
   yield pool("pool 1x3x3 /1,2,2", (batch, *stem), (1, 3, 3), (1, 2, 2))
   yield pool("pool 3x3x3", (*small, wide(512)), (3, 3, 3), (1, 1, 1))
   yield pool("pool 3x3x3 /2", (*maps, wide(480)), (3, 3, 3), (2, 2, 2))
-  norm = lambda x, b: ops.batch_norm_train(x, None, b, relu=True)[0]  # noqa: E731
-  yield "norm and ReLU 1a", norm, [(batch, *stem), stem[-1:]]
-  yield "norm and ReLU 4b", norm, [(*small, wide(208)), (wide(208),)]
 
 
 def compiled(form, function, args, wrt, options=None):

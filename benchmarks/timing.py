@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 
 from vpn_jax.jobs import command_line
-from vpn_jax.training import provenance
 
 # Side of the matrices of the peak: large enough to reach it, quick beside a step.
 _SIDE_CPU, _SIDE = 2048, 8192
@@ -177,6 +176,8 @@ def about(versus: str = "", torch_threads: int = 0) -> str:
     versus: "" unless compared with PyTorch.
     torch_threads: that it is set to use; 0 for its own choice.
   """
+  from vpn_jax.training import provenance
+
   device = jax.devices()[0]
   name = _processor() if device.platform == "cpu" else device.device_kind
   cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()

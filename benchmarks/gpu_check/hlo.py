@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import jax
 
+from benchmarks import step
 from benchmarks.gpu_check import plan as plan_lib
 from benchmarks.gpu_check import programs
 
@@ -133,8 +134,8 @@ def measure(plan: plan_lib.Plan, case: dict) -> list[dict]:
       jax.block_until_ready(out)
   state, _ = out
   held = sum(x.nbytes for x in jax.tree.leaves(state))
-  aliased = program.compiled.memory_analysis().alias_size_in_bytes
   row = {"what": "step", **summary(program.compiled.as_text())}
-  row["state donated"] = f"{aliased / held:.0%}"
+  if memory := step.memory_of(program.compiled):
+    row["state donated"] = f"{memory.alias_size_in_bytes / held:.0%}"
   row["dispatch, ms"] = 1e3 * statistics.median(times[1:])
   return [row]

@@ -54,7 +54,9 @@ def times(profile) -> dict[str, float]:
         with warnings.catch_warnings():
           warnings.simplefilter("ignore", DeprecationWarning)  # of Python 3.12
           stats = dict(event.stats)
-        if name := stats.get("hlo_op"):
+        # Kernels of a CUDA graph may not say which operation they are of.
+        name = stats.get("hlo_op") or (event.name if devices else "")
+        if name:
           found = by_module[stats.get("hlo_module", "")]
           found[str(name)] += event.duration_ns / 1e9
   if not by_module:
@@ -62,7 +64,8 @@ def times(profile) -> dict[str, float]:
       f"the profile has no operation in {[p.name for p in planes]}: CUPTI may lack the "
       "right to trace the device."
     )
-  return dict(max(by_module.values(), key=lambda found: found.total()))
+  named = [found for module, found in by_module.items() if module]
+  return dict(max(named or by_module.values(), key=lambda found: found.total()))
 
 
 def rows(seconds: dict[str, float], text: str, steps: int) -> list[dict]:

@@ -12,22 +12,18 @@ _FORMS = {
   "plain, channels last, ms": ("plain", plan_lib.NHWC),
   "for a CPU, ms": ("cpu", None),
 }
-_DTYPE = jnp.bfloat16
 
 
 def cases(plan: plan_lib.Plan) -> list[dict]:
-  names = [name for name, *_ in ops.layers(*plan.clips)]
-  return [{"case": name} for name in plan.layers or names]
+  return [{"case": name} for name in plan.layers]
 
 
 def measure(plan: plan_lib.Plan, case: dict) -> list[dict]:
-  """Medians of runs in turn, bfloat16; statistics of BatchNorm are float32."""
+  """Medians of runs in turn, bfloat16."""
   layers = {name: rest for name, *rest in ops.layers(*plan.clips)}
   function, shapes = layers[case["case"]]
   args = [
-    jax.random.normal(
-      jax.random.key(i), shape, _DTYPE if len(shape) > 1 else jnp.float32
-    )
+    jax.random.normal(jax.random.key(i), shape, jnp.bfloat16)
     for i, shape in enumerate(shapes)
   ]
   wrt = len(args) - case["case"].endswith("stem")  # no gradient of the frames

@@ -108,11 +108,10 @@ def _host(plan: plan_lib.Plan) -> list[dict]:
   except RuntimeError as e:
     raise plan_lib.Skip(f"JAX has no CPU here: {e}") from None
   config = programs.configuration(plan, "vpn", "float32")
-  config.data.example.update(num_frames=8, frame_size=32)
-  config.model.update(dropout=0.0)  # devices may draw other numbers
-  config.model.pose.dropout = 0.0
-  if not plan.narrow:
-    config.data.example.update(num_frames=16, frame_size=64)
+  if not plan.narrow:  # one of each kind of layer, in full width
+    config.data.example.update(num_frames=8, frame_size=64)
+    config.model.update(endpoint="Mixed_3b", frozen_until="")
+  config.model.dropout = config.model.pose.dropout = 0.0  # drawn otherwise elsewhere
   model = networks.build(config.network, config.model.to_dict())
   batch = step.noise_batch(config, 4)
   variables = programs.noise(programs.shapes(config))

@@ -41,7 +41,7 @@ class Plan:
     speed: programs that are timed.
     parity: comparisons of `parity.CASES`.
     versus: programs that are compared with PyTorch, and with which of its programs.
-    layers: of `benchmarks.ops.layers`; () for all.
+    layers: of `benchmarks.ops.layers`.
     clips: batch, frames, pixels and width of these layers.
     repeats: timed runs of every program.
     copied: bytes of the array that is copied on the device.
@@ -107,7 +107,16 @@ FULL = Plan(
     case("vpn_rnx", versus="torch"),
     case("i3d", versus="torch"),
   ),
-  layers=(),
+  layers=(
+    "conv 3x3x3 2c",
+    "conv 1x1x1 2b",
+    "conv 7x7x7 /2 stem",
+    "pool 3x3x3",
+    "conv 3x3x3 3b",
+    "conv 3x3x3 4b",
+    "pool 1x3x3 /1,2,2",
+    "pool 3x3x3 /2",
+  ),
   clips=(8, 64, 224, 1.0),
   repeats=7,
   copied=1 << 30,

@@ -99,7 +99,7 @@ def peak(dtype: str) -> timing.Program:
 
 def planned_gib(program: timing.Program) -> float | None:
   """Memory that the compiler plans for a program with its arguments, GiB."""
-  memory = program.compiled.memory_analysis()
+  memory = step.memory_of(program.compiled)
   if not memory:
     return None
   held = memory.argument_size_in_bytes + memory.output_size_in_bytes

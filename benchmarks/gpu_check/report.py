@@ -38,7 +38,8 @@ class Lines:
 
   def done(self) -> set[str]:
     """The cases that need no other run."""
-    return {case for case, entry in self.read().items() if "rows" in entry}
+    found = self.read()
+    return {c for c, e in found.items() if "rows" in e and not failures({c: e})}
 
   def begun(self) -> list[str]:
     """The cases that began and did not end."""
@@ -126,3 +127,8 @@ def one_line(text: str) -> str:
   first = (text.strip().splitlines() or ["no message"])[0]
   first = first.replace("|", "/")
   return first if len(first) <= 300 else f"{first[:297]}..."
+
+
+def last_line(text: str) -> str:
+  """Of a traceback: the error."""
+  return (text.strip().splitlines() or ["no message"])[-1]

@@ -12,10 +12,9 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import step, timing
+from benchmarks import absent, ops, step, timing
 from benchmarks.gpu_check import __main__ as main_lib
 from benchmarks.gpu_check import (
-  absent,
   hlo,
   kernels,
   parity,
@@ -38,6 +37,7 @@ def test_the_full_size_has_every_program_once():
   assert set(plan_lib.NETWORKS) <= set(step.MODELS)
   assert plan_lib.SECONDS < 8 * 60
   for plan in plan_lib.PLANS.values():
+    assert set(plan.layers) <= {name for name, *_ in ops.layers(*plan.clips)}
     for part in plan_lib.PARTS:
       module = importlib.import_module(f"benchmarks.gpu_check.{part}")
       cases = [plan_lib.title(case) for case in module.cases(plan)]
@@ -51,11 +51,11 @@ def test_stand_ins_for_what_is_not_installed():
     name = "no_such_package_of_pictures"
     assert absent.stand_in((name, "numpy")) == (name,)
     module = importlib.import_module(f"{name}.part")
-    message = (
-      r"no_such_package_of_pictures\.part\.read is asked for, and the package is"
-    )
-    with pytest.raises(AttributeError, match=message):
-      module.read("picture.jpg")
+    assert module.Picture | None  # as in an annotation
+    message = r"no_such_package_of_pictures\.part\.Picture\.read is called, and the"
+    with pytest.raises(ModuleNotFoundError, match=message):
+      module.Picture.read("picture.jpg")
+    assert not hasattr(module, "__version__")
     assert np.ones(2).sum() == 2
   finally:
     sys.meta_path[:] = finders
@@ -80,6 +80,8 @@ def test_lines_survive_the_end_of_their_process(tmp_path):
   lines.add("b", failed="it ended")
   assert lines.read() == {"a": {"rows": [{"s": 1.0}]}, "b": {"failed": "it ended"}}
   assert report.failures(lines.read()) == ["b: it ended"]
+  lines.add("a", rows=[{"s": 1.0}, {"failed": "error 0.1"}])
+  assert lines.done() == set()
 
 
 def test_the_page_says_what_was_found_and_what_was_not(tmp_path):
@@ -163,24 +165,38 @@ def test_a_part_is_ended_when_its_time_is_over(runner, monkeypatch):
   assert log == runner.folder / "speed.log"
 
 
-def test_results_of_another_machine_are_dropped(runner, monkeypatch):
-  old = {"size": "tiny", "device": "cpu", "driver": "", "commit": "a"}
-  (runner.folder / report.RESULTS).write_text(json.dumps({"about": old}))
+def test_results_go_on_here_and_begin_anew_elsewhere(runner, monkeypatch):
+  about = {"size": "tiny", "device": "cpu", "driver": "", "commit": "a", "line": ""}
+  about["platform"] = "cpu"
+  found = {"speed": {"cases": {"x": {"rows": [{}]}}, "seconds": 1, "not_reached": []}}
   lines = report.Lines(runner.folder / "speed.jsonl")
-  lines.add("x", rows=[{}])
 
   def begin(commit, status=0):
-    about = {**old, "commit": commit}
-    (runner.folder / "about.json").write_text(json.dumps(about))
-    monkeypatch.setattr(runner, "_child", lambda *args: (status, "about.log"))
+    path = runner.folder / "about.json"
+    path.write_text(json.dumps({**about, "commit": commit}))
+    log = runner.folder / "about.log"
+    log.write_text("Traceback\nModuleNotFoundError: No module named 'flax'\n")
+    monkeypatch.setattr(runner, "_child", lambda *args: (status, log))
     runner._begin()
 
   begin("a")
+  report.save(runner.folder, about, found)  # all that was brought here
+  begin("a")
   assert lines.done() == {"x"}
+  lines.add("y", rows=[])  # of a run that was ended before it saved
+  begin("a")
+  assert lines.done() == {"x", "y"}
+  assert runner.found == found
   begin("b")
   assert lines.done() == set()
-  with pytest.raises(RuntimeError, match=r"JAX does not start \(status 1\): see about"):
+  assert runner.found == {}
+  with pytest.raises(RuntimeError, match=r"described \(Mod.* 'flax'; all of it in /"):
     begin("b", 1)
+  with pytest.raises(RuntimeError, match=r"described \(out of time; all"):
+    begin("b", None)
+  runner.plan = plan_lib.FULL
+  with pytest.raises(RuntimeError, match="JAX sees no GPU, expected one for the full"):
+    begin("b")
 
 
 def test_cases_that_fail_or_lack_something_leave_the_others(monkeypatch, tmp_path):
@@ -277,6 +293,8 @@ def test_the_operations_that_take_longest():
   other = [("conv.1", "jit_other", 5e5)]
   found = kernels.times(profile(Stream=step_events + other, XLA_Ops=step_events))
   assert found == {"conv.1": pytest.approx(3e-3), "loop_fusion.4": pytest.approx(1e-3)}
+  unnamed = profile(Stream=[("", "", 5e8)])
+  assert kernels.times(unnamed) == {"kernel": 0.5, "memcpy": 1.0}
   rows = kernels.rows({**found, "call.7": 1.0}, PROGRAM + "  %call.7 = f32[] call()", 2)
   first, second, *kinds = rows
   assert first == {

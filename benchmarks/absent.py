@@ -1,7 +1,8 @@
 """Stand-ins for packages that read records, pictures and videos, or report of runs.
 
-Nothing here does, but modules of vpn_jax that are needed import them. Where one is not
-installed, a module without content is imported instead, which says so when it is used.
+Programs are timed without them, but modules of vpn_jax that are needed import them.
+Where one is not installed, a module without content is imported instead, which says so
+when it is used.
 """
 
 import importlib.abc
@@ -22,14 +23,30 @@ PACKAGES = (
 )
 
 
+class _Name(type):
+  """A name in a package that is not there; it may stand in annotations."""
+
+  def __call__(cls, *args, **kwargs):
+    raise ModuleNotFoundError(
+      f"{cls.__name__} is called, and the package is not installed: pip install -r "
+      "requirements.txt."
+    )
+
+  def __getattr__(cls, name):
+    return _name(cls.__name__, name)
+
+
+def _name(where: str, name: str) -> _Name:
+  if name.startswith("__"):
+    raise AttributeError(name)
+  return _Name(f"{where}.{name}", (), {})
+
+
 class _Absent(types.ModuleType):
   __path__ = ()  # a package: its submodules are stand-ins as well
 
   def __getattr__(self, name):
-    raise AttributeError(
-      f"{self.__name__}.{name} is asked for, and the package is not installed: "
-      "pip install -r requirements.txt."
-    )
+    return _name(self.__name__, name)
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):

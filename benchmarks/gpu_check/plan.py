@@ -61,7 +61,7 @@ class Plan:
 
 
 def case(network, what="train", dtype="bfloat16", batch=8, **more) -> dict:
-  """One program: `more` is remat=True, nhwc=True or versus=..., where it is so."""
+  """One program; `more` is remat, nhwc, form or versus, where it has one."""
   return dict(network=network, what=what, dtype=dtype, batch=batch, **more)
 
 
@@ -77,6 +77,7 @@ def title(case: dict) -> str:
 def _full_speed() -> tuple[dict, ...]:
   first = [case(network) for network in ("vpn", "i3d", "vpn_rnx")]
   first += [case("vpn", nhwc=True), case("vpn_rnx", nhwc=True)]
+  first += [case("vpn", form="cpu")]  # convolves frames, which are channels last
   first += [case(network, dtype="float32") for network in ("vpn", "i3d", "vpn_rnx")]
   first += [case(network, "forward") for network in ("vpn", "i3d", "vpn_rnx")]
   first += [case(network, batch=16) for network in ("vpn", "i3d", "vpn_rnx")]

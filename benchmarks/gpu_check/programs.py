@@ -7,6 +7,7 @@ import numpy as np
 
 from benchmarks import flops, step, timing
 from benchmarks.gpu_check import plan as plan_lib
+from vpn_jax import ops
 
 # Of networks that are cut down: where their features are taken.
 _ENDPOINTS = {"i3d": "Mixed_3b", "resnext3d": "layer1"}
@@ -82,13 +83,14 @@ def program(plan: plan_lib.Plan, case: dict) -> timing.Program:
   """Compiles the program of a case, and runs it once."""
   config = configuration(plan, case["network"], case["dtype"], case.get("remat", False))
   make = {"forward": step.forward_program, "train": step.train_program}[case["what"]]
-  return make(
-    config,
-    variables(plan, case["network"]),
-    step.noise_batch(config, case["batch"]),
-    options=options(case),
-    work=case["batch"] * work(plan, case["network"], case["what"]),
-  )
+  with ops.use_formulation(case.get("form", "plain")):
+    return make(
+      config,
+      variables(plan, case["network"]),
+      step.noise_batch(config, case["batch"]),
+      options=options(case),
+      work=case["batch"] * work(plan, case["network"], case["what"]),
+    )
 
 
 @functools.cache

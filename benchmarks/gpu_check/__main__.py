@@ -237,7 +237,7 @@ def main() -> int:
   parser.add_argument("--size", default="full", choices=tuple(plan_lib.PLANS))
   parser.add_argument("--out", default="", help="runs/gpu_check_<size> by default")
   parser.add_argument(
-    "--seconds", type=float, default=plan_lib.SECONDS, help="for everything"
+    "--seconds", type=float, default=0.0, help="for everything; 470 for the full size"
   )
   parser.add_argument(
     "--parts", default=",".join(plan_lib.PARTS), help="separated by ,"
@@ -257,7 +257,7 @@ def main() -> int:
     parser.error(
       f"unknown --parts {sorted(unknown)}, expected some of {list(plan_lib.PARTS)}"
     )
-  runner = Runner(plan, folder, args.seconds, parts)
+  runner = Runner(plan, folder, args.seconds or plan.seconds, parts)
   try:
     print(f"\n{runner.run()}")
   except RuntimeError as e:

@@ -46,6 +46,7 @@ class Plan:
     clips: batch, frames, pixels and width of these layers.
     repeats: timed runs of every program.
     copied: bytes of the array that is copied on the device.
+    seconds: for all parts together.
   """
 
   size: str
@@ -58,6 +59,7 @@ class Plan:
   clips: tuple[int, int, int, float]
   repeats: int
   copied: int
+  seconds: float
 
 
 def case(network, what="train", dtype="bfloat16", batch=8, **more) -> dict:
@@ -123,6 +125,7 @@ FULL = Plan(
   clips=(8, 64, 224, 1.0),
   repeats=7,
   copied=1 << 30,
+  seconds=SECONDS,
 )
 _TINY = case("vpn", dtype="float32", batch=2)
 TINY = Plan(
@@ -142,5 +145,6 @@ TINY = Plan(
   clips=(2, 16, 64, 0.25),
   repeats=2,
   copied=1 << 24,
+  seconds=3 * SECONDS,  # enough for two cores that have other work
 )
 PLANS = {plan.size: plan for plan in (FULL, TINY)}

@@ -27,6 +27,9 @@ is VPN (l3 and l7 in the tables); words make the other rows:
   attention=spatial         A_S without A_T (table 4, also with embedding=none)
   attention=aligned         A_ST with a share of it at the joints in the frames; not in
                             the paper
+  head=time                 the classifier reads f' averaged over space alone, all steps
+                            one after the other, as in the released code; also with
+                            model=i3d
   head=joints               the classifier also reads f' at the joints in the frames, by
                             part of the body, also with model=i3d; not in the paper
   embedding=none            attention without the embedding (l2)
@@ -70,7 +73,7 @@ CHOICES = {
   "stream": tuple(paper.STREAMS),
   "coupler": ("True", "False"),
   "attention": ("spatiotemporal", "spatial", "aligned", "none"),
-  "head": ("mean", "joints"),
+  "head": tuple(paper.HEADS),
   "embedding": ("euclidean", "kl_fp", "kl_pf", "kl_bi", "contrastive", "none"),
   "frozen": ("True", "False"),
   "recipe": ("paper", "best"),
@@ -78,9 +81,10 @@ CHOICES = {
 }
 
 
-# Words that take joints in the frames -> the models that have them.
-AT_JOINTS = {
+# Words that not every model has -> those that do.
+MODELS_WITH = {
   "attention=aligned": ("vpn",),
+  "head=time": ("vpn", "i3d", "i3d_continued", "i3d_nl"),
   "head=joints": ("vpn", "i3d", "i3d_continued", "i3d_nl"),
 }
 
@@ -135,7 +139,7 @@ def parse_arg(arg: str, *, protocols: tuple[str, ...], size: str = "full") -> Ar
     values.update(embedding="none")
   if values.get("attention") == "none":
     values.update(embedding="none")
-  for word, models in AT_JOINTS.items():
+  for word, models in MODELS_WITH.items():
     if word in asked and values.get("model", "vpn") not in models:
       raise ValueError(
         f"model={values['model']} has no {word}, expected a model of {models}: leave "
@@ -365,7 +369,7 @@ def model(arg: Arg, data: ml_collections.ConfigDict, dropout: float) -> dict:
     attention_grid=(),
     pose_classifier=False,  # follows loss.pose_weight
     joint_sigma=0.75,  # of attention=aligned, cells of f
-    head=arg.head,  # or "time": pooled over space alone
+    head=arg.head,
   )
 
 

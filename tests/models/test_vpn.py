@@ -58,6 +58,7 @@ FROZEN = TRUNK + LSTM
 STUDENT_SPATIAL = 8 * 1024 * 256 + 256 + NORM + 256 * 49 + 49
 STUDENT_TEMPORAL = 8 * 1024 * 256 + 256 + NORM + 256 * 8 + 8
 TWO_STREAMS = 2 * 1024 * 60 + 60  # the classifier behind A_S f and A_T f
+TIME_KEPT = 8 * 1024 * 60 + 60  # the steps of f
 AT_JOINTS = 8 * 1024 * 60 + 60  # the mean and 7 parts of the body
 ALIGNED = H * 256 + 256 + NORM + 256 * 25 + 25 + 1  # a weight a joint, and the share
 COUNTS = {
@@ -96,6 +97,8 @@ COUNTS = {
   "VPN, spatial attention, without embedding": GCN + SPATIAL + HEAD,
   "VPN, spatial attention": GCN + SPATIAL + EMBEDDING + HEAD,
   "Student": TRUNK + STUDENT_SPATIAL + STUDENT_TEMPORAL + HEAD,
+  "I3D, time kept": TRUNK + TIME_KEPT,
+  "VPN, time kept, without embedding": GCN + SPATIAL + TEMPORAL + TIME_KEPT,
   "I3D, joint features": TRUNK + AT_JOINTS,
   "VPN, joint features, without embedding": GCN + SPATIAL + TEMPORAL + AT_JOINTS,
   "VPN, aligned attention, without embedding": (

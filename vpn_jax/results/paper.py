@@ -46,6 +46,10 @@ STREAMS = {
 }
 
 
+# What the classifier reads -> how the row is called, after its network.
+HEADS = {"mean": "", "time": ", time kept", "joints": ", joint features"}
+
+
 def _pose_alone() -> dict[str, Row]:
   """The rows of poses alone, by backbone and stream."""
   rows = {}
@@ -90,8 +94,13 @@ ROWS = {
     "attention=spatial,embedding=none", "I3D", POSE_ALONE
   ),
   "VPN, spatial attention": Row("attention=spatial", "I3D", POSE_ALONE),
-  # Not in the paper: VPN without a pose; attention and features at the joints.
+  # Not in the paper: VPN without a pose, the head of its released code, and attention
+  # and features at the joints.
   "Student": Row("model=student", "I3D", teacher="VPN without embedding"),
+  "I3D, time kept": Row("model=i3d,head=time"),
+  "VPN, time kept, without embedding": Row(
+    "head=time,embedding=none", "I3D", POSE_ALONE
+  ),
   "I3D, joint features": Row("model=i3d,head=joints"),
   "VPN, joint features, without embedding": Row(
     "head=joints,embedding=none", "I3D", POSE_ALONE
@@ -250,16 +259,16 @@ def row_name(arg: dict) -> str:
     arg: word -> value, of model, backbone, pose_backbone, stream, coupler, attention,
       head and embedding.
   """
-  at_joints = ", joint features" if arg.get("head") == "joints" else ""
+  head = HEADS[arg.get("head", "mean")]
   stream = STREAMS[arg["stream"]]
   pose = POSE_BACKBONES[arg["pose_backbone"]] + stream
   other = "" if arg["backbone"] == "i3d" else "RNX3D101"
   of_model = {
     "pose": POSE_ALONE + pose,
     "student": ", ".join(filter(None, ("Student", other))),
-    "i3d": (other or "I3D") + at_joints,
-    "i3d_continued": f"{other or 'I3D'}, continued{at_joints}",
-    "i3d_nl": f"{other or 'I3D'}+NL{at_joints}",
+    "i3d": (other or "I3D") + head,
+    "i3d_continued": f"{other or 'I3D'}, continued{head}",
+    "i3d_nl": f"{other or 'I3D'}+NL{head}",
     "p_i3d": ", ".join(filter(None, ("P-I3D", other))) + stream,
     "separable_sta": ", ".join(filter(None, ("Separable STA", other))) + stream,
   }
@@ -268,8 +277,8 @@ def row_name(arg: dict) -> str:
   words = ["VPN without coupler" if not arg["coupler"] else "VPN"]
   if arg["attention"] in ("spatial", "aligned"):
     words.append(f"{arg['attention']} attention")
-  if at_joints:
-    words.append("joint features")
+  if head:
+    words.append(head.removeprefix(", "))
   if other:
     words.append(other)
   if arg["embedding"] == "none" and len(words) == 1:

@@ -29,6 +29,14 @@ def test_a_row_brings_what_it_starts_from():
   )
 
 
+def test_a_pose_backbone_alone_has_no_flags_of_the_frames_network():
+  flags = ("--config.model.endpoint=Mixed_4f", "--config.model.pose.align=view")
+  i3d, pose, vpn = planned("runs", ("VPN",), protocols=("cs",), flags=flags)
+  assert i3d.words[-2:] == vpn.words[-2:] == flags
+  assert flags[1] in pose.words
+  assert flags[0] not in pose.words
+
+
 def test_a_graph_is_trained_alone_as_well():
   flags = ("--config.train.epochs=9", "--config.pretraining.pose.train.epochs=5")
   i3d, pose, vpn = planned("runs", ("VPN",), protocols=("cs",), flags=flags)

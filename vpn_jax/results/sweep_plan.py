@@ -11,6 +11,8 @@ from vpn_jax.training import run_summary
 from vpn_jax.training import stages as pretraining
 
 NTU60_BACKBONE = ("configs/ntu60.py", "cs")  # what N-UCLA starts from, section 4.4
+# Flags of the network that a pose backbone alone has, too.
+OF_POSES = ("--config.model.pose.", "--config.model.dropout=")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,11 +158,17 @@ class _Planner:
     ]
 
   def _flags_of(self, row: paper.Row) -> list[str]:
-    """The flags of a row; of those of `config.pretraining`, only of its stages."""
+    """The flags of a row; of those of `config.pretraining`, only of its stages.
+
+    A pose backbone alone has no part of the network behind the frames to set.
+    """
     alone, found = _backbone_alone(row), []
     blocks = {"pose": row.pose_from, "visual": row.starts_from and not self._frozen}
     used = tuple(f"--config.pretraining.{name}." for name, has in blocks.items() if has)
     for flag in self.flags:
+      of_frames = flag.startswith("--config.model.") and not flag.startswith(OF_POSES)
+      if alone == "pose" and of_frames:
+        continue
       if not flag.startswith("--config.pretraining."):
         found.append(flag)
       elif alone and (own := pretraining.own_flag(flag, alone)):

@@ -107,7 +107,6 @@ def training(data, size: str, batch_size: int, steps: int, threads: int) -> str:
   from vpn_jax import device_mesh
   from vpn_jax.models import networks
   from vpn_jax.training import initialization, train_step
-  from vpn_jax.training import optimizer as optimizer_lib
 
   config = step.configuration("vpn", size, "float32")
   data.example = config.data.example.to_dict()
@@ -116,21 +115,12 @@ def training(data, size: str, batch_size: int, steps: int, threads: int) -> str:
   config.model.num_classes = len(part.class_names)
   model = networks.build(config.network, config.model.to_dict())
   key = jax.random.key(0)
-  optimizer = optimizer_lib.make_optimizer(config.optimizer, 1000.0, 30_000)
   variables = initialization.fresh(model, part.settings, key, part.skeleton.num_joints)
   devices = device_mesh.make_mesh()
   place = device_mesh.make_placer(devices)
-  trainable = optimizer_lib.trainable(
-    model, variables["params"], config.optimizer.rates.to_dict()
-  )
-  state = train_step.TrainState.start(variables, optimizer, trainable)
-  state = jax.device_put(state, device_mesh.whole(devices))
-  step_function = train_step.compile_step(
-    train_step.make_train_step(
-      model, optimizer, config.loss.to_dict(), trainable=trainable
-    ),
-    devices,
-  )
+  step_function, start = step.train_functions(config, variables["params"])
+  state = jax.device_put(start(variables), device_mesh.whole(devices))
+  step_function = train_step.compile_step(step_function, devices)
 
   def train(batch):
     nonlocal state

@@ -24,7 +24,6 @@ from vpn_jax.inputs import pipeline
 from vpn_jax.jobs import command_line
 from vpn_jax.models import networks
 from vpn_jax.training import initialization, train_step
-from vpn_jax.training import optimizer as optimizer_lib
 
 # Name -> type of the computation, seed of dropout.
 RUNS = {
@@ -54,20 +53,15 @@ def losses(flags, data, dtype: str, seed: int) -> np.ndarray:
   variables = initialization.fresh(
     model, part.settings, jax.random.key(0), part.skeleton.num_joints
   )
-  per_epoch = len(part) / flags.batch
-  optimizer = optimizer_lib.make_optimizer(config.optimizer, per_epoch, flags.steps)
-  trainable = optimizer_lib.trainable(
-    model, variables["params"], config.optimizer.rates.to_dict()
+  function, start = step.train_functions(
+    config,
+    variables["params"],
+    steps_per_epoch=len(part) / flags.batch,
+    steps=flags.steps,
   )
   devices = device_mesh.make_mesh()
-  state = train_step.TrainState.start(variables, optimizer, trainable)
-  state = jax.device_put(state, device_mesh.whole(devices))
-  function = train_step.compile_step(
-    train_step.make_train_step(
-      model, optimizer, config.loss.to_dict(), trainable=trainable
-    ),
-    devices,
-  )
+  state = jax.device_put(start(variables), device_mesh.whole(devices))
+  function = train_step.compile_step(function, devices)
   place, found = device_mesh.make_placer(devices), []
   stream = part.train_batches(flags.batch, 0, threads=1)
   for _ in range(flags.steps):

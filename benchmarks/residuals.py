@@ -9,7 +9,6 @@ that is at work, and four times the parameters (values, gradients, momentum, upd
 """
 
 import argparse
-import functools
 
 import jax
 
@@ -29,8 +28,7 @@ def kept(config, batch_size: int = 1) -> tuple[int, int]:
   model = networks.build(config.network, config.model.to_dict())
   batch = step.noise_batch(config, batch_size)
   given = networks.inputs(model, batch)
-  init = functools.partial(model.init, train=False)
-  variables = jax.eval_shape(init, jax.random.key(0), *given)
+  variables = step.shapes(config)
 
   def backward(params, batch_stats):
     def loss(params):

@@ -20,6 +20,7 @@ longer than XLA's do: compare on a quiet one, or with one core for both (taskset
 """
 
 import argparse
+import functools
 import json
 import os
 import pathlib
@@ -75,6 +76,19 @@ def noise_batch(config, batch_size: int) -> dict:
   return batch
 
 
+def shapes(config) -> dict:
+  """The shapes of a network's variables; nothing is computed."""
+  import jax
+
+  from vpn_jax.models import networks
+
+  model = networks.build(config.network, config.model.to_dict())
+  init = functools.partial(model.init, train=False)
+  batch = noise_batch(config, 1)
+  found = jax.eval_shape(init, jax.random.key(0), *networks.inputs(model, batch))
+  return {"params": found["params"], "batch_stats": found["batch_stats"]}
+
+
 def forward_function(config):
   """Our network in inference mode: (variables, batch) -> (logits, out)."""
   from vpn_jax.models import networks
@@ -87,20 +101,28 @@ def forward_function(config):
   return forward
 
 
-def train_functions(config, params: dict, accumulate: int = 1):
+def train_functions(
+  config,
+  params: dict,
+  accumulate: int = 1,
+  *,
+  steps_per_epoch: float = 1000.0,
+  steps: int = 30_000,
+):
   """Our train step, and what makes its first state of the network's variables.
 
   Args:
     config: the configuration of a network.
     params: its parameters, or their shapes.
     accumulate: micro-batches of a step.
+    steps_per_epoch, steps: of the schedule; by default one that does not end.
   """
   from vpn_jax.models import networks
   from vpn_jax.training import optimizer as optimizer_lib
   from vpn_jax.training import train_step
 
   model = networks.build(config.network, config.model.to_dict())
-  optimizer = optimizer_lib.make_optimizer(config.optimizer, 1000.0, 30_000)
+  optimizer = optimizer_lib.make_optimizer(config.optimizer, steps_per_epoch, steps)
   trainable = optimizer_lib.trainable(model, params, config.optimizer.rates.to_dict())
   step = train_step.make_train_step(
     model, optimizer, config.loss.to_dict(), accumulate, trainable

@@ -114,7 +114,7 @@ def _host(plan: plan_lib.Plan) -> list[dict]:
   config.model.dropout = config.model.pose.dropout = 0.0  # drawn otherwise elsewhere
   model = networks.build(config.network, config.model.to_dict())
   batch = step.noise_batch(config, 4)
-  variables = programs.noise(programs.shapes(config))
+  variables = programs.noise(step.shapes(config))
 
   def loss(params, batch_stats, batch):
     (logits, out), _ = model.apply(

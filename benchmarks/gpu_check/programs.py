@@ -24,17 +24,6 @@ def configuration(plan: plan_lib.Plan, network: str, dtype: str, remat: bool = F
   return config
 
 
-def shapes(config) -> dict:
-  """The shapes of a network's variables."""
-  from vpn_jax.models import networks
-
-  model = networks.build(config.network, config.model.to_dict())
-  init = functools.partial(model.init, train=False)
-  batch = step.noise_batch(config, 1)
-  found = jax.eval_shape(init, jax.random.key(0), *networks.inputs(model, batch))
-  return {"params": found["params"], "batch_stats": found["batch_stats"]}
-
-
 def noise(shapes: dict) -> dict:
   """Variables that keep activations near one, NumPy arrays.
 
@@ -59,14 +48,14 @@ def noise(shapes: dict) -> dict:
 @functools.cache
 def variables(plan: plan_lib.Plan, network: str) -> dict:
   """Those of a network of `step.MODELS`, of noise."""
-  return noise(shapes(configuration(plan, network, "float32")))
+  return noise(step.shapes(configuration(plan, network, "float32")))
 
 
 @functools.cache
 def work(plan: plan_lib.Plan, network: str, what: str) -> int:
   """Operations of one clip, without those that remat does again."""
   config = configuration(plan, network, "float32")
-  batch, tree = step.noise_batch(config, 1), shapes(config)
+  batch, tree = step.noise_batch(config, 1), step.shapes(config)
   if what == "forward":
     return flops.count(step.forward_function(config), tree, batch)
   function, first = step.train_functions(config, tree["params"])

@@ -7,9 +7,12 @@ import jax
 import numpy as np
 import pytest
 
+from configs import common
 from vpn_jax.datasets import protocol_settings, skeletons
+from vpn_jax.figures import robustness
 from vpn_jax.inputs import example, multi_view, pipeline, pose_damage
 from vpn_jax.inputs.pose_damage import Damage
+from vpn_jax.jobs import settings
 from vpn_jax.records import store
 
 KINECT = skeletons.get("kinect_v2")
@@ -168,6 +171,11 @@ def test_batches_hold_damaged_poses_beside_their_own(noise_records):
       assert not np.array_equal(alone[name], plain[name])
     np.testing.assert_array_equal(alone["frames"], plain["frames"])
   jax.tree.map(np.testing.assert_array_equal, plain, {k: both[k] for k in plain})
+
+
+def test_every_kind_is_in_the_configuration_the_job_and_the_figure():
+  assert common.damage() == dataclasses.asdict(pose_damage.NONE)
+  assert tuple(settings.robustness()) == tuple(robustness.KINDS) == pose_damage.KINDS
 
 
 def test_messages():

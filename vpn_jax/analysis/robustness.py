@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 from vpn_jax.evaluation import fusion
 from vpn_jax.evaluation import predictions as predictions_lib
@@ -71,9 +71,5 @@ def score(workdir: str, score_run: Callable[[str], Scores]) -> Scores:
   found = [score(source, score_run) for source in sources]
   return {
     name: fusion.fuse([one.get(name, one["own"]) for one in found], weights, sources)
-    for name in _in_order(found)
+    for name in dict.fromkeys(name for one in found for name in one)
   }
-
-
-def _in_order(found: Iterable[Scores]) -> list[str]:
-  return list(dict.fromkeys(name for one in found for name in one))

@@ -163,16 +163,17 @@ def make(
     first, last, s.pose_steps, rng, change.part, change.speed
   )
   if rng is not None and s.damage != pose_damage.NONE:
-    joints = pose_damage.apply(pose_damage.draw(s.damage, rng), record, rng)
+    observed = pose_damage.apply(pose_damage.draw(s.damage, rng), record, rng)
   else:
-    joints = pose_damage.apply(damage, record)
+    observed = pose_damage.apply(damage, record)
   pose = None
   if "pose" in s.inputs:
     coordinates = choose_coordinates(record, s.coordinates)
     if coordinates == "world":
-      pose = center_pose(joints.pose[:, : s.persons], skeleton)[steps]
+      pose = center_pose(observed.pose[:, : s.persons], skeleton)[steps]
     else:
-      people = joints.image_joints[:, : s.persons], joints.visibility[:, : s.persons]
+      people = observed.image_joints, observed.visibility
+      people = tuple(x[:, : s.persons] for x in people)
       pose = image_pose(*people, (first, last))[steps]
 
   flip = drawn is not None and s.flip and drawn.random() < 0.5
@@ -181,8 +182,8 @@ def make(
   if "frame_joints" in s.inputs:
     choose_coordinates(record, "image")
     at = frame_joints.frame_joints(
-      joints.image_joints[window][:, : s.persons],
-      joints.visibility[window][:, : s.persons],
+      observed.image_joints[window][:, : s.persons],
+      observed.visibility[window][:, : s.persons],
       shown["frames"].squares,
       flip,
       skeleton,

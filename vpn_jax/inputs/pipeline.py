@@ -8,7 +8,7 @@ directly: one number holds the position in the data.
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import grain
 import numpy as np
@@ -218,24 +218,21 @@ class Part:
     }
 
   def _other_poses(
-    self, asked: Iterable[OtherPoses], views: list[tuple[int, multi_view.View]]
-  ) -> Callable[[int, multi_view.View], dict[str, Batch]]:
-    """A function (i, view) -> name -> the inputs of the i-th clip that are poses.
+    self, asked: OtherPoses, views: list[tuple[int, multi_view.View]]
+  ) -> Callable[[int, multi_view.View], Batch]:
+    """A function (i, view) -> the inputs of the i-th clip that are poses.
 
     Args:
-      asked: see `eval_batches`.
+      asked: which poses instead of the clip's own; see `eval_batches`.
       views: of the evaluation. The donor of a clip gives the pose of its own window of
         the same number, or of its last window when it has fewer.
     """
-    makers = {}
-    for one in asked:
-      if isinstance(one, pose_damage.Damage):
-        makers[str(one)] = functools.partial(self._poses, damage=one)
-      elif one == "rest":
-        makers[one] = lambda i, view, rest=self._rest: rest
-      else:
-        makers[one] = self._of_donors(views)
-    return lambda i, view: {name: make(i, view) for name, make in makers.items()}
+    if isinstance(asked, pose_damage.Damage):
+      return functools.partial(self._poses, damage=asked)
+    if asked == "rest":
+      rest = self._rest
+      return lambda i, view: rest
+    return self._of_donors(views)
 
   def _of_donors(
     self, views: list[tuple[int, multi_view.View]]
@@ -369,12 +366,13 @@ class Part:
     inputs = self._inputs_beside(features)
     rounds = -(-len(views) // batch_size)
     places = np.arange(rounds * batch_size)[this::total]
-    given = inferred.damage if inferred.poses == "damaged" else inferred.poses
-    takes_poses = bool(self._pose_inputs)
-    instead = self._other_poses(
-      [given] if takes_poses and given != "own" else [], views
-    )
-    beside = self._other_poses(others if takes_poses else [], views)
+    beside, instead = {}, None
+    if self._pose_inputs:
+      beside = {str(one): self._other_poses(one, views) for one in others}
+      if inferred.poses != "own":
+        damaged = inferred.poses == "damaged"
+        given = inferred.damage if damaged else inferred.poses
+        instead = self._other_poses(given, views)
 
     def load(place: int) -> Batch:
       shown = min(place, len(views) - 1)
@@ -382,10 +380,10 @@ class Part:
       made = self._example(i, None, view, inputs=inputs)
       if features is not None:
         made["features"] = features[shown]
-      for other, poses in beside(i, view).items():
-        made.update((f"{name}_{other}", x) for name, x in poses.items())
-      for poses in instead(i, view).values():
-        made.update(poses)
+      for other, poses in beside.items():
+        made.update((f"{name}_{other}", x) for name, x in poses(i, view).items())
+      if instead:
+        made.update(instead(i, view))
       return {**made, "index": np.int32(i), "valid": np.bool_(place == shown)}
 
     dataset = grain.MapDataset.source(places).map(load).batch(local)

@@ -50,6 +50,9 @@ $(POSE_VENV)/ready: requirements.txt requirements-dev.txt requirements-pose.txt
 	$(POSE_VENV)/bin/python -m pip uninstall --quiet --yes opencv-contrib-python
 	$(POSE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
 	  --force-reinstall --no-deps $$(grep opencv requirements.txt)
+	# A wheel that has the networks of PoseLandmarker; only they are read. Without it, some skip.
+	-$(POSE_VENV)/bin/python -m pip download --quiet --disable-pip-version-check --no-deps \
+	  --python-version 3.11 --only-binary=:all: --dest $(POSE_VENV)/wheels mediapipe==0.10.21
 	touch $@
 
 test-pose: $(POSE_VENV)/ready

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import pathlib
 import pickle
 import sys
 import zipfile
@@ -13,7 +14,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from vpn_jax.datasets import (
-  landmarker,
+  landmarker_bundle,
   nucla,
   pose_estimation,
   registry,
@@ -363,24 +364,24 @@ def test_the_bundle_is_fetched_once(fake, bundle, tmp_path, monkeypatch, caplog)
   """Into the user's cache, if it is the known one; else in one line with the place."""
   monkeypatch.setenv("HOME", str(tmp_path / "home"))
   place = tmp_path / "home" / ".cache" / "vpn_jax" / "pose_landmarker_full.task"
-  monkeypatch.setattr(landmarker, "ADDRESS", f"file://{tmp_path}/none.task")
+  monkeypatch.setattr(landmarker_bundle, "ADDRESS", f"file://{tmp_path}/none.task")
   words = (
     f"pose_model is not set, and file://.* not be fetched .*: download it to {place}"
   )
   with pytest.raises(FileNotFoundError, match=words):
     pose_estimation.WithEstimatedPoses(Inner(), "")
-  monkeypatch.setattr(landmarker, "ADDRESS", bundle.as_uri())
+  monkeypatch.setattr(landmarker_bundle, "ADDRESS", bundle.as_uri())
   with pytest.raises(
     FileNotFoundError, match=r"bytes of SHA-256 .*, expected 9,398,198"
   ):
     pose_estimation.WithEstimatedPoses(Inner(), "")
   assert not place.exists()
   digest = hashlib.sha256(bundle.read_bytes()).hexdigest()
-  monkeypatch.setattr(landmarker, "DIGEST", digest)
+  monkeypatch.setattr(landmarker_bundle, "DIGEST", digest)
   caplog.clear()
   assert pose_estimation.WithEstimatedPoses(Inner(), "").model == str(place)
   assert caplog.text.count("fetching") == 1
-  monkeypatch.setattr(landmarker, "ADDRESS", f"file://{tmp_path}/none.task")
+  monkeypatch.setattr(landmarker_bundle, "ADDRESS", f"file://{tmp_path}/none.task")
   found = pose_estimation.WithEstimatedPoses(Inner(), "")
   assert found.source["pose_model"] == digest[:12]
   assert caplog.text.count("fetching") == 1
@@ -412,13 +413,45 @@ def test_missing_package(bundle, monkeypatch):
     pose_estimation.WithEstimatedPoses(Inner(), bundle)
 
 
+def test_wheels_without_the_networks(fake, tmp_path, monkeypatch):
+  """As those of the present mediapipe; each in one line with what to fetch."""
+  monkeypatch.setenv("HOME", str(tmp_path / "home"))
+  wheel = tmp_path / "mediapipe-1.2.2-py3-none-any.whl"
+  with pytest.raises(
+    FileNotFoundError, match=r"no file .*whl: pip download .*0\.10\.21"
+  ):
+    landmarker_bundle.find_bundle(wheel)
+  wheel.write_bytes(b"no archive")
+  with pytest.raises(ValueError, match=r"whl has not the networks of Pose.* \(File is"):
+    landmarker_bundle.find_bundle(wheel)
+  with zipfile.ZipFile(wheel, "w") as file:
+    file.writestr("mediapipe/__init__.py", "")
+  with pytest.raises(
+    ValueError, match=r"no item named .*expected a wheel of mediapipe"
+  ):
+    landmarker_bundle.find_bundle(wheel)
+  assert not (tmp_path / "home").exists()
+
+
 # With MediaPipe itself.
 
 
-@pytest.fixture(scope="module")
-def model(shared):
+def built_bundle() -> str:
+  """From the wheel that `make test-pose` fetches; skips without it."""
   pytest.importorskip("mediapipe")
-  return shared / "models" / "pose_landmarker_full.task"
+  wheels = sorted(pathlib.Path(sys.prefix, "wheels").glob("mediapipe-*.whl"))
+  if not wheels:
+    pytest.skip("needs the wheel that make test-pose fetches")
+  return landmarker_bundle.find_bundle(wheels[0])
+
+
+@pytest.fixture(scope="module", params=["official", "built"])
+def model(request):
+  """Google's bundle where it lies beside the checkout, and the one that is built."""
+  if request.param == "built":
+    return built_bundle()
+  pytest.importorskip("mediapipe")
+  return request.getfixturevalue("shared") / "models" / "pose_landmarker_full.task"
 
 
 def gesture(shared, name):
@@ -479,6 +512,20 @@ def test_frames_with_nobody(shared, model, capfd):
   inner.open_video = lambda clip: (lambda: iter([black] * 3), 10, (640, 480))
   with pytest.raises(BadClip, match="found nobody in any of 3 frames"):
     pose_estimation.WithEstimatedPoses(inner, model).read(CLIP)
+
+
+def test_a_bundle_is_built_once_and_always_alike(tmp_path, monkeypatch, caplog):
+  built = pathlib.Path(built_bundle())
+  with zipfile.ZipFile(built) as file:
+    assert {part.compress_type for part in file.infolist()} == {zipfile.ZIP_STORED}
+  monkeypatch.setenv("HOME", str(tmp_path))
+  again = pathlib.Path(built_bundle())
+  assert again.parent == tmp_path / ".cache" / "vpn_jax"
+  assert again.read_bytes() == built.read_bytes()
+  assert [path.name for path in again.parent.iterdir()] == [built.name]
+  caplog.clear()
+  assert built_bundle() == str(again)
+  assert not caplog.text  # nothing was built
 
 
 def test_bundles_that_only_mediapipe_can_refuse(model, tmp_path):

@@ -15,7 +15,7 @@ import pytest
 from vpn_jax import timing
 from vpn_jax.datasets import (
   detections,
-  landmarker,
+  landmarker_bundle,
   ntu,
   nucla,
   pose_estimation,
@@ -338,7 +338,7 @@ def test_fields_that_are_not_used_are_refused(network, clips):
 
 def test_messages_of_mediapipe(network, clips, tmp_path, monkeypatch):
   monkeypatch.setenv("HOME", str(tmp_path))
-  monkeypatch.setattr(landmarker, "ADDRESS", f"file://{tmp_path}/none.task")
+  monkeypatch.setattr(landmarker_bundle, "ADDRESS", f"file://{tmp_path}/none.task")
   with pytest.raises(ValueError, match=r"mediapipe_33; the network .* on kinect_v2"):
     parts(network, settings(clips, pose="mediapipe"))
   with pytest.raises(FileNotFoundError, match="pose_model is not set, and file:"):

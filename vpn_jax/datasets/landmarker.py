@@ -1,101 +1,15 @@
-"""MediaPipe's PoseLandmarker: its bundle, and the landmarks of a frame as an array."""
+"""MediaPipe's PoseLandmarker: the landmarks of a frame as an array."""
 
 import contextlib
-import hashlib
-import http.client
 import os
-import pathlib
 import threading
-import urllib.request
-import zipfile
 from collections.abc import Iterator
 
 import numpy as np
-from absl import logging
 
-MODEL_PAGE = "https://ai.google.dev/edge/mediapipe/solutions/vision/pose_landmarker"
+from vpn_jax.datasets.landmarker_bundle import not_a_bundle
+
 NUM_JOINTS = 33
-NAME = "pose_landmarker_full.task"
-# Google's version 1, which is never changed, and its SHA-256.
-ADDRESS = (
-  "https://storage.googleapis.com/mediapipe-models/pose_landmarker/"
-  f"pose_landmarker_full/float16/1/{NAME}"
-)
-DIGEST = "5134a3aad27a58b93da0088d431f366da362b44e3ccfbe3462b3827a839011b1"
-_SIZE = 9_398_198  # bytes
-_PATIENCE = 20.0  # seconds that the server may be silent
-
-
-def find_bundle(model: str | pathlib.Path) -> str:
-  """The path of a bundle: as given or, for "", of the one in the user's cache.
-
-  That one is fetched once from Google, and used if its digest is the known one.
-
-  Raises: FileNotFoundError when it cannot be fetched, with address and place.
-  """
-  if str(model):
-    return str(model)
-  place = pathlib.Path.home() / ".cache" / "vpn_jax" / NAME
-  if not (place.is_file() and _digest(place.read_bytes()) == DIGEST):
-    logging.warning("fetching %s (%.1f MB) to %s.", ADDRESS, _SIZE / 1e6, place)
-    try:
-      _fetch(place)
-    except (OSError, http.client.HTTPException, ValueError) as e:
-      reason = " ".join(str(getattr(e, "reason", None) or e).split())[:150]
-      raise FileNotFoundError(
-        f"pose_model is not set, and {ADDRESS} could not be fetched ({reason}): "
-        f"download it to {place}, or set config.data.pose_model, or "
-        "config.predict.pose_model, to its path."
-      ) from e
-  return str(place)
-
-
-def _fetch(place: pathlib.Path) -> None:
-  """Writes the official bundle at once or not at all; ValueError for another file."""
-  with urllib.request.urlopen(ADDRESS, timeout=_PATIENCE) as answer:
-    content = answer.read(2 * _SIZE)
-  if _digest(content) != DIGEST:
-    raise ValueError(
-      f"{len(content):,} bytes of SHA-256 {_digest(content)[:12]}..., expected "
-      f"{_SIZE:,} of {DIGEST[:12]}..."
-    )
-  place.parent.mkdir(parents=True, exist_ok=True)
-  partial = place.with_name(f"{place.name}.{os.getpid()}.partial")
-  partial.write_bytes(content)
-  partial.rename(place)
-
-
-def _digest(content: bytes) -> str:
-  return hashlib.sha256(content).hexdigest()
-
-
-def check_bundle(model: str | pathlib.Path) -> str:
-  """The first 12 hex digits of the file's SHA-256; refuses a damaged bundle.
-
-  The check is here because damage may end the library, and the process with it.
-  """
-  if not pathlib.Path(model).is_file():
-    raise FileNotFoundError(
-      f"no file {model}: leave config.data.pose_model, or config.predict.pose_model, "
-      f"empty to fetch {NAME}, or set it to its path; {MODEL_PAGE} has it."
-    )
-  try:
-    with zipfile.ZipFile(model) as file:
-      damaged = file.testzip()  # compares checksums
-  except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as e:
-    raise ValueError(not_a_bundle(model, e)) from e
-  if damaged:
-    raise ValueError(not_a_bundle(model, f"{damaged} in it is damaged"))
-  return hashlib.sha256(pathlib.Path(model).read_bytes()).hexdigest()[:12]
-
-
-def not_a_bundle(model: str | pathlib.Path, reason: object) -> str:
-  """The message for a file that is not a bundle."""
-  words = " ".join(str(reason).split())[:150]  # one line
-  return (
-    f"{model} is not a PoseLandmarker bundle ({words}): download "
-    f"pose_landmarker_full.task from {MODEL_PAGE} again."
-  )
 
 
 def open_landmarker(model: str, people: int) -> "Landmarker":

@@ -13,11 +13,11 @@ import numpy as np
 
 from vpn_jax.datasets import base, skeletons, tracking, video
 from vpn_jax.datasets.base import BadClip, Clip, Dataset, RawClip
-from vpn_jax.datasets.landmarker import (
+from vpn_jax.datasets.landmarker import open_landmarker
+from vpn_jax.datasets.landmarker_bundle import (
   check_bundle,
   find_bundle,
   not_a_bundle,
-  open_landmarker,
 )
 
 SKELETON = "mediapipe_33"

@@ -16,7 +16,7 @@ from vpn_jax.training import (
   train_step,
 )
 from vpn_jax.training import optimizer as optimizer_lib
-from vpn_jax.training.evaluator import Evaluator
+from vpn_jax.training.held_out import HeldOut
 from vpn_jax.training.monitor import Monitor
 from vpn_jax.training.provenance import Provenance
 from vpn_jax.training.session import Session, count
@@ -89,13 +89,13 @@ def train(
       dict(config.get("distillation", {})),
     )  # fmt: skip
     step_fn = train_step.compile_step(step_fn, devices)
-    evaluator = Evaluator(model, config, data, place, session)
+    held_out = HeldOut(model, config, data, place, session)
     monitor = Monitor(part.clips, session.checkpoints)
 
     # Loop
     session.say(_describe(config, data, state.params, total_steps))
-    if evaluator.missed(session.done):
-      evaluator.validate(session.done, state.variables())
+    if held_out.missed(session.done):
+      held_out.validate(session.done, state.variables())
     batches = _batches(part, config, session.done)
     for step in range(session.done + 1, total_steps + 1):
       batch = next(batches)
@@ -109,19 +109,19 @@ def train(
       if step % c.log_every == 0 or step in (session.done + 1, total_steps):
         session.report(step, monitor.flush())
       session.progress(step)
-      asked, due = session.requests.arrived(), evaluator.due(step)
+      asked, due = session.requests.arrived(), held_out.due(step)
       if asked or due or step == total_steps or step % c.save_every == 0:
         monitor.settle()  # a bad state is never saved
         session.save(step, state)
       if asked:
         session.stop()
       if due:
-        evaluator.validate(step, state.variables())
+        held_out.validate(step, state.variables())
     monitor.settle()
 
     # Test
     cost = session.cost(state.params)
-    test = evaluator.test(state.variables()) if "test" in data else {}
+    test = held_out.test(state.variables()) if "test" in data else {}
     return session.finish({**cost, **test}, command)
 
 

@@ -14,8 +14,8 @@ from vpn_jax.training import cached_features, evaluate
 from vpn_jax.training.session import Session
 
 
-class Evaluator:
-  """Scores the held-out parts of the data while a network trains, and at the end."""
+class HeldOut:
+  """The parts that a network under training is scored on: validation and test."""
 
   def __init__(
     self,

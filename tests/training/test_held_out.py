@@ -5,7 +5,7 @@ import types
 import ml_collections
 import pytest
 
-from vpn_jax.training import evaluator
+from vpn_jax.training import held_out
 
 
 def due(parts, epochs, steps=10, clips=24, batch_size=8):
@@ -16,7 +16,7 @@ def due(parts, epochs, steps=10, clips=24, batch_size=8):
   )
   data = {"train": [None] * clips, **dict.fromkeys(parts)}
   session = types.SimpleNamespace(total_steps=steps)
-  made = evaluator.Evaluator(model, config, data, None, session)
+  made = held_out.HeldOut(model, config, data, None, session)
   return [step for step in range(steps + 1) if made.due(step)]
 
 

@@ -88,6 +88,20 @@ def test_labels_of_ultralytics(conf, tracked, tmp_path):
   np.testing.assert_allclose(poses.scores, scores[:-1], rtol=1e-5)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-8"])
+def test_files_as_other_systems_write_them(encoding, tmp_path):
+  """With a byte order mark, in UTF-16, and with the Ctrl-Z of DOS at the end."""
+  pose, scores = holes()
+  path = fake.alphapose(tmp_path / "clip.json", pose, scores)
+  labels = tmp_path / "clip" / "labels"
+  fake.ultralytics_labels(labels, pose, scores, SIZE)
+  expected = [reader.read(p) for p in (path, labels)]
+  for file in (path, *labels.iterdir()):
+    file.write_bytes((file.read_text() + "\x1a").encode(encoding))
+  for p, before in zip((path, labels), expected):
+    np.testing.assert_array_equal(reader.read(p).joints, before.joints)
+
+
 def test_labels_without_confidence(tmp_path):
   """A model of two numbers per keypoint: no scores."""
   line = [0, 0.5, 0.5, 0.2, 0.6, *np.linspace(0.01, 0.34, 34)]

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from vpn_jax.datasets import text_files
 from vpn_jax.datasets.base import BadClip
 from vpn_jax.datasets.paired_files import brief
 from vpn_jax.datasets.pose_files import people
@@ -23,7 +24,7 @@ def load(path: pathlib.Path):
     check_size(path.stat().st_size, path.name)
     if not path.is_file():  # a pipe would never end
       raise BadClip(f"{path.name} is not a file")
-    return json.loads(path.read_bytes())
+    return json.loads(text_files.decode(path.read_bytes()))
   except OSError as e:
     raise BadClip(f"{path.name} cannot be read: {e.strerror}") from e
   except ValueError as e:

@@ -20,6 +20,7 @@ import pathlib
 
 import numpy as np
 
+from vpn_jax.datasets import text_files
 from vpn_jax.datasets.base import BadClip
 from vpn_jax.datasets.paired_files import brief
 from vpn_jax.datasets.pose_files import json_files
@@ -136,7 +137,7 @@ def _rows(path: pathlib.Path) -> list[np.ndarray]:
     json_files.check_size(path.stat().st_size, path.name)
     if not path.is_file():
       raise BadClip(f"{path.name} is not a file")
-    lines = path.read_text(encoding="ascii", errors="replace").splitlines()
+    lines = text_files.decode(path.read_bytes(), errors="replace").splitlines()
     rows = [np.array([float(w) for w in line.split()]) for line in lines]
   except OSError as e:
     raise BadClip(f"{path.name} cannot be read: {e.strerror}") from e

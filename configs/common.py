@@ -25,8 +25,7 @@ is VPN (l3 and l7 in the tables); words make the other rows:
                             joints; not in the paper
   coupler=False             two separate streams (l5)
   attention=spatial         A_S without A_T (table 4, also with embedding=none)
-  attention=aligned         A_ST with a share of it at the joints in the frames; not in
-                            the paper
+  attention=aligned         A_S around the joints in the frames; not in the paper
   head=time                 the classifier reads f' averaged over space alone, all steps
                             one after the other, as in the released code; also with
                             model=i3d

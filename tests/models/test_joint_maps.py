@@ -56,16 +56,27 @@ def test_bilinear_reads():
   assert maps[0, 0, 0, 0, 3] == 1.0  # outside: the nearest cell
 
 
-def test_without_joints_the_attention_stays():
-  attention = jnp.asarray(np.random.default_rng(0).random((1, 2, 3, 3)), jnp.float32)
-  weights = jnp.asarray([[0.75, 0.25]])
+def test_attention_lies_around_joints_and_stays_where_none_is_seen():
+  a_s = jnp.asarray(np.random.default_rng(0).random((1, 3, 3)), jnp.float32)
+  weights = jnp.asarray([[0.8, 0.5]])
   grid = (2, 3, 3)
-  maps, seen = joint_maps.gaussian_maps(at(0.5, 0.5, 0.0), grid, 0.5)
-  same = joint_maps.align(attention, weights, maps, seen, jnp.float32(0.5))
-  np.testing.assert_array_equal(same, attention)
-  maps, seen = joint_maps.gaussian_maps(at(0.5, 0.5), grid, 0.5)
-  moved = joint_maps.align(attention, weights, maps, seen, jnp.float32(0.4))
-  expected = 0.7 * attention[0, 0] + 0.4 * 0.75 * maps[0, 0, 0]
+
+  def around(joints):
+    maps, seen = joint_maps.gaussian_maps(joints, grid, 0.5)
+    return joint_maps.around_joints(a_s, weights, maps, seen), maps
+
+  stays, _ = around(at(0.5, 0.5, 0.0))
+  np.testing.assert_array_equal(stays, jnp.stack([a_s, a_s], axis=1))
+  moved, maps = around(at(5 / 6, 1 / 6))
+  np.testing.assert_allclose(moved[0, 0], 0.8 * maps[0, 0, 0], atol=1e-6)
+  assert np.unravel_index(moved[0, 0].argmax(), (3, 3)) == (0, 2)
+  both = np.array(at(0.5, 0.5))
+  both[..., 2] = 1.0  # two joints in one place: 1 - (1 - 0.8) (1 - 0.5)
+  moved, _ = around(jnp.asarray(both))
+  np.testing.assert_allclose(moved[0, :, 1, 1], 0.9, atol=1e-6)
+  half = at(0.5, 0.5, 0.5)  # seen with a score of a half
+  moved, maps = around(half)
+  expected = 0.5 * 0.8 * maps[0, 0, 0] + 0.5 * a_s[0]
   np.testing.assert_allclose(moved[0, 0], expected, atol=1e-6)
 
 
@@ -105,12 +116,11 @@ def test_the_network_takes_joints_and_learns_their_weights(small):
   (_, out), gradients = jax.value_and_grad(loss, has_aux=True)(
     variables["params"], batch["frame_joints"]
   )
-  np.testing.assert_allclose(out["joint_weights"], 1 / 25, atol=1e-6)  # z3 starts at 0
+  np.testing.assert_allclose(out["joint_weights"], 0.5, atol=1e-6)  # z3 starts at 0
   assert out["attention"].shape == out["features"].shape[:4]
   channels = out["features"].shape[-1]
   assert out["pooled"].shape == (2, channels * 8)  # the mean, 2 hands, 4 limbs, others
-  assert np.abs(gradients["joint_share"]) > 0
-  assert np.abs(gradients["attention"]["joint_logits"]["kernel"]).max() > 0
+  assert np.abs(gradients["attention"]["joints_logits"]["kernel"]).max() > 0
   _, moved = loss(variables["params"], 1.0 - batch["frame_joints"])
   assert np.abs(moved["attention"] - out["attention"]).max() > 1e-3
   assert np.abs(moved["pooled"] - out["pooled"]).max() > 1e-3

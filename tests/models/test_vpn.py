@@ -60,7 +60,7 @@ STUDENT_TEMPORAL = 8 * 1024 * 256 + 256 + NORM + 256 * 8 + 8
 TWO_STREAMS = 2 * 1024 * 60 + 60  # the classifier behind A_S f and A_T f
 TIME_KEPT = 8 * 1024 * 60 + 60  # the steps of f
 AT_JOINTS = 8 * 1024 * 60 + 60  # the mean and 7 parts of the body
-ALIGNED = H * 256 + 256 + NORM + 256 * 25 + 25 + 1  # a weight a joint, and the share
+ALIGNED = H * 256 + 256 + NORM + 256 * 25 + 25  # a weight for each joint
 COUNTS = {
   "pose alone": POSE + H * 60 + 60,
   "pose alone, LSTM": LSTM + STEPS * 60 + 60,

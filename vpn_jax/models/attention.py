@@ -2,7 +2,6 @@
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from vpn_jax import ops
 from vpn_jax.models import checks
@@ -14,14 +13,16 @@ def couple(spatial_attention: jax.Array, temporal_attention: jax.Array) -> jax.A
   """Inflates A_S over time and A_T over space and multiplies them.
 
   Args:
-    spatial_attention: A_S, float [B, M, N].
+    spatial_attention: A_S, float [B, M, N]; or [B, T, M, N], inflated or of each step.
     temporal_attention: A_T, float [B, T].
   Returns: A_ST, float [B, T, M, N].
   Source: section 3.2, A_ST = inflate(A_S) o inflate(A_T).
   Released code: its spatial inflation mixes positions and frames (a reshape in the
     wrong order), so that one map is spread over time.
   """
-  return jnp.einsum("bmn,bt->btmn", spatial_attention, temporal_attention)
+  if spatial_attention.ndim == 3:
+    spatial_attention = spatial_attention[:, None]
+  return spatial_attention * temporal_attention[:, :, None, None]
 
 
 def modulate(features: jax.Array, attention: jax.Array) -> jax.Array:
@@ -58,7 +59,8 @@ class AttentionNetwork(nn.Module):
     grid: (T, M, N) of the feature map that the weights will multiply.
     hidden: width of the tanh layer in front of each map; not given in the paper.
     temporal: also compute A_T; False for the spatial attention of table 4.
-    joints: J, also compute a weight for each joint, for `joint_maps.align`; 0 for none.
+    joints: J, also compute a weight for each joint, for `joint_maps.around_joints`; 0
+      for none.
     norm: "batch" normalizes W h* + b over the batch before the tanh; "none" is eq. 2 to
       the letter.
     bn_momentum: of the running statistics of that normalization.
@@ -92,7 +94,7 @@ class AttentionNetwork(nn.Module):
   ) -> dict[str, jax.Array]:
     """Maps h* [B, _] to A_S [B, M, N], A_T [B, T] and their logits z1, z2.
 
-    Also to joint_weights [B, J], which sum to 1, where it has `joints`.
+    Also to joint_weights [B, J], 0 to 1, where it has `joints`.
 
     Raises: ValueError for an unknown `norm` (at trace time).
     """
@@ -107,6 +109,6 @@ class AttentionNetwork(nn.Module):
       z2 = self._logits("temporal", t, pose_features, train)
       out.update(temporal_logits=z2, temporal_attention=nn.softmax(z2))
     if self.joints:
-      z3 = self._logits("joint", self.joints, pose_features, train)
-      out["joint_weights"] = nn.softmax(z3)
+      z3 = self._logits("joints", self.joints, pose_features, train)
+      out["joint_weights"] = nn.sigmoid(z3)
     return out

@@ -74,24 +74,23 @@ def _steps_of_frames(frames: int, steps: int) -> np.ndarray:
   return (step[None] == np.arange(steps)[:, None]).astype(np.float32)
 
 
-def align(
-  attention: jax.Array, joint_weights: jax.Array, maps: jax.Array, seen: jax.Array,
-  share: jax.Array,
+def around_joints(
+  spatial_attention: jax.Array, joint_weights: jax.Array, maps: jax.Array,
+  seen: jax.Array,
 ) -> jax.Array:  # fmt: skip
-  """Moves a share of A_ST to where the joints are.
+  """Spatial attention that lies around the joints, step by step.
 
   Args:
-    attention: A_ST, float [B, T, M, N].
-    joint_weights: of the joints, float [B, J], sum 1.
-    maps, seen: of `gaussian_maps`.
-    share: float [], 0 to 1, of the joints where all are seen.
-  Returns: float [B, T, M, N]: (1 - s) A_ST + share * sum_j w_j G_j, where s is `share`
-    times the weight of the joints that are seen: without joints A_ST stays as it is.
+    spatial_attention: A_S, float [B, M, N], which stays where no joint was seen.
+    joint_weights: w, float [B, J], 0 to 1.
+    maps, seen: G and its scores, of `gaussian_maps`.
+  Returns: float [B, T, M, N]: v (1 - prod_j (1 - w_j G_j)) + (1 - v) A_S, where v is
+    the score of the joint that is seen best. Joints that lie together do not add up.
   """
-  weights = joint_weights[:, None] * seen  # [B, T, J]
-  aligned = jnp.einsum("btj,btjmn->btmn", weights, maps)
-  moved = share * weights.sum(axis=-1)[..., None, None]
-  return (1.0 - moved) * attention + share * aligned
+  weighted = joint_weights[:, None, :, None, None] * maps  # [B, T, J, M, N]
+  around = 1.0 - jnp.prod(1.0 - weighted, axis=2)
+  there = jnp.max(seen, axis=-1)[..., None, None]
+  return there * around + (1.0 - there) * spatial_attention[:, None]
 
 
 def read_parts(

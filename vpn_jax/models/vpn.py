@@ -34,8 +34,8 @@ class VPN(nn.Module):
     non_local: layers of the backbone that a non-local block follows (row I3D+NL).
     attention: "spatiotemporal"; "spatial" for A_S alone (table 4); "none" for the
       visual backbone alone (table 1, l1), which takes no pose. "aligned", which is not
-      in the paper, moves a learned share of A_ST to the joints in the frames
-      (`joint_maps.align`).
+      in the paper, puts A_S around the joints in the frames, weighted by h*
+      (`joint_maps.around_joints`).
     joint_sigma: of the Gaussians of "aligned", cells of f.
     guide: what the attention is computed from: "pose" for h*. "features", which is not
       in the paper, for a student that takes no pose: f pooled over space, step by step.
@@ -153,8 +153,8 @@ class VPN(nn.Module):
       )
     if self.attention == "aligned" and not self.coupler:
       raise ValueError(
-        "attention is 'aligned' and coupler False, expected the coupler, whose A_ST "
-        "the joints move: leave out coupler=False."
+        "attention is 'aligned' and coupler False, expected the coupler, which takes "
+        "attention that moves with the joints: leave out coupler=False."
       )
 
   def _visual_backbone(self, frames: jax.Array, *, train: bool) -> jax.Array:
@@ -237,16 +237,11 @@ class VPN(nn.Module):
     a_s = weights["spatial_attention"]
     if self.attention == "spatial":
       return jnp.broadcast_to(a_s[:, None], features.shape[:4])
-    attention = attention_lib.couple(a_s, self._temporal(weights))
     if self.attention == "aligned":
-      maps, seen = joint_maps.gaussian_maps(
-        joints, features.shape[1:4], self.joint_sigma
-      )
-      share = nn.sigmoid(self.param("joint_share", nn.initializers.zeros, ()))
-      attention = joint_maps.align(
-        attention, weights["joint_weights"], maps, seen, share
-      )
-    return attention
+      grid = features.shape[1:4]
+      maps, seen = joint_maps.gaussian_maps(joints, grid, self.joint_sigma)
+      a_s = joint_maps.around_joints(a_s, weights["joint_weights"], maps, seen)
+    return attention_lib.couple(a_s, self._temporal(weights))
 
   def _modulate(
     self, features: jax.Array, attention: jax.Array, weights: dict[str, jax.Array]

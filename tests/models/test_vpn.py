@@ -142,7 +142,7 @@ def test_parameters_of_the_full_network(row):
 
 
 def test_documented_parameters_are_these():
-  text = (pathlib.Path(__file__).parents[2] / "docs" / "results.md").read_text()
+  text = (pathlib.Path(__file__).parents[2] / "docs" / "tables.md").read_text()
   section = text.split("## Every row at the size of the paper")[1].split("\n## ")[0]
   cells = [[c.strip() for c in line.split("|")] for line in section.splitlines()]
   documented = {c[1]: c[3] for c in cells if len(c) == 8 and c[1] in COUNTS}

@@ -30,6 +30,6 @@ def test_embedding_is_eq_3():
 
 def test_projection_has_norm_one_whatever_its_scale():
   t = jax.random.normal(jax.random.key(0), (6, 3))
-  unit = embedding.unit_projection(t)
+  unit = embedding.project(jnp.eye(6), t)
   np.testing.assert_allclose(jnp.sqrt(jnp.sum(unit**2)), 1.0, rtol=1e-6)
-  np.testing.assert_allclose(embedding.unit_projection(7 * t), unit, rtol=1e-5)
+  np.testing.assert_allclose(embedding.project(jnp.eye(6), 7 * t), unit, rtol=1e-5)

@@ -5,13 +5,18 @@ import jax
 import jax.numpy as jnp
 
 
-def unit_projection(projection: jax.Array) -> jax.Array:
-  """A projection of Frobenius norm one.
+def project(x: jax.Array, projection: jax.Array) -> jax.Array:
+  """x T / ||T||, a projection of Frobenius norm one.
 
+  Args:
+    x: float [B, N].
+    projection: T, float [N, D].
+  Returns: float [B, D]. The result is divided, not T, which has millions of entries: so
+    a step passes over them less often.
   Source: the constraint of eq. 4. Reading: the norm is Frobenius'; the embedding loss
     does not depend on the scale of T, so that any norm keeps the constraint.
   """
-  return projection / jnp.sqrt(jnp.sum(projection**2) + 1e-12)
+  return jnp.dot(x, projection) / jnp.sqrt(jnp.sum(projection**2) + 1e-12)
 
 
 class SpatialEmbedding(nn.Module):
@@ -36,6 +41,6 @@ class SpatialEmbedding(nn.Module):
     t_p = self.param("pose_projection", init, (spatial_logits.shape[-1], self.dim))
     return {
       "pooled_features": pooled,
-      "video_embedding": jnp.dot(pooled, unit_projection(t_v)),
-      "pose_embedding": jnp.dot(spatial_logits, unit_projection(t_p)),
+      "video_embedding": project(pooled, t_v),
+      "pose_embedding": project(spatial_logits, t_p),
     }

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from configs import common
+from vpn_jax.inference import trained_network
 from vpn_jax.models import joint_maps, networks
 
 
@@ -124,6 +125,14 @@ def test_the_network_takes_joints_and_learns_their_weights(small):
   _, moved = loss(variables["params"], 1.0 - batch["frame_joints"])
   assert np.abs(moved["attention"] - out["attention"]).max() > 1e-3
   assert np.abs(moved["pooled"] - out["pooled"]).max() > 1e-3
+
+
+def test_the_weights_of_the_joints_come_out(small):
+  model, variables, batch = small
+  scores, out = trained_network.forward(model, variables, batch)
+  assert scores.shape == (2, 3)
+  assert out["joint_weights"].shape == (2, 25)
+  assert set(out) == set(trained_network.ATTENTION)
 
 
 def test_the_second_person_does_not_attract_attention(small):

@@ -15,7 +15,7 @@ from vpn_jax.training import checkpoint
 from vpn_jax.training.provenance import Provenance
 from vpn_jax.weights import folding
 
-ATTENTION = ("spatial_attention", "temporal_attention", "attention")
+ATTENTION = ("spatial_attention", "temporal_attention", "attention", "joint_weights")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,8 +78,8 @@ class TrainedNetwork:
       others: left_hand and right_hand, as frames, and frame_joints float32 [B, F, J, 3]
         (`frame_joints.frame_joints`), for a network that has them.
     Returns: softmax scores float32 [B, K], and the attention by its name, where the
-      network has it: spatial_attention A_S [B, M, N], temporal_attention A_T [B, T] and
-      attention A_ST [B, T, M, N].
+      network has it: spatial_attention A_S [B, M, N], temporal_attention A_T [B, T],
+      attention A_ST [B, T, M, N] and joint_weights [B, J] of attention=aligned.
     Raises: ValueError for an input that is missing or of another shape or type.
     """
     given, batch = {"frames": frames, "pose": pose, **others}, {}
@@ -108,7 +108,7 @@ def forward(
   """Applies a network to a batch of its inputs.
 
   Returns: softmax float32 [B, K], and those of the steps `kept` that the network has,
-    by their names in `out`; by default A_S, A_T and A_ST.
+    by their names in `out`; by default A_S, A_T, A_ST and the weights of the joints.
   """
   logits, out = model.apply(variables, *networks.inputs(model, batch), train=False)
   scores = jax.nn.softmax(logits.astype("float32"), axis=-1)

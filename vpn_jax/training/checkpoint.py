@@ -18,6 +18,8 @@ from vpn_jax.training.progress import Progress
 from vpn_jax.training.provenance import Provenance, code
 
 FOLDER = "checkpoints"
+# The parameter of an attention=aligned that no version computes any more.
+_LEARNED_SHARE = "joint_share"
 EVALUATED_FILE = "evaluated.json"
 
 
@@ -315,12 +317,18 @@ class Checkpoints:
   def restore_variables(self, step: int | None = None) -> dict:
     """{"params", "batch_stats"} as numpy arrays, whatever network they belong to.
 
-    Raises: as `about`.
+    Raises: as `about`; ValueError for a network that this version cannot apply.
     """
     step = self._step(step)
     with self._in_one_line(step):
       tree = self._manager.item_metadata(step)["state"].tree
       wanted = {k: tree[k] for k in ("params", "batch_stats")}
+    if _LEARNED_SHARE in wanted["params"]:
+      raise ValueError(
+        f"{self.workdir} holds a network of attention=aligned of an earlier version, "
+        "which learned what share of A_ST lies at the joints: train it again, or use "
+        "the version of the code that trained it."
+      )
     as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
     return self._restore_state(step, wanted, as_numpy)
 

@@ -265,6 +265,9 @@ def data(arg: Arg, pose_steps: int) -> dict:
       damage=damage(),  # of the joints in training, each drawn up to its value
     ),
     balanced=False,  # True: all classes equally often
+    # Labels that are wrong: "known" of the dataset, or a csv of clip and class.
+    corrections="",
+    correct_test=False,  # False: the test keeps the labels as published
     # Carved from the training part: "subject:1,2", a share of its subjects (or cameras,
     # by protocol) as "10%", or of another attribute as "setup:10%"; "" for none.
     validation="",

@@ -127,6 +127,9 @@ def test_the_best_recipe_changes_poses_and_how_they_are_trained():
   assert nucla.get_config("v1_2,model=pose,recipe=paper").row == "pose alone"
   assert smarthome.get_config("cs,recipe=best").data.balanced
   assert not smarthome.get_config("cs").data.balanced
+  assert best.data.corrections == alone.data.corrections == "known"
+  assert not best.data.correct_test
+  assert not nucla.get_config("v1_2").data.corrections
   two = ntu60.get_config("cs,recipe=best")
   assert two.model.pose.persons == two.data.example.persons == 2
 

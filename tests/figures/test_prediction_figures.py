@@ -1,6 +1,7 @@
 """Tests of the figures of predictions: zoom, radar, gains and dynamicity."""
 
 import dataclasses
+import types
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ import scipy.spatial
 from check_figure import table, with_settings, words
 from matplotlib.patches import Rectangle
 
-from vpn_jax.figures import gains, matrices, pairs
+from vpn_jax.evaluation import predictions as predictions_lib
+from vpn_jax.figures import gains, labels, matrices, pairs
 from vpn_jax.figures.runs import NotAvailableError
 from vpn_jax.inputs import sampling
 
@@ -121,6 +123,42 @@ def test_pairs_that_cannot_be_drawn(drawn):
     pairs.radar(with_settings(drawn.runs, pairs="a|b|c"))
   with pytest.raises(ValueError, match=r"pairs names 'e', expected some of \['a', 'b'"):
     pairs.radar(with_settings(drawn.runs, pairs="a|e"))
+
+
+def test_labels_of_one_person(drawn, monkeypatch):
+  with pytest.raises(NotAvailableError, match="no person, camera or other group"):
+    labels.labels(drawn.runs)
+
+  # Of 5 people with 5 clips of each class, one is always taken for the next class.
+  count = 4 * 5 * 5
+  true = np.repeat(np.arange(4), 25)
+  subject = np.tile(np.repeat(np.arange(5), 5), 4)
+  predicted = np.where(subject == 2, (true + 1) % 4, true)
+  names = tuple(f"clip{i:03d}" for i in range(count))
+  predictions = predictions_lib.Predictions(
+    names, true, np.eye(4, dtype=np.float32)[predicted], drawn.runs.class_names
+  )
+  part = types.SimpleNamespace(
+    clips=[
+      {"name": name, "attributes": {"subject": int(s)}}
+      for name, s in zip(names, subject)
+    ]
+  )
+  runs = dataclasses.replace(drawn.runs, predictions=(predictions,) * 2)
+  monkeypatch.setattr(type(runs), "part", part)
+  figure, rows = labels.labels(runs)
+  assert [row[:8] for row in rows[1:]] == [
+    ["subject", 2, a, b, 5, 5, 20, 0] for a, b in ("ab", "bc", "cd", "da")
+  ]
+  assert rows[1][9].startswith("clip010; clip011;")
+  (axes,) = figure.axes
+  widths = [bar.get_width() for bar in axes.patches]
+  assert widths == [100] * 4 + [0] * 4
+  assert {"subject 2: a\nas b", "5 of 5", "0 of 20"} <= words(figure)
+
+  part.clips.pop()
+  with pytest.raises(NotAvailableError, match="have no test clip 'clip099': point"):
+    labels.labels(runs)
 
 
 def test_zoom_on_the_most_confused_block(drawn):

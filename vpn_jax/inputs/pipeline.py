@@ -8,12 +8,19 @@ directly: one number holds the position in the data.
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import grain
 import numpy as np
 
-from vpn_jax.datasets import instructions, protocol_settings, protocols, skeletons
+from vpn_jax.datasets import (
+  instructions,
+  label_corrections,
+  protocol_settings,
+  protocols,
+  skeletons,
+)
 from vpn_jax.inputs import (
   example,
   multi_view,
@@ -69,13 +76,27 @@ class Part:
     clips: entries of the index that belong to the part; labels are positions in
       `class_names`.
     class_names: of the protocol, which may keep some classes of the dataset only.
+    corrected: number of its clips whose label was corrected.
     features: f of every view, float32 [T, M, N, C], in the order of `train_views` (key
       None) or `eval_views` (key: the inference). Where there are some, batches hold
       `features` instead of frames, which are not decoded.
   """
 
-  def __init__(self, folder, index: store.Index, protocol, part: str, settings):
-    """Selects the clips of `part` from `index`; EmptyPartError when there are none."""
+  def __init__(
+    self,
+    folder,
+    index: store.Index,
+    protocol: protocols.Protocol,
+    part: str,
+    settings: example.Settings,
+    corrections: Mapping[str, str] = types.MappingProxyType({}),
+  ):
+    """Selects the clips of `part` from `index`; EmptyPartError when there are none.
+
+    Args:
+      folder: of the records.
+      corrections: clip -> its class, where the label of the records is wrong.
+    """
     self.settings = settings
     self.skeleton = skeletons.get(index.skeleton)
     pose_augmentation.check(settings.augment, self.skeleton)
@@ -85,14 +106,16 @@ class Part:
         f"{index.skeleton_digest} in {folder}: run --job=prepare again."
       )
     names = protocols.class_names(protocol, index.class_names)
-    label_of = {index.class_names.index(n): i for i, n in enumerate(names)}
+    label_of = {name: i for i, name in enumerate(names)}
     self.protocol, self.class_names = protocol, names
-    self.clips = [
-      {**clip, "raw_label": clip["label"], "label": label_of[clip["label"]]}
-      for clip in index.clips()
-      if clip["label"] in label_of
-      and protocols.part(protocol, clip["attributes"]) == part
-    ]
+    self.clips, self.corrected = [], 0
+    for clip in index.clips():
+      labelled = index.class_names[clip["label"]]
+      name = corrections.get(clip["name"], labelled)
+      if name in label_of and protocols.part(protocol, clip["attributes"]) == part:
+        label = {"raw_label": clip["label"], "label": label_of[name]}
+        self.clips.append({**clip, **label})
+        self.corrected += name != labelled
     if not self.clips:
       raise EmptyPartError(
         f"no clip of {folder} belongs to the {part} part of {protocol}: prepare the "
@@ -421,7 +444,7 @@ def open_parts(
   """Opens `config.data`: the index, and parts of the protocol.
 
   Args:
-    data: `config.data`.
+    data: `config.data`; `corrections` and `correct_test` may be missing.
     parts: to open.
     may_lack: parts that are left out of the result when no prepared clip belongs to
       them.
@@ -442,6 +465,7 @@ def open_parts(
       f"{data.records} holds {index.dataset!r}, config.data.dataset is "
       f"{data.dataset!r}: point config.data.records at the right folder."
     )
+  corrections = _corrections(data, index)
   protocol = protocol_settings.from_config(data, index.clips())
   protocol_settings.check_values(data, protocol, parts, index.clips())
   settings = example.Settings(**data.example)
@@ -451,8 +475,22 @@ def open_parts(
   opened = {}
   for part in parts:
     try:
-      opened[part] = Part(data.records, index, protocol, part, settings)
+      corrected = corrections if part != "test" or data.get("correct_test") else {}
+      opened[part] = Part(data.records, index, protocol, part, settings, corrected)
     except EmptyPartError:
       if part not in may_lack:
         raise
   return index, opened
+
+
+def _corrections(data, index: store.Index) -> dict[str, str]:
+  """`data.corrections`; ValueError for a clip of one's own file that is not there."""
+  source = data.get("corrections") or ""
+  found = label_corrections.read(source, index.dataset, index.class_names)
+  unknown = set(found) - {clip["name"] for clip in index.clips()}
+  if unknown and source != label_corrections.KNOWN:
+    raise ValueError(
+      f"config.data.corrections names {min(unknown)!r}, which is not a clip of "
+      f"{data.records}: correct the name, or take the clip out of the file."
+    )
+  return found

@@ -187,8 +187,16 @@ def _describe(config, data, params: dict, total_steps: int) -> str:
   """A line of what trains on what."""
   return (
     f"{config.network} on {config.data.dataset} {config.data.protocol}: "
-    f"{len(data['train'])} training clips, {len(data.get('test', ()))} test clips, "
+    f"{_clips(data['train'], 'training')}, {_clips(data.get('test'), 'test')}, "
     f"{count(params) / 1e6:.2f} M parameters, {total_steps} steps of "
     f"{config.train.batch_size} clips on {jax.device_count()} "
     f"{jax.devices()[0].platform} device(s)"
   )
+
+
+def _clips(part: pipeline.Part | None, name: str) -> str:
+  """How many clips a part has, and how many of their labels were corrected."""
+  if part is None:
+    return f"0 {name} clips"
+  corrected = f" ({part.corrected} labels corrected)" if part.corrected else ""
+  return f"{len(part)} {name} clips{corrected}"

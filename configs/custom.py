@@ -1,17 +1,15 @@
 r"""Your own videos.
 
 Either in folders, `<class>/<clip>.mp4`, or `train/<class>/...` and `test/<class>/...`,
-with poses by MediaPipe (requirements-pose.txt, and the model bundle of Google's Pose
-Landmarker page):
+with poses by MediaPipe (requirements-pose.txt):
 
   python launch.py --config=configs/custom.py --job=prepare \
-      --config.data.raw=my/videos --config.data.pose=mediapipe \
-      --config.data.pose_model=pose_landmarker_full.task
+      --config.data.raw=my/videos --config.data.pose=mediapipe
   python launch.py --config=configs/custom.py:split,size=cpu,frozen=True \
       --workdir=runs/my
   python launch.py --config=configs/custom.py --workdir=runs/my --job=figures
 
-Without the two pose fields each video needs its joints beside it, see
+Without config.data.pose each video needs its joints beside it, see
 vpn_jax/datasets/folders.py.
 
 Or with an index (csv) of columns clip, video, label and any others to split by, and two

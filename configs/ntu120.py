@@ -2,9 +2,9 @@ r"""NTU RGB+D 120. Paper: cs1 86.3, cs2 87.8; I3D alone 77.0, 80.1 (table 5).
 
   python launch.py --config=configs/ntu120.py:cs1 --job=prepare \
       --config.data.raw=<folder>
-  python launch.py --config=configs/ntu120.py:cs1,model=i3d --workdir=runs/ntu120_i3d
-  python launch.py --config=configs/ntu120.py:cs1 --workdir=runs/ntu120_vpn \
-      --config.init.backbone=runs/ntu120_i3d  # stage 2
+  python launch.py --config=configs/ntu120.py:cs1 --workdir=runs/ntu120_vpn
+
+The second command trains the pose backbone, I3D, and VPN from both.
 """
 
 from configs import common

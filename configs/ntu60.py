@@ -2,9 +2,9 @@ r"""NTU RGB+D 60. Paper: cs 93.5, cv 96.2 (table 5).
 
   python launch.py --config=configs/ntu60.py:cs --job=prepare \
       --config.data.raw=<folder>
-  python launch.py --config=configs/ntu60.py:cs,model=i3d --workdir=runs/ntu60_i3d
-  python launch.py --config=configs/ntu60.py:cs --workdir=runs/ntu60_vpn \
-      --config.init.backbone=runs/ntu60_i3d  # stage 2
+  python launch.py --config=configs/ntu60.py:cs --workdir=runs/ntu60_vpn
+
+The second command trains the pose backbone, I3D, and VPN from both.
 """
 
 from configs import common

@@ -3,9 +3,9 @@ r"""Toyota Smarthome. Paper: cs 60.8, cv1 43.8, cv2 53.5; I3D alone 53.4, 34.9, 
 
   python launch.py --config=configs/smarthome.py:cs --job=prepare \
       --config.data.raw=<folder>
-  python launch.py --config=configs/smarthome.py:cs,model=i3d --workdir=runs/sh_i3d
-  python launch.py --config=configs/smarthome.py:cs --workdir=runs/sh_vpn \
-      --config.init.backbone=runs/sh_i3d  # stage 2
+  python launch.py --config=configs/smarthome.py:cs --workdir=runs/sh_vpn
+
+The second command trains the pose backbone, I3D, and VPN from both.
 
 One folder of records serves the three protocols; cv1 and cv2 keep 19 of the 31 classes
 and validate on camera 5.

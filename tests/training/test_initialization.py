@@ -9,7 +9,7 @@ from vpn_jax.datasets import protocols
 from vpn_jax.inputs import example
 from vpn_jax.models import networks
 from vpn_jax.records import store
-from vpn_jax.training import checkpoint, initialization
+from vpn_jax.training import checkpoint, initialization, run_summary
 from vpn_jax.training.provenance import Provenance
 from vpn_jax.weights import pretrained
 
@@ -40,7 +40,7 @@ def data(noise_records):
 
 
 def save(folder, config, variables, data):
-  """A finished run of these variables."""
+  """A checkpoint of these variables, without the summary of a finished run."""
   runs = checkpoint.Checkpoints(folder)
   runs.save(
     1,
@@ -88,6 +88,18 @@ def test_each_part_of_p_i3d_has_its_source(fresh, data, tmp_path):
   params = initialization.pretrain(model, variables, c.init, data)["params"]
   for part in ("body", "left_hand", "right_hand"):
     assert_same(params[f"backbone_{part}"], one["params"]["backbone"])
+
+
+def test_a_run_that_has_not_finished_is_named(fresh, data, tmp_path):
+  c, model, variables = fresh("model=i3d")
+  save(tmp_path, c, variables, data)
+  c.init.backbone, lines = str(tmp_path), []
+  initialization.pretrain(model, variables, c.init, data, say=lines.append)
+  (tmp_path / run_summary.SUMMARY_FILE).write_text("{}")
+  initialization.pretrain(model, variables, c.init, data, say=lines.append)
+  unfinished, finished = lines
+  assert unfinished.endswith("(step 1 of a run that has not finished)")
+  assert finished.endswith("(step 1)")
 
 
 def test_messages(fresh, data, tmp_path):

@@ -164,7 +164,7 @@ def mean_coloured(frames: np.ndarray) -> np.ndarray:
 
 
 def blurred(frames: np.ndarray) -> np.ndarray:
-  """Frames uint8 [F, H, W, 3] in which nothing can be recognised.
+  """Frames uint8 [F, H, W, 3] in which nothing can be recognized.
 
   Reading: a Gaussian with a standard deviation of a tenth of the side. RISE has 5 of
     224 pixels, cut off at 11 x 11, which leaves the outline of a person.

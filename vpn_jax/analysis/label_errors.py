@@ -1,7 +1,7 @@
 """Groups of clips whose labels may be wrong.
 
 A person or a camera whose clips of one class are all taken for another, while the same
-class is recognised elsewhere, was perhaps labelled wrongly.
+class is recognized elsewhere, was perhaps labelled wrongly.
 """
 
 import dataclasses

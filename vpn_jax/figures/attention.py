@@ -66,7 +66,7 @@ def _draw_clip(figure: Figure, top: float, runs: Runs, name: str) -> list[list]:
     _draw_bars(figure, top + TITLE + FRAME + 0.04, a_t)
 
   correct = predicted == label
-  answer = "recognised" if correct else f"predicted {style.short(predicted, 40)}"
+  answer = "recognized" if correct else f"predicted {style.short(predicted, 40)}"
   line = f"{style.short(label, 40)}, {answer} ({scores[best]:.2f})"
   color = style.GAIN if correct else style.LOSS
   style.text_at(figure, MARGIN, top + 0.6 * TITLE, line, fontsize=10, color=color)

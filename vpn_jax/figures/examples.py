@@ -1,4 +1,4 @@
-"""Clips that a run recognises and clips where it fails (figures 10b, 11 and 12)."""
+"""Clips that a run recognizes and clips where it fails (figures 10b, 11 and 12)."""
 
 from collections.abc import Iterable
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from vpn_jax import ops
 from vpn_jax.inputs import example
 from vpn_jax.models import networks
-from vpn_jax.training import checkpoint
+from vpn_jax.training import checkpoint, run_summary
 from vpn_jax.training.provenance import Provenance
 from vpn_jax.weights import pretrained
 
@@ -146,7 +146,7 @@ def _visual(model, part: str, source: str, kinetics, of_run) -> tuple[dict, str]
 def _of_run(
   workdir: str, parts: tuple[str, ...], data: Provenance, on_mismatch: str
 ) -> tuple[dict, str]:
-  """The first of these modules that a finished run has, and which step it is of."""
+  """The first of these modules that a run has, and which step it is of."""
   with checkpoint.reading(workdir) as runs:
     step = runs.best_step()
     provenance = runs.about(step).provenance
@@ -163,6 +163,6 @@ def _of_run(
     provenance.check_start(data, on_mismatch)
   except ValueError as e:
     raise ValueError(f"the run in {workdir} cannot be started from: {e}") from e
-  return {name: tree[part] for name, tree in found.items() if part in tree}, (
-    f"step {step}"
-  )
+  finished = (pathlib.Path(workdir) / run_summary.SUMMARY_FILE).exists()
+  used = f"step {step}" + ("" if finished else " of a run that has not finished")
+  return {name: tree[part] for name, tree in found.items() if part in tree}, used

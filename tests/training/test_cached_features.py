@@ -160,7 +160,8 @@ def test_code_of_another_backbone_does_not_count(monkeypatch):
 
 def test_computing_goes_on_where_it_was_stopped(frozen_config, monkeypatch):
   c = frozen_config
-  monkeypatch.setattr(cached_features, "_FILE_BYTES", 1)  # a file a batch
+  monkeypatch.setattr(cached_features, "_FILE_BYTES", 1)
+  monkeypatch.setattr(cached_features, "_MULTIPLE", 4)  # views of a file
   part = part_of(c)
   whole = load(c, part)
   expected = [whole[place] for place in range(len(whole))]
@@ -172,6 +173,51 @@ def test_computing_goes_on_where_it_was_stopped(frozen_config, monkeypatch):
   again = load(c, part)
   assert {path: path.stat().st_mtime_ns for path in before} == before
   np.testing.assert_array_equal([again[i] for i in range(len(again))], expected)
+
+
+def test_batches_of_any_size_make_and_read_the_same_files(frozen_config, monkeypatch):
+  c = frozen_config
+  monkeypatch.setattr(cached_features, "_FILE_BYTES", 1)
+  monkeypatch.setattr(cached_features, "_MULTIPLE", 8)
+  part, said = part_of(c), []
+  made = load(c, part, batch_size=12, say=said.append)
+  files = {path.name: np.load(path) for path in sorted(made.folder.glob("*.npy"))}
+  assert [len(rows) for rows in files.values()] == [8] * 9
+  again = load(c, part, batch_size=4, say=said.append)
+  assert (again.folder, again.per_file, len(said)) == (made.folder, 8, 1)
+  (made.folder / "00002.npy").unlink()
+  one = load(c, part, batch_size=8)
+  np.testing.assert_allclose(one[17], files["00002.npy"][1], rtol=1e-4, atol=1e-5)
+
+
+def test_augmented_poses_have_other_flips(frozen_config):
+  """The flip of a fixed view is drawn after the augmentation of its pose."""
+  c = frozen_config
+  folders = [load(c, part_of(c)).folder]
+  c.data.example.augment.noise = 0.02
+  folders.append(load(c, part_of(c)).folder)
+  assert folders[0] != folders[1]
+  c.data.example.update(flip=False, crop=1.0)
+  folders.append(load(c, part_of(c)).folder)
+  c.data.example.augment.noise = 0.0
+  folders.append(load(c, part_of(c)).folder)
+  assert folders[2] == folders[3]  # nothing of the frames is drawn
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_two_processes_make_every_file(frozen_config, monkeypatch, first):
+  """Also where one has finished files before the other looks."""
+  c = frozen_config
+  monkeypatch.setattr(cached_features, "_FILE_BYTES", 1)
+  monkeypatch.setattr(cached_features, "_MULTIPLE", 8)
+  monkeypatch.setattr(
+    cached_features.multihost_utils, "sync_global_devices", lambda name: None
+  )
+  monkeypatch.setattr(jax, "process_count", lambda: 2)
+  for process in (first, 1 - first):
+    monkeypatch.setattr(jax, "process_index", lambda process=process: process)
+    found = load(c, part_of(c))
+  assert len(list(found.folder.glob("*.npy"))) == 9
 
 
 def test_size_is_said_before_anything_is_written(frozen_config, monkeypatch):

@@ -26,18 +26,28 @@ import tqdm
 from jax.experimental import multihost_utils
 
 from vpn_jax import device_mesh, files, ops
-from vpn_jax.inputs import example, multi_view, pipeline, regions, sampling
+from vpn_jax.inputs import (
+  example,
+  multi_view,
+  pipeline,
+  pose_augmentation,
+  regions,
+  sampling,
+)
 from vpn_jax.models import backbones, trunk
 from vpn_jax.records import store
 
 ABOUT_FILE = "about.json"
-_FILE_BYTES = 64 * 2**20  # about; a file is made at once or not at all
+# A file is made at once or not at all. It has about this size, and a number of views
+# that usual batches divide.
+_FILE_BYTES, _MULTIPLE = 64 * 2**20, 64
 # What turns a record into pixels, beside `regions`.
 _PIXELS = (
   sampling.window_starts,
   sampling.frame_window,
   example.cuts,
   example.make,
+  pose_augmentation.draw,  # before the flip and the crop, of the same generator
   multi_view.View.part,
 )
 
@@ -186,13 +196,16 @@ def _about(
   fields: dict,
   variables: dict,
   index_digest: str,
+  per_file: int,
 ) -> dict:
-  """All that the features of a part depend on."""
+  """All that the features of a part depend on, and how they are kept."""
   settings = dataclasses.asdict(part.settings)
   names = ("num_frames", "frame_size", "region", "hand_size")
   shown = {name: settings[name] for name in names}
   if inferred is None:
     shown |= {name: settings[name] for name in ("views", "flip", "crop")}
+    if part.settings.flip or part.settings.crop < 1.0:
+      shown["augment"] = settings["augment"]  # its draws come first
   clips = "\n".join(clip["name"] for clip in part.clips)
   return {
     "records": index_digest,
@@ -205,6 +218,7 @@ def _about(
     "weights": digest_of_weights(variables),
     "code": digest_of_code(fields["backbone"]),
     "platform": jax.devices()[0].platform,
+    "views_per_file": per_file,
   }
 
 
@@ -251,20 +265,20 @@ def load_or_compute(
     say: receives a line with the size before anything is written.
   Raises: OSError when the disk has too little space.
   """
-  about = _about(part, inferred, fields, variables, index_digest)
-  text = json.dumps(about, indent=1, sort_keys=True)
-  key = hashlib.sha256(text.encode()).hexdigest()[:16]
-  folder = pathlib.Path(folder) / key
   fixed = inferred is None
   views = part.train_views() if fixed else part.eval_views(inferred)
-
   names = ("backbone", "width", "endpoint", "dtype")
   backbone = _backbone(*(fields[name] for name in names))
   apply = functools.partial(backbone, jax.device_put(variables))
   some = part.frames_of(*views[0], fixed=fixed)
   shape = jax.eval_shape(apply, some[None]).shape[1:]
-  per_file = max(batch_size, _FILE_BYTES // (4 * math.prod(shape)))
-  per_file -= per_file % batch_size
+  per_file = _FILE_BYTES // (4 * math.prod(shape)) // _MULTIPLE * _MULTIPLE
+  per_file = max(_MULTIPLE, per_file)
+
+  about = _about(part, inferred, fields, variables, index_digest, per_file)
+  text = json.dumps(about, indent=1, sort_keys=True)
+  key = hashlib.sha256(text.encode()).hexdigest()[:16]
+  folder = pathlib.Path(folder) / key
   wanted = [_path(folder, n) for n in range(-(-len(views) // per_file))]
   lacking = [n for n, path in enumerate(wanted) if not path.exists()]
   if lacking:
@@ -276,7 +290,8 @@ def load_or_compute(
     _check_space(folder, 4 * math.prod(shape) * per_file * len(lacking))
     folder.mkdir(parents=True, exist_ok=True)
     files.write_text(folder / ABOUT_FILE, text + "\n")
-    mine = lacking[jax.process_index() :: jax.process_count()]
+    # By number, since another process may have begun before this one looked.
+    mine = [n for n in lacking if n % jax.process_count() == jax.process_index()]
     _compute(part, views, fixed, apply, mine, per_file, folder, batch_size, threads)
   if jax.process_count() > 1:
     multihost_utils.sync_global_devices(f"features {key}")
@@ -316,7 +331,7 @@ def _compute(
     for number in numbers:
       first = number * per_file
       places = range(first, min(first + per_file, len(views)))
-      # The last batch is filled up, so that there is one shape to compile.
+      # The last batch of a file is filled up, so that there is one shape to compile.
       padded = [*places, *[places[-1]] * (-len(places) % batch_size)]
       dataset = grain.MapDataset.source(padded).map(load).batch(batch_size)
       found = []

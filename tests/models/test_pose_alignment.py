@@ -30,6 +30,7 @@ def pose():
 def test_a_hip_line_of_3_4_5_is_turned_into_the_image_plane():
   """Left minus right is (0.3, 0, 0.4): x becomes 0.5 and z becomes 0."""
   pose = jnp.zeros((1, 1, 3, 3)).at[0, 0, LEFT].set(jnp.array([0.3, 0.1, 0.4]))
+  pose = pose.at[0, 0, RIGHT].set(jnp.array([0.0, 0.1, 0.0]))
   pose = pose.at[0, 0, HEAD].set(jnp.array([0.0, 2.0, 1.0]))
   got = align_pose(pose, LEFT, RIGHT, "view")
   np.testing.assert_allclose(got[0, 0, LEFT], (0.5, 0.1, 0.0), atol=1e-6)
@@ -87,6 +88,19 @@ def test_steps_without_hips_follow_those_with(pose):
   np.testing.assert_allclose(
     got[0, 3, HEAD], turned(lost[0, 3, HEAD], angle), atol=1e-5
   )
+
+
+def test_a_step_that_shows_one_hip_has_no_direction(pose):
+  expected = np.asarray(align_pose(jnp.asarray(pose[:, 1:]), LEFT, RIGHT, "view"))
+  for hip in (LEFT, RIGHT):
+    lost = pose.copy()
+    lost[:, 0, hip] = 0.0  # far from the other hip, as the origin is
+    for how in ("view", "body"):
+      got = np.asarray(align_pose(jnp.asarray(lost), LEFT, RIGHT, how))
+      line = got[:, 1, LEFT] - got[:, 1, RIGHT]
+      np.testing.assert_allclose(line[:, 2], 0.0, atol=1e-6)
+    got = np.asarray(align_pose(jnp.asarray(lost), LEFT, RIGHT, "view"))
+    np.testing.assert_allclose(got[:, 1:], expected, atol=1e-6)
 
 
 def test_upright_by_hand():

@@ -113,6 +113,20 @@ def test_a_torso_of_half_a_metre():
   )
 
 
+def test_a_torso_without_one_of_its_joints_is_not_measured():
+  pose = np.zeros((1, 3, 5, 3), np.float32)
+  pose[0, :, 0], pose[0, :, 1] = (-0.1, 0, 2), (0.1, 0, 2)
+  pose[0, :, 2], pose[0, :, 3] = (-0.2, 0.5, 2), (0.2, 0.5, 2)
+  for joint in range(4):
+    lost = pose.copy()
+    lost[0, :2, joint] = 0.0  # in two of three steps
+    got = pose_streams.scale_by_torso(jnp.asarray(lost), (0, 1), (2, 3))
+    np.testing.assert_allclose(got, lost / 0.5, rtol=1e-6)
+    lost[0, 2, joint] = 0.0
+    got = pose_streams.scale_by_torso(jnp.asarray(lost), (0, 1), (2, 3))
+    np.testing.assert_array_equal(got, lost)
+
+
 @pytest.mark.parametrize("stream", pose_streams.STREAMS)
 def test_camera_and_size_do_not_matter_to_the_network(stream):
   fields = {"align": "upright", "scale": "torso", "stream": stream, "kind": "stgcn"}

@@ -50,7 +50,8 @@ def align_pose(
     return _upright(pose, (left_hip, right_hip), shoulders)
   line = pose[:, :, left_hip] - pose[:, :, right_hip]  # [B, S, 3]
   length = jnp.hypot(line[..., 0], line[..., 2])
-  seen = length > SHORTEST
+  known = [(pose[:, :, hip] != 0).any(axis=-1) for hip in (left_hip, right_hip)]
+  seen = (length > SHORTEST) & known[0] & known[1]
   first = jnp.argmax(seen, axis=1)[:, None]  # [B, 1]
   if how == "view":
     step = jnp.broadcast_to(first, seen.shape)

@@ -77,9 +77,8 @@ def scale_by_torso(
   x = pose[..., :2] if coordinates == "image" else pose
   ends = [x[:, :, jnp.array(pair)] for pair in (hips, shoulders)]  # [B, S, 2, X]
   length = jnp.linalg.norm(ends[0].mean(axis=2) - ends[1].mean(axis=2), axis=-1)
-  seen = (length > SHORTEST) & jnp.all(
-    jnp.stack([(end != 0).any(axis=(2, 3)) for end in ends]), axis=0
-  )
+  known = [(end != 0).any(axis=-1).all(axis=-1) for end in ends]  # both joints
+  seen = (length > SHORTEST) & known[0] & known[1]
   median = jnp.nanmedian(jnp.where(seen, length, jnp.nan), axis=1)
   median = jnp.where(seen.any(axis=1), median, 1.0)[:, None, None, None]
   return jnp.concatenate([x / median, pose[..., x.shape[-1] :]], axis=-1)

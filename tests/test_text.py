@@ -20,3 +20,11 @@ def test_split_paths(tmp_path, monkeypatch):
   assert text.split_paths("run,1") == ("run,1",)
   assert text.split_paths("run,2") == ("run", "2")
   assert text.split_paths("") == ()
+
+
+def test_flags_and_their_values_are_joined():
+  words = ["launch.py", "--config", "a.py:cs,b=1", "--x=1", "--traceback", "--n", "-1"]
+  assert text.joined_flags(words) == [
+    "launch.py", "--config=a.py:cs,b=1", "--x=1", "--traceback", "--n=-1",
+  ]  # fmt: skip
+  assert text.joined_flags([]) == []

@@ -1,4 +1,4 @@
-"""Lists in flags and settings, and tables of text."""
+"""Lists in flags and settings, commands, and tables of text."""
 
 import os
 from collections.abc import Sequence
@@ -12,6 +12,18 @@ def split_words(text: str, separator: str = ",") -> tuple[str, ...]:
 def split_paths(text: str) -> tuple[str, ...]:
   """Paths separated by commas; one that exists may hold commas itself."""
   return (text,) if text and os.path.exists(text) else split_words(text)
+
+
+def joined_flags(words: Sequence[str]) -> list[str]:
+  """The words of a command with `--flag value` as `--flag=value`."""
+  found: list[str] = []
+  for word in words:
+    flag = found[-1] if found else ""
+    if flag.startswith("--") and "=" not in flag and not word.startswith("--"):
+      found[-1] = f"{flag}={word}"
+    else:
+      found.append(word)
+  return found
 
 
 def padded(rows: Sequence[Sequence[str]]) -> list[list[str]]:

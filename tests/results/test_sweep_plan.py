@@ -1,10 +1,14 @@
 """The runs of a table, their dependencies and their order."""
 
+import functools
 import pathlib
 
+import fake_run
 import pytest
 
+from configs import synthetic
 from vpn_jax.results import sweep_plan
+from vpn_jax.training import run_summary
 
 
 def planned(folder, rows, **settings):
@@ -137,6 +141,24 @@ def test_rows_are_fused_for_each_protocol_and_seed():
   ]
   with pytest.raises(ValueError, match=r"config.sweep.fuse is 'VPN', expected rows"):
     sweep_plan.fusions("VPN", "configs/synthetic.py:cs", "runs", (), (0,))
+
+
+def test_a_finished_run_with_other_settings_says_so(tmp_path):
+  flags = ("--config.train.epochs=9", "--config.data.threads=2")
+  plan = functools.partial(planned, tmp_path, ("I3D",), protocols=("cs",))
+  (run,) = plan(flags=flags)
+  folder = pathlib.Path(run.workdir)
+  folder.mkdir(parents=True)
+  config = synthetic.get_config("cs,model=i3d").to_dict()
+  run_summary.write_summary(folder, config, fake_run.RESULT, run.command())
+  assert run.done()
+  assert run.changes() == []
+  (again,) = plan(flags=(*flags[:1], "--config.data.threads=4"))
+  assert again.changes() == []  # of speed alone
+  (other,) = plan(flags=("--config.train.epochs=3", "--config.loss.features=0"))
+  assert other.changes() == [
+    "trained with train.epochs=9", "now loss.features=0", "now train.epochs=3",
+  ]  # fmt: skip
 
 
 def test_unknown_rows():

@@ -49,6 +49,17 @@ def test_runs_of_other_seeds_share_a_line(tmp_path, capsys):
   assert "```\npython launch.py 0\n```" in md
 
 
+def test_runs_of_one_seed_count_once(tmp_path):
+  for name, seed, top1 in (("a", 0, 40.0), ("b", 0, 44.0), ("c", 1, 50.0)):
+    config = synthetic.get_config("cs,model=i3d")
+    config.seed = seed
+    leave(tmp_path / name / "visual", config, top1=top1)
+  made = tables.gather(run_summary.read_summaries(tmp_path))
+  (line,) = made["Runs on synthetic"]
+  # 42 and 50: mean 46, deviation sqrt(32)
+  assert (line["ours"], line["seeds"]) == ("46.0 ± 5.7", "2")
+
+
 def test_smarthome_counts_by_class(tmp_path):
   leave(tmp_path / "a", smarthome.get_config("cv1,model=i3d_nl"))
   made = tables.gather(run_summary.read_summaries(tmp_path))
@@ -85,6 +96,8 @@ def test_a_changed_row_is_another_line(tmp_path, monkeypatch):
   commands = {
     f"{program}cs --config.seed=1 --config.data.records=x --config.data.workers=5": "",
     f"{program}cs,size=cpu": "size=cpu",
+    f"{program.replace('=', ' ')}cs,size=demo --config.seed 1": "size=demo",
+    f"{program}cs --config.init.kinetics.i3d=a/b.pt": "init.kinetics.i3d=b.pt",
     f"{program}cs --config.train.epochs=9": "train.epochs=9",
     f"{program}cs --config.init.backbone=i3d --config.seed=2": "",
     f"{program}cs,size=tiny --config.init.backbone=i3d": "size=tiny",
@@ -100,6 +113,8 @@ def test_a_changed_row_is_another_line(tmp_path, monkeypatch):
   best = {**summaries[0], "row": "VPN, best recipe"}  # which says the word
   best["command"] = f"{program}cs,recipe=best,size=cpu"
   assert tables.variant(best) == "size=cpu"
+  corrected = {**summaries[0], "result": {"corrected_labels": 24}}
+  assert tables.variant(corrected) == "24 labels corrected"
   made = tables.gather(run_summary.read_summaries(tmp_path))
   rows = [line["row"] for line in made["Runs on synthetic"]]
   assert rows[0] == "I3D"

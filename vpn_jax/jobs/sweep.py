@@ -78,6 +78,9 @@ def run(config, workdir: str) -> None:
   script.write_text("\n".join([title, *commands]) + "\n")
   done = sum(r.done() for r in runs)
   print(f"{len(runs)} runs, {done} done; commands in {script}")
+  for r in runs:
+    if r.done() and (changes := r.changes()):
+      print(f"{r.workdir} is done, with other settings: {'; '.join(changes)}")
   if settings.dry_run:
     for r in runs:
       print(("done  " if r.done() else "to do ") + r.command())

@@ -3,10 +3,11 @@
 import dataclasses
 import pathlib
 import shlex
+from collections.abc import Sequence
 
 from vpn_jax import text
 from vpn_jax.evaluation import fusion
-from vpn_jax.results import paper
+from vpn_jax.results import paper, tables
 from vpn_jax.training import run_summary
 from vpn_jax.training import stages as pretraining
 
@@ -34,6 +35,30 @@ class Run:
 
   def command(self) -> str:
     return shlex.join(["python", *self.words])
+
+  def changes(self) -> list[str]:
+    """Settings of a finished run that its command has not, and the reverse."""
+    path = pathlib.Path(self.workdir) / run_summary.SUMMARY_FILE
+    trained = _settings(shlex.split(run_summary.read_summary(path)["command"]))
+    wanted = _settings(self.words)
+    return [
+      *(f"trained with {word}" for word in sorted(trained - wanted)),
+      *(f"now {word}" for word in sorted(wanted - trained)),
+    ]
+
+
+def _settings(words: Sequence[str]) -> set[str]:
+  """The words of a command that change what is trained, other than where it starts."""
+  found = set()
+  for word in text.joined_flags(words):
+    name, _, value = word.partition("=")
+    if name == "--config":
+      found.update(value.partition(":")[2].split(","))
+    elif name.startswith("--config."):
+      name = name.removeprefix("--config.")
+      if not name.startswith((*tables.NOT_SETTINGS, "init.")):
+        found.add(f"{name}={value}")
+  return found - {""}
 
 
 def slug(arg: str) -> str:

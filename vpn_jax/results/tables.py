@@ -1,8 +1,10 @@
 """Finished runs beside the numbers of the paper: tables 1 to 7 as text and markdown.
 
-Runs that differ in the seed alone share a line, with mean and standard deviation.
+Runs that differ in the seed alone share a line, with mean and standard deviation over
+the seeds; several runs of one seed count as one.
 """
 
+import pathlib
 import shlex
 import statistics
 
@@ -15,9 +17,10 @@ COLUMNS = (
   "parameters", "minutes", "train clips/s", "test clips/s",
 )  # fmt: skip
 # Flags that change paths or logging, not what is trained.
-_NOT_SETTINGS = (
+NOT_SETTINGS = (
   "seed", "data.records", "data.raw", "data.threads", "data.workers", "init.",
-  "train.tensorboard", "train.log_every", "train.save_every", "train.eval_batch_size",
+  "features.folder", "train.tensorboard", "train.log_every", "train.save_every",
+  "train.eval_batch_size",
 )  # fmt: skip
 
 
@@ -32,7 +35,9 @@ def variant(summary: dict) -> str:
     return _fused_variant(summary["parts"])
   row = paper.ROWS.get(paper.of_any_recipe(summary["row"]), paper.Row(""))
   changes = []
-  for word in shlex.split(summary["command"]):
+  if corrected := summary["result"].get("corrected_labels"):
+    changes.append(f"{corrected} labels corrected")
+  for word in text_lib.joined_flags(shlex.split(summary["command"])):
     name, _, value = word.partition("=")
     if name == "--config":
       words = value.partition(":")[2].split(",")[1:]
@@ -51,9 +56,12 @@ def variant(summary: dict) -> str:
       start = paper.of_any_recipe(run_summary.row_of(value))
       if start != row.teacher:
         changes.append(f"teacher {start}")
+    elif name.startswith("--config.init.kinetics."):
+      name = name.removeprefix("--config.")
+      changes.append(f"{name}={pathlib.PurePath(value).name}")
     elif name.startswith("--config."):
       name = name.removeprefix("--config.")
-      if not name.startswith(_NOT_SETTINGS):
+      if not name.startswith(NOT_SETTINGS):
         changes.append(f"{name}={value}")
   return ", ".join(changes)
 
@@ -64,6 +72,25 @@ def _fused_variant(parts: list[dict]) -> str:
   if len(set(weights)) > 1:
     changes.append("weights " + ":".join(f"{weight:g}" for weight in weights))
   return "; ".join(changes)
+
+
+def _by_seed(summaries: list[dict]) -> list[dict]:
+  """The results of each seed; for several runs of one seed, the means of them."""
+  seeds: dict[int | str, list[dict]] = {}
+  for summary in summaries:
+    seed = summary.get("seed", summary.get("workdir"))
+    seeds.setdefault(seed, []).append(summary["result"])
+  found = []
+  for results in seeds.values():
+    common = set.intersection(*map(set, results))
+    numbers = {
+      name
+      for name in common
+      if all(isinstance(result[name], (int, float)) for result in results)
+    }
+    means = {name: statistics.fmean(r[name] for r in results) for name in numbers}
+    found.append(results[0] | means if len(results) > 1 else results[0])
+  return found
 
 
 def _spread(values: list[float]) -> str:
@@ -80,7 +107,7 @@ def _number(value: float | None) -> str:
 
 def _line(row: str, summaries: list[dict]) -> dict[str, str]:
   """The line of the runs of one row, dataset and protocol: column -> text."""
-  first, results = summaries[0], [s["result"] for s in summaries]
+  first, results = summaries[0], _by_seed(summaries)
   dataset, protocol = first["dataset"], first["protocol"]
   metric = "mean_class" if dataset == "smarthome" else "top1"
   changes = variant(first)

@@ -298,6 +298,24 @@ def test_evaluation_stores_the_controls_beside_the_accuracy(run, capsys):
   assert (workdir / "test" / "scores.npz").read_bytes() == plain
 
 
+def test_corrected_labels_have_a_folder_of_their_own(run, tmp_path):
+  c, workdir = run
+  published = vpn_jax.evaluate(c, str(workdir))
+  plain = (workdir / "test" / "scores.npz").read_bytes()
+  path = tmp_path / "wrong.csv"
+  name = published.predictions.names[0]
+  label = (published.predictions.labels[0] + 1) % 4
+  path.write_text(f"clip,class\n{name},{published.predictions.class_names[label]}\n")
+  c.data.update(corrections=str(path), correct_test=True)
+  corrected = vpn_jax.evaluate(c, str(workdir))
+  assert corrected.folder == workdir / "test_corrected"
+  assert (workdir / "test" / "scores.npz").read_bytes() == plain
+  before, after = published.predictions.labels, corrected.predictions.labels
+  np.testing.assert_array_equal(np.flatnonzero(before != after), [0])
+  c.inference.shuffle_pose = True
+  assert vpn_jax.evaluate(c, str(workdir)).folder.name == "test_shuffled_corrected"
+
+
 def test_controls_are_added_to_an_older_summary(run):
   c, workdir = run
   values = vpn_jax.evaluate(c, str(workdir)).metrics

@@ -127,6 +127,15 @@ def test_a_student_follows_its_teacher(teacher, noise_records, shrunk, tmp_path)
   np.testing.assert_allclose(scores.sum(), 1.0, rtol=1e-5)
 
 
+def test_a_teacher_of_other_examples(teacher, noise_records, shrunk, tmp_path):
+  c = student(noise_records, shrunk, teacher)
+  c.data.example.pose_window = "video"
+  with pytest.raises(
+    ValueError, match=r"example\.pose_window 'clip', the student has 'video': both see"
+  ):
+    loop.train(c, str(tmp_path / "student"))
+
+
 def test_students_without_a_teacher_or_with_another_one(
   teacher, noise_records, shrunk, tmp_path
 ):

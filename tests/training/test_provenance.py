@@ -116,6 +116,21 @@ def test_validation_and_records_matter_for_going_on_alone():
       ours.check(data, TO_RESUME)
 
 
+def test_corrected_labels_matter_for_going_on_alone():
+  ours = of("as it is")
+  assert ours.corrections == ""
+  one = Provenance.of(*SIDES["as it is"], {"clip": "a", "other": "b"})
+  same = Provenance.of(*SIDES["as it is"], {"other": "b", "clip": "a"})
+  one.check(same, TO_RESUME)
+  for theirs in (ours, Provenance.of(*SIDES["as it is"], {"clip": "b", "other": "b"})):
+    one.check(theirs)
+    one.check_start(theirs)
+    with pytest.raises(ValueError, match=r"^corrections: the checkpoint has "):
+      one.check(theirs, TO_RESUME)
+  old = {k: v for k, v in ours.to_dict().items() if k != "corrections"}
+  assert Provenance.from_dict(old) == ours
+
+
 def test_a_part_may_start_on_another_dataset_but_not_from_clips_that_test():
   ours = of("as it is")
   ours.check_start(of("as it is"))
@@ -155,8 +170,9 @@ def test_changed_settings_are_said():
     provenance.changed_settings(before, now)
 
 
-def test_a_checkpoint_from_before_balanced_sampling_goes_on_without_it():
-  before, now = {"data": {}}, {"data": {"balanced": False}}
+def test_a_checkpoint_from_before_a_setting_goes_on_without_it():
+  new = {"balanced": False, "corrections": "", "correct_test": False}
+  before, now = {"data": {}}, {"data": new}
   assert provenance.changed_settings(before, now) == []
   now["data"]["balanced"] = True
   with pytest.raises(ValueError, match=r"data\.balanced is True, .* with False: "):

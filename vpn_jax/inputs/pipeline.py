@@ -76,7 +76,7 @@ class Part:
     clips: entries of the index that belong to the part; labels are positions in
       `class_names`.
     class_names: of the protocol, which may keep some classes of the dataset only.
-    corrected: number of its clips whose label was corrected.
+    corrected: clip -> class, of its clips whose label was corrected.
     features: f of every view, float32 [T, M, N, C], in the order of `train_views` (key
       None) or `eval_views` (key: the inference). Where there are some, batches hold
       `features` instead of frames, which are not decoded.
@@ -108,14 +108,15 @@ class Part:
     names = protocols.class_names(protocol, index.class_names)
     label_of = {name: i for i, name in enumerate(names)}
     self.protocol, self.class_names = protocol, names
-    self.clips, self.corrected = [], 0
+    self.clips, self.corrected = [], {}
     for clip in index.clips():
       labelled = index.class_names[clip["label"]]
       name = corrections.get(clip["name"], labelled)
       if name in label_of and protocols.part(protocol, clip["attributes"]) == part:
         label = {"raw_label": clip["label"], "label": label_of[name]}
         self.clips.append({**clip, **label})
-        self.corrected += name != labelled
+        if name != labelled:
+          self.corrected[clip["name"]] = name
     if not self.clips:
       raise EmptyPartError(
         f"no clip of {folder} belongs to the {part} part of {protocol}: prepare the "

@@ -7,7 +7,8 @@ needed afterwards.
 """
 
 import functools
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -20,10 +21,18 @@ from vpn_jax.training import checkpoint, losses
 from vpn_jax.training.provenance import Provenance
 
 KINDS = ("euclidean", "contrastive")
+# Settings of an example that a teacher must have been trained with.
+SHOWN = (
+  "num_frames", "frame_size", "region", "pose_steps", "pose_window", "persons",
+  "coordinates",
+)  # fmt: skip
 
 
 def load_teacher(
-  workdir: str, data: Provenance, on_mismatch: str = "refuse"
+  workdir: str,
+  data: Provenance,
+  on_mismatch: str = "refuse",
+  example: Mapping = types.MappingProxyType({}),
 ) -> tuple[object, dict]:
   """The network of a finished run and its variables on the host.
 
@@ -31,8 +40,9 @@ def load_teacher(
     workdir: of the run, `config.init.teacher`.
     data: what the student trains on.
     on_mismatch: as for `Provenance.check_start`.
+    example: `config.data.example` of the student, whose examples the teacher sees too.
   Raises: ValueError for "", for a network without scores of the same classes, or one
-    that was trained on other clips of these records.
+    that was trained on other clips of these records, or other examples of them.
   """
   if not workdir:
     raise ValueError(
@@ -44,6 +54,14 @@ def load_teacher(
     about = runs.about(step)
     variables = runs.restore_variables(step)
   theirs = about.provenance
+  shown = about.config["data"]["example"]
+  for name in SHOWN:
+    if name in example and shown.get(name, example[name]) != example[name]:
+      raise ValueError(
+        f"the teacher in {workdir} was trained with config.data.example.{name} "
+        f"{shown[name]!r}, the student has {example[name]!r}: both see the same "
+        "examples, so give both the same."
+      )
   if tuple(theirs.class_names) != tuple(data.class_names):
     raise ValueError(
       f"the teacher in {workdir} has the classes {list(theirs.class_names)}, the "

@@ -48,11 +48,20 @@ class Evaluation:
 
 
 def test_folder(
-  workdir: str | pathlib.Path, inferred: multi_view.Inference
+  workdir: str | pathlib.Path,
+  inferred: multi_view.Inference,
+  *,
+  corrected: bool,
 ) -> pathlib.Path:
-  """Where an evaluation goes: workdir/test, or test_<poses> with others than own."""
-  name = "test" if inferred.poses == "own" else f"test_{inferred.poses}"
-  return pathlib.Path(workdir) / name
+  """Where an evaluation goes: workdir/test, or a folder beside it.
+
+  That is test_<poses> with others than own, and test_corrected with other labels than
+  those of the test after training.
+  """
+  words = ["test"]
+  words += [inferred.poses] if inferred.poses != "own" else []
+  words += ["corrected"] if corrected else []
+  return pathlib.Path(workdir) / "_".join(words)
 
 
 def batches(
@@ -83,6 +92,8 @@ def write(
   step: int,
   found: dict[str, predictions_lib.Predictions],
   inferred: multi_view.Inference,
+  *,
+  corrected: bool = False,
 ) -> Evaluation:
   """Computes the metrics of a test, and writes it to `test_folder`.
 
@@ -93,6 +104,7 @@ def write(
     step: of the checkpoint.
     found: scores from `scoring.score_part`, by the poses they come from.
     inferred: how they were made.
+    corrected: as for `test_folder`.
   """
   controls = predictions_lib.control_metrics(found)
   evaluation = Evaluation(
@@ -100,7 +112,7 @@ def write(
     metrics={**predictions_lib.metrics(found["own"]), **controls},
     predictions=found["own"],
     inference=inferred,
-    folder=test_folder(workdir, inferred),
+    folder=test_folder(workdir, inferred, corrected=corrected),
   )
   if device_mesh.is_main():
     about = {**controls, **dataclasses.asdict(inferred)}
@@ -131,10 +143,21 @@ def evaluate(config: ml_collections.ConfigDict, workdir: str) -> Evaluation:
   """
   inferred = multi_view.Inference(**config.inference)
   step, found = score(config, workdir, inferred)
-  evaluation = write(config.output or workdir, step, found, inferred)
-  if device_mesh.is_main() and not (config.output or evaluation.unwritten):
+  corrected = _relabelled(config, workdir)
+  evaluation = write(
+    config.output or workdir, step, found, inferred, corrected=corrected
+  )
+  if device_mesh.is_main() and not (config.output or evaluation.unwritten or corrected):
     _complete_summary(workdir, evaluation)
   return evaluation
+
+
+def _relabelled(config: ml_collections.ConfigDict, workdir: str) -> bool:
+  """Whether the test has corrected labels, unlike that after training."""
+  with checkpoint.reading(workdir) as runs:
+    trained = runs.about(runs.best_step()).config["data"]
+  now = bool(config.data.get("correct_test"))
+  return now and not trained.get("correct_test", False)
 
 
 def score(

@@ -52,7 +52,7 @@ def train(
   total_steps = c.steps or max(1, round(c.epochs * steps_per_epoch))
   devices, key = device_mesh.make_mesh(), jax.random.key(config.seed)
   place = device_mesh.make_placer(devices)
-  provenance = Provenance.of(index, part.protocol)
+  provenance = Provenance.of(index, part.protocol, _corrected(data))
 
   with Session(workdir, config, provenance, total_steps, say) as session:
     # Model
@@ -121,6 +121,8 @@ def train(
 
     # Test
     cost = session.cost(state.params)
+    if corrected := _corrected(data):
+      cost["corrected_labels"] = len(corrected)
     test = held_out.test(state.variables()) if "test" in data else {}
     return session.finish({**cost, **test}, command)
 
@@ -144,6 +146,12 @@ def _open_data(config) -> tuple[store.Index, dict[str, pipeline.Part]]:
   return opened
 
 
+def _corrected(data: dict[str, pipeline.Part]) -> dict[str, str]:
+  """Clip -> class, of the clips that train or validate with a corrected label."""
+  parts = [part.corrected for name, part in data.items() if name != "test"]
+  return {clip: name for part in parts for clip, name in part.items()}
+
+
 def _for_records(config, index: store.Index, part: pipeline.Part):
   """A copy of a configuration with what is read from the records."""
   config = ml_collections.ConfigDict(config)
@@ -165,7 +173,9 @@ def _teacher(config, model, provenance, state, devices):
         "its own: leave it out, or train model=student."
       )
     return None
-  found = distillation.load_teacher(config.init.teacher, provenance, config.on_mismatch)
+  found = distillation.load_teacher(
+    config.init.teacher, provenance, config.on_mismatch, config.data.example.to_dict()
+  )
   variables = jax.device_get(state.variables())
   return distillation.make_teacher(*found, model, variables, devices)
 
@@ -198,5 +208,5 @@ def _clips(part: pipeline.Part | None, name: str) -> str:
   """How many clips a part has, and how many of their labels were corrected."""
   if part is None:
     return f"0 {name} clips"
-  corrected = f" ({part.corrected} labels corrected)" if part.corrected else ""
+  corrected = f" ({len(part.corrected)} labels corrected)" if part.corrected else ""
   return f"{len(part)} {name} clips{corrected}"

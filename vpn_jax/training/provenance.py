@@ -1,12 +1,14 @@
 """What a network belongs to: data, protocol and code; and whether other data fits."""
 
 import dataclasses
+import hashlib
 import importlib.metadata
 import json
 import pathlib
 import platform
 import subprocess
-from collections.abc import Iterable
+import types
+from collections.abc import Iterable, Mapping
 
 from absl import logging
 
@@ -18,14 +20,16 @@ from vpn_jax.records import store
 TO_TEST = (
   "dataset", "class_names", "skeleton", "skeleton_digest", "crop", "protocol",
 )  # fmt: skip
-TO_RESUME = (*TO_TEST, "validation", "index_digest")
+TO_RESUME = (*TO_TEST, "validation", "index_digest", "corrections")
 # What must agree to start from a part of it on the same dataset: else the clips that
 # test now may have trained it.
 TO_START = ("crop", "protocol")
 # Settings that fix which clips a step draws.
 PLACE_IN_DATA = ("seed", "train.batch_size", "data.balanced")
 # Of settings that checkpoints did not always have, what they were before.
-_BEFORE = {"data.balanced": False}
+_BEFORE = {
+  "data.balanced": False, "data.corrections": "", "data.correct_test": False,
+}  # fmt: skip
 # Settings that fix which parameters there are.
 PARAMETERS = (
   "network", "model.attention_norm", "model.guide", "model.head",
@@ -48,6 +52,7 @@ class Provenance:
     validation: which of the latter validate: attribute and values.
     index_digest: of the records.
     skeleton_definition: `skeleton_files.definition(skeleton)`.
+    corrections: digest of the labels that were corrected for training; "" for none.
   """
 
   dataset: str
@@ -59,10 +64,20 @@ class Provenance:
   validation: dict
   index_digest: str
   skeleton_definition: dict | None = None
+  corrections: str = ""
 
   @classmethod
-  def of(cls, index: store.Index, protocol: protocols.Protocol) -> "Provenance":
-    """The provenance of training on the records of an index by a protocol."""
+  def of(
+    cls,
+    index: store.Index,
+    protocol: protocols.Protocol,
+    corrected: Mapping[str, str] = types.MappingProxyType({}),
+  ) -> "Provenance":
+    """The provenance of training on the records of an index by a protocol.
+
+    Args:
+      corrected: clip -> class, of the clips that do not train with their label.
+    """
     p = protocol
     own = () if p.validation_attribute else p.validation
     made = cls(
@@ -83,6 +98,7 @@ class Provenance:
       },
       index_digest=index.digest(),
       skeleton_definition=skeleton_files.definition(index.skeleton),
+      corrections=_digest(corrected),
     )
     return cls.from_dict(made.to_dict())
 
@@ -175,6 +191,11 @@ class Provenance:
     same = self.dataset == data.dataset != "custom"
     if same or self.index_digest == data.index_digest:
       self.check(data, TO_START, on_mismatch)
+
+
+def _digest(corrected: Mapping[str, str]) -> str:
+  text = json.dumps(sorted(corrected.items()))
+  return hashlib.sha256(text.encode()).hexdigest()[:16] if corrected else ""
 
 
 def changed_settings(before: dict, now: dict) -> list[str]:

@@ -102,6 +102,24 @@ def test_files_as_other_systems_write_them(encoding, tmp_path):
     np.testing.assert_array_equal(reader.read(p).joints, before.joints)
 
 
+def test_alphapose_on_images_begins_with_the_first_image(tmp_path):
+  """ffmpeg numbers images from 1 with zeros before; AlphaPose a video from 0."""
+  pose, scores = fake.clip(persons=1)
+  content = json.loads(fake.alphapose(tmp_path / "clip.json", pose, scores).read_text())
+  numbers = sorted({int(person["image_id"].split(".")[0]) for person in content})
+  assert numbers[0] == 0
+  expected = reader.read(tmp_path / "clip.json").joints
+  for person in content:
+    number = int(person["image_id"].split(".")[0])
+    person["image_id"] = f"{number + 1:06d}.jpg"
+  path = fake.write(tmp_path / "images.json", content)
+  np.testing.assert_array_equal(reader.read(path).joints, expected)
+  for person in content:  # the first frame of the video shows nobody
+    person["image_id"] = f"{int(person['image_id'].split('.')[0])}.jpg"
+  path = fake.write(tmp_path / "video.json", content)
+  assert len(reader.read(path).joints) == len(expected) + 1
+
+
 def test_labels_without_confidence(tmp_path):
   """A model of two numbers per keypoint: no scores."""
   line = [0, 0.5, 0.5, 0.2, 0.6, *np.linspace(0.01, 0.34, 34)]

@@ -163,3 +163,12 @@ def test_values_that_no_clip_has_are_refused():
   check("train", "test")
   with pytest.raises(ValueError, match=r"is 'subject:4,1', but .* subject 4"):
     check("validation")
+
+
+def test_a_share_of_an_attribute_that_no_clip_has():
+  clips = [{"attributes": {"subject": s, "camera": 1}} for s in range(1, 5)]
+  data = ml_collections.ConfigDict(
+    {"dataset": "ntu60", "protocol": "cs", "validation": "person:10%"}
+  )
+  with pytest.raises(ValueError, match="a clip has no 'person', it has"):
+    protocol_settings.from_config(data, clips)

@@ -45,9 +45,10 @@ def workdirs(noise_records, shrunk, tmp_path_factory):
   root = tmp_path_factory.mktemp("export")
   index = store.read_index(noise_records)
   provenance = Provenance.of(index, protocols.Protocol("subject", (1,)))
-  rows = {"vpn": {}, "i3d": {"endpoint": "Conv3d_2b_1x1"}, "pose": {}}
+  rows = {"vpn": {}, "i3d": {"endpoint": "Conv3d_2b_1x1"}, "pose": {}, "aligned": {}}
   for name, fields in rows.items():
-    c = config_of(f"model={name},", noise_records, shrunk, **fields)
+    row = "attention=aligned," if name == "aligned" else f"model={name},"
+    c = config_of(row, noise_records, shrunk, **fields)
     c.data.example.persons = 2 if name == "vpn" else 1
     if name == "pose":
       c.model.pose.update(kind="stgcn", blocks=2, block_features=8, stream="bone")
@@ -178,6 +179,23 @@ def test_a_network_takes_only_the_inputs_it_uses(
   given, batch = raw_inputs(network, noise_records, 1)
   scores, _ = network.forward(network.variables, batch)
   assert_same(call(serve.batch(about, given)), {"scores": scores})
+
+
+def test_joints_in_the_frames_are_an_input(workdirs):
+  network = trained_network.load(str(workdirs / "aligned"))
+  about = export.export(network, str(workdirs / "aligned.zip"), 0, ("cpu",))
+  assert set(about["inputs"]) == {"frames", "joints", "origin", "frame_joints"}
+  assert about["inputs"]["frame_joints"]["meaning"].startswith("x and y as fractions")
+  _, call = serve.load(workdirs / "aligned.zip")
+  rng = np.random.default_rng(0)
+  given = {
+    name: rng.random((2, *spec["shape"][1:])).astype(spec["dtype"])
+    for name, spec in about["inputs"].items()
+  }
+  scores = call(serve.batch(about, given))["scores"]
+  np.testing.assert_allclose(scores.sum(axis=-1), 1.0, rtol=1e-5)
+  given["frame_joints"] = given["frame_joints"][:, :, ::-1]
+  assert np.abs(call(serve.batch(about, given))["scores"] - scores).max() > 0
 
 
 def test_each_platform_gets_its_own_operations(workdirs):

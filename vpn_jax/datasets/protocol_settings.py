@@ -156,7 +156,7 @@ def draw_validation(
   pool = set(protocol.train)
   if attribute != protocol.attribute:
     pool = {
-      attributes[attribute]
+      protocols.value_of(attributes, attribute)
       for attributes in map(protocols.attributes_of, clips)
       if protocols.value_of(attributes, protocol.attribute) in protocol.train
     }

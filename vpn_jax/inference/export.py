@@ -31,6 +31,10 @@ _MEANING = {
     "x and y in pixels and the score (NaN for 1), joints of one person after the "
     "other; NaN if unseen"
   ),
+  "frame_joints": (
+    "x and y as fractions of the frame that is shown, and the score, of the joints of "
+    "every frame, one person after the other; 0 where unseen"
+  ),
   "box": (
     "x and y of the middle of the first person's box over the clip, and half of its "
     "larger side, pixels; NaN or missing: that of the steps in `image_joints`"

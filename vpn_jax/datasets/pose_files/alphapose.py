@@ -2,9 +2,10 @@
 
 The default is a list of people, `{"image_id": "12.jpg", "category_id": 1, "keypoints":
 [x, y, score, ...], "score": 2.9, "box": [x, y, w, h], "idx": [1.0]}`: image_id has the
-number of the frame, from 0 in a video, and idx, with tracking, that of the person.
-Frames without people are missing. 17 joints for COCO, 26 for Halpe. With `--format
-open` or `cmu` the file is a dict from image_id to a frame as `openpose` reads it.
+number of the frame, in a video from 0 and without zeros before it, and idx, with
+tracking, that of the person. Frames without people are missing. 17 joints for COCO, 26
+for Halpe. With `--format open` or `cmu` the file is a dict from image_id to a frame as
+`openpose` reads it.
 
 Source: write_json in alphapose/utils/pPose_nms.py of MVIG-SJTU/AlphaPose. OpenPose's
 `--write_coco_json` has the same form, with integers as image_id.
@@ -49,6 +50,10 @@ def read_file(content, what: str) -> list[list[Person]]:
       people = named.setdefault(pathlib.Path(str(image)).stem, [])
       if found is not None:
         people.append(found)
-  # Frames of a video are called 0.jpg, 1.jpg, ...; images have names of their own.
-  of_video = all(name.isascii() and name.isdigit() for name in named)
+  # Frames of a video are called 0.jpg, 1.jpg, ...; images have names of their own, such
+  # as 000001.jpg, 000002.jpg, ...
+  of_video = all(
+    name.isascii() and name.isdigit() and name == (name.lstrip("0") or "0")
+    for name in named
+  )
   return json_files.by_frame(named, what, first=0 if of_video else None)

@@ -2,6 +2,7 @@
 
 import csv
 
+import av
 import fake_pose_files
 import fake_run
 import numpy as np
@@ -155,6 +156,28 @@ def test_joints_in_the_image(tmp_path):
   np.testing.assert_allclose(same.scores, one.scores, atol=1e-3)
   with pytest.raises(ValueError, match=r"expected the JSON files of openpose"):
     vpn_jax.predict(net, pose=str(folder), pose_format="openpose")
+
+
+def test_a_video_beside_its_poses_is_drawn_on_and_changes_nothing(clips, tmp_path):
+  for name in ("nod", "wave"):
+    (tmp_path / "raw" / name).mkdir(parents=True)
+    with np.load(clips / f"{name}.npz") as file:
+      world = file["world"]
+    for clip in "ab":
+      np.savez(tmp_path / "raw" / name / f"{clip}.npz", world=world)
+  network(tmp_path, "kinect_v2")
+  net = vpn_jax.load(str(tmp_path / "run"))
+  film = tmp_path / "nod.mp4"
+  pose = {"pose": str(clips / "nod.npz"), "image_units": "pixel"}
+  shown = vpn_jax.predict(net, str(clips / "nod.avi"), overlay_file=str(film), **pose)
+  alone = vpn_jax.predict(net, **pose)
+  assert len(shown.windows) == len(alone.windows)
+  np.testing.assert_allclose(shown.scores, alone.scores, atol=1e-6)
+  with av.open(str(film)) as written:
+    drawn = [f.to_ndarray(format="rgb24") for f in written.decode(video=0)]
+  assert len(drawn) == shown.num_frames
+  white = (drawn[5][:300] > 225).all(axis=-1)  # limbs in the middle of the body
+  assert 50 < white.sum() < 5000
 
 
 def test_refusals(world, clips, tmp_path):

@@ -77,8 +77,10 @@ class OverlayWriter:
       self._span = low, high
     joints = None
     if segment.record is not None:
-      side = record_format.frame_side(segment.record.frames[0])
-      joints = crop.from_crop(segment.record.image_joints, segment.record.boxes, side)
+      joints = segment.record.image_joints
+      if segment.record.frames:  # else they are in pixels of the video
+        side = record_format.frame_side(segment.record.frames[0])
+        joints = crop.from_crop(joints, segment.record.boxes, side)
     self._last = segment, joints, ranked, attention
     self._write(min(segment.end, (segment.first + segment.end + self._stride) // 2))
 

@@ -176,7 +176,9 @@ def _boxed(network: trained_network.TrainedNetwork) -> bool:
 def _check(network: trained_network.TrainedNetwork, options: Options) -> None:
   """Raises what can be said before a file is opened."""
   recipe, workdir = network.provenance.crop, network.workdir
-  lacking = {*crop.recipe(), "jpeg_quality"} - recipe.keys()
+  alone = recipe.get("kind") == "none"  # of poses, which no crop concerns
+  needed = {*crop.recipe("none")} if alone else {*crop.recipe(), "jpeg_quality"}
+  lacking = needed - recipe.keys()
   if lacking or recipe.get("version") != crop.VERSION:
     raise ValueError(
       f"the crop recipe of {workdir} is {recipe}, expected version {crop.VERSION}"

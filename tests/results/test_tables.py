@@ -60,6 +60,16 @@ def test_runs_of_one_seed_count_once(tmp_path):
   assert (line["ours"], line["seeds"]) == ("46.0 ± 5.7", "2")
 
 
+def test_runs_without_a_command_are_told_apart_by_their_settings(tmp_path):
+  for i, (seed, epochs) in enumerate(((0, 9.0), (1, 9.0), (0, 3.0))):
+    config = synthetic.get_config("cs,model=i3d")
+    config.seed, config.train.epochs = seed, epochs
+    leave(tmp_path / str(i), config, command="", top1=40.0 + i)
+  (lines,) = tables.gather(run_summary.read_summaries(tmp_path)).values()
+  assert sorted(line["ours"] for line in lines) == ["40.5 ± 0.7", "42.0"]
+  assert all(line["row"].startswith("I3D (settings ") for line in lines)
+
+
 def test_smarthome_counts_by_class(tmp_path):
   leave(tmp_path / "a", smarthome.get_config("cv1,model=i3d_nl"))
   made = tables.gather(run_summary.read_summaries(tmp_path))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from vpn_jax import text
 from vpn_jax.evaluation import fusion
-from vpn_jax.results import paper, tables
+from vpn_jax.results import paper
 from vpn_jax.training import run_summary
 from vpn_jax.training import stages as pretraining
 
@@ -56,7 +56,7 @@ def _settings(words: Sequence[str]) -> set[str]:
       found.update(value.partition(":")[2].split(","))
     elif name.startswith("--config."):
       name = name.removeprefix("--config.")
-      if not name.startswith((*tables.NOT_SETTINGS, "init.")):
+      if not name.startswith(run_summary.NOT_SETTINGS):
         found.add(f"{name}={value}")
   return found - {""}
 

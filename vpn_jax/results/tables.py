@@ -16,12 +16,6 @@ COLUMNS = (
   "row", "dataset", "protocol", "paper", "ours", "shuffled", "at rest", "seeds", "from",
   "parameters", "minutes", "train clips/s", "test clips/s",
 )  # fmt: skip
-# Flags that change paths or logging, not what is trained.
-NOT_SETTINGS = (
-  "seed", "data.records", "data.raw", "data.threads", "data.workers", "init.",
-  "features.folder", "train.tensorboard", "train.log_every", "train.save_every",
-  "train.eval_batch_size",
-)  # fmt: skip
 
 
 def variant(summary: dict) -> str:
@@ -37,6 +31,8 @@ def variant(summary: dict) -> str:
   changes = []
   if corrected := summary["result"].get("corrected_labels"):
     changes.append(f"{corrected} labels corrected")
+  if not summary["command"] and summary.get("settings"):  # trained from Python
+    changes.append(f"settings {summary['settings']}")
   for word in text_lib.joined_flags(shlex.split(summary["command"])):
     name, _, value = word.partition("=")
     if name == "--config":
@@ -61,7 +57,7 @@ def variant(summary: dict) -> str:
       changes.append(f"{name}={pathlib.PurePath(value).name}")
     elif name.startswith("--config."):
       name = name.removeprefix("--config.")
-      if not name.startswith(NOT_SETTINGS):
+      if not name.startswith(run_summary.NOT_SETTINGS):
         changes.append(f"{name}={value}")
   return ", ".join(changes)
 

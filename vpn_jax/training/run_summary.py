@@ -1,13 +1,23 @@
 """The summary that a finished run leaves in its workdir."""
 
+import hashlib
 import json
 import math
 import pathlib
 import shlex
 
+from flax import traverse_util
+
 from vpn_jax.training import provenance
 
 SUMMARY_FILE = "summary.json"
+# Settings of paths, logging and speed, not of what is trained; `started_from` has those
+# of "init.".
+NOT_SETTINGS = (
+  "seed", "data.records", "data.raw", "data.threads", "data.workers", "init.",
+  "features.folder", "train.tensorboard", "train.log_every", "train.save_every",
+  "train.eval_batch_size",
+)  # fmt: skip
 # What a line of a table takes from a summary, and from its result.
 _WORDS = ("command", "commit", "row", "dataset", "protocol")
 _NUMBERS = (
@@ -35,6 +45,7 @@ def write_summary(
     protocol=config["data"]["protocol"],
     seed=config["seed"],
     started_from=started_from(config),
+    settings=digest(config),
     result=result,
   )
 
@@ -54,6 +65,14 @@ def save_summary(workdir: str | pathlib.Path, command: str, **fields) -> None:
   }
   path = pathlib.Path(workdir) / SUMMARY_FILE
   path.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def digest(config: dict) -> str:
+  """Eight digits that differ between configurations that train differently."""
+  flat = traverse_util.flatten_dict(json.loads(json.dumps(config)), sep=".")
+  kept = {k: v for k, v in flat.items() if not k.startswith((*NOT_SETTINGS, "output"))}
+  text = json.dumps(kept, sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def started_from(config: dict) -> dict[str, str]:

@@ -253,6 +253,7 @@ def data(arg: Arg, pose_steps: int) -> dict:
       region="body",  # shown by the frames; or "left_hand", "right_hand"
       hand_size=0.4,  # side of the square around a hand, of the record's frame
       coordinates="",  # of the pose: "world", "image"; "": world where there is one
+      missing="fill",  # joints that were not seen, from those near; or "zero"
       augment=dict(  # of the poses alone, in training
         rotation=(0.0, 0.0, 0.0),  # degrees about x, y (vertical) and z
         scale=0.0,  # relative change

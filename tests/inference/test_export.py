@@ -19,7 +19,7 @@ import pytest
 from configs import custom
 from vpn_jax.datasets import protocols
 from vpn_jax.inference import export, serve, trained_network
-from vpn_jax.inputs import example, sampling
+from vpn_jax.inputs import example, missing_joints, sampling
 from vpn_jax.jobs import export as export_job
 from vpn_jax.records import store
 from vpn_jax.training.provenance import Provenance
@@ -85,7 +85,8 @@ def raw_inputs(network, noise_records, clips):
     steps = sampling.pose_indices(window.min(), window.max(), s.pose_steps, None)
     body = pose[:, 0, network.skeleton.origin_indices()].mean(1)
     first = np.argmax(np.isfinite(body).all(-1))
-    joints = pose[steps][:, : s.persons].reshape(s.pose_steps, -1, 3)
+    joints = missing_joints.fill(pose[:, : s.persons], network.skeleton)[steps]
+    joints = joints.reshape(s.pose_steps, -1, 3)
     del batch["label"]
     shown = {k: v for k, v in batch.items() if k != "pose"}
     given.append({**shown, "joints": joints, "origin": body[first]})
@@ -107,7 +108,7 @@ def test_exported_is_the_live_network(
   about, call = serve.load(exported)
   for clips in (1, 3):
     given, batch = raw_inputs(network, noise_records, clips)
-    assert np.isnan(given["joints"]).any()
+    assert np.isnan(given["joints"]).any()  # of the second person
     scores, out = network.forward(network.variables, batch)
     got = call(serve.batch(about, given))
     assert np.std(scores) > 1e-3
@@ -127,6 +128,32 @@ def test_without_an_origin_it_is_that_of_the_first_step_seen(workdirs):
     persons = joints[i].reshape(4, 2, 25, 3)
     want = example.center_pose(persons, skeleton).reshape(4, 50, 3)
     np.testing.assert_allclose(got[i], want, atol=1e-6)
+
+
+def test_joints_that_were_not_seen_are_filled_on_the_device(
+  workdirs, noise_records, plain_operations
+):
+  """Where the steps are all frames of the clip, exactly as in an example."""
+  network = trained_network.load(str(workdirs / "pose"))
+  record = store.RecordReader(
+    noise_records, store.read_index(noise_records).clips()[:1]
+  )[0]
+  pose = record.pose[:4].copy()
+  pose[1:3, 0, 5:9] = pose[:, 0, 20] = np.nan
+  settings = dataclasses.replace(network.settings, num_frames=4)
+  record = dataclasses.replace(
+    record, pose=pose, image_joints=record.image_joints[:4],
+    visibility=record.visibility[:4], frames=record.frames[:4],
+  )  # fmt: skip
+  batch = example.make(record, settings, network.skeleton, None)
+  # At 0 is the origin in the first frame, and the joint that hangs on it.
+  assert (batch["pose"] == 0).all(axis=-1).sum() == 2
+  scores, _ = network.forward(network.variables, {"pose": batch["pose"][None]})
+  joints = pose[:, 0][None]
+  origin = np.full((1, 3), np.nan, np.float32)
+  call = export.serving(network)
+  got = call({"joints": joints, "origin": origin})["scores"]
+  np.testing.assert_allclose(got, scores, rtol=1e-4, atol=1e-6)
 
 
 def test_joints_in_the_image_are_boxed_as_in_an_example():

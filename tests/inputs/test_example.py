@@ -34,6 +34,43 @@ def test_center_pose_without_its_origin():
   assert made[1, 0, [0, 1, 5]].tolist() == [[-1] * 3, [0] * 3, [23] * 3]
 
 
+def test_joints_that_were_not_seen_are_zero_or_filled():
+  record = fake_records.noise_record(0)
+  pose = record.pose.copy()
+  hand, arm = KINECT.index("left_hand"), KINECT.index("left_wrist")
+  pose[3:, 0, hand] = np.nan  # from then on as in frame 2
+  zero = dataclasses.replace(SMALL, num_frames=12, pose_steps=12, inputs=("pose",))
+  fill = dataclasses.replace(zero, missing="fill")
+  plain, lost = record, dataclasses.replace(record, pose=pose)
+  whole, zeros, filled = (
+    example.make(r, s, KINECT, None)["pose"]
+    for r, s in ((plain, fill), (lost, zero), (lost, fill))
+  )
+  assert (zeros[3:, hand] == 0).all()
+  np.testing.assert_array_equal(filled[:3], whole[:3])
+  np.testing.assert_array_equal(filled[3:, hand], np.tile(whole[2, hand], (9, 1)))
+  others = np.arange(25) != hand
+  np.testing.assert_array_equal(filled[:, others], whole[:, others])
+  np.testing.assert_array_equal(example.make(plain, zero, KINECT, None)["pose"], whole)
+  pose[:, 0, hand] = np.nan
+  never = example.make(dataclasses.replace(record, pose=pose), fill, KINECT, None)
+  parent = KINECT.parents()[hand]
+  assert parent == arm
+  np.testing.assert_array_equal(never["pose"][:, hand], whole[:, parent])
+  with pytest.raises(ValueError, match="missing is 'none', expected one of"):
+    dataclasses.replace(SMALL, missing="none")
+
+
+def test_filled_joints_in_the_image_keep_a_score_of_zero():
+  joints = np.array([[[[0, 0], [4, 2]]], [[[0, 0], [np.nan, np.nan]]]], np.float32)
+  visibility = np.array([[[1, 0.5]], [[1, 0]]], np.float32)
+  at = np.nan_to_num(joints, nan=2.0)
+  made = example.image_pose(joints, visibility, (0, 1), at)
+  # The box is 4 wide around (2, 1).
+  assert made[:, 0].tolist() == [[[-1, -0.5, 1], [1, 0.5, 0.5]],
+                                 [[-1, -0.5, 1], [0, 0.5, 0]]]  # fmt: skip
+
+
 def test_mirror_swaps_sides_and_x():
   pose = np.random.default_rng(0).normal(size=(3, 1, 25, 3)).astype(np.float32)
   mirrored = example.mirror_pose(pose, KINECT)

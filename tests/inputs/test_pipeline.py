@@ -74,7 +74,7 @@ def test_corrected_labels_train_and_do_not_test(make_config, tmp_path):
   data, names, before = corrected_data(make_config, tmp_path)
   _, parts = pipeline.open_parts(data)
   assert {which: one.corrected for which, one in parts.items()} == {
-    "train": 1, "test": 0,
+    "train": {names["train"]: "b"}, "test": {},
   }  # fmt: skip
   assert labels(parts["train"]) == labels(before["train"]) | {names["train"]: 1}
   assert labels(parts["test"]) == labels(before["test"])
@@ -86,7 +86,7 @@ def test_corrected_labels_train_and_do_not_test(make_config, tmp_path):
 def test_corrected_labels_of_the_test(make_config, tmp_path):
   data, names, before = corrected_data(make_config, tmp_path, correct_test=True)
   _, parts = pipeline.open_parts(data, ("test",))
-  assert parts["test"].corrected == 1
+  assert parts["test"].corrected == {names["test"]: "b"}
   assert labels(parts["test"]) == labels(before["test"]) | {names["test"]: 1}
 
 

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from vpn_jax import ops
 from vpn_jax.datasets import skeletons
 from vpn_jax.inference import serve, trained_network
+from vpn_jax.inputs import missing_joints
 from vpn_jax.training.provenance import code_commit
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
@@ -26,7 +27,11 @@ _MEANING = {
   "frames": "RGB in 0 to 255, cropped as `crop` and `example` say",
   "left_hand": "RGB in 0 to 255, the square around the left hand",
   "right_hand": "RGB in 0 to 255, the square around the right hand",
-  "joints": "camera axes, metres, joints of one person after the other; NaN if unseen",
+  "joints": (
+    "camera axes, metres, joints of one person after the other; NaN if unseen. Where "
+    "`example` says missing: fill, first what other frames of the clip show, as "
+    "vpn_jax.inputs.missing_joints.fill does; the rest is filled from these steps"
+  ),
   "image_joints": (
     "x and y in pixels and the score (NaN for 1), joints of one person after the "
     "other; NaN if unseen"
@@ -70,7 +75,9 @@ def centered(
   return jnp.nan_to_num(joints - origin[:, None, None], nan=0.0)
 
 
-def boxed(joints: jax.Array, box: jax.Array, num_joints: int) -> jax.Array:
+def boxed(
+  joints: jax.Array, box: jax.Array, num_joints: int, filled: jax.Array | None = None
+) -> jax.Array:
   """`example.image_pose` on the device.
 
   Args:
@@ -79,8 +86,9 @@ def boxed(joints: jax.Array, box: jax.Array, num_joints: int) -> jax.Array:
     box: float32 [B, 3], x and y of its middle and half of its larger side; NaN for that
       of the main actor in these steps, which may be smaller than over all frames.
     num_joints: J.
-  Returns: float32 [B, S, persons*J, 3]; zeros where a joint was not seen, and without
-    a box.
+    filled: [B, S, persons*J, 2], positions, also of joints that were not seen; None for
+      those of `joints`.
+  Returns: float32 [B, S, persons*J, 3]; zeros without a position or a box.
   """
   xy, score = joints[..., :2], joints[..., 2:]
   seen = jnp.isfinite(xy).all(axis=-1, keepdims=True)
@@ -91,10 +99,21 @@ def boxed(joints: jax.Array, box: jax.Array, num_joints: int) -> jax.Array:
   found = jnp.concatenate([(low + high) / 2, half], axis=-1)
   given = jnp.isfinite(box).all(axis=-1, keepdims=True)
   box = jnp.where(given, box, found)[:, None, None]
-  score = jnp.where(jnp.isfinite(score), score, 1.0)
-  made = jnp.concatenate([(xy - box[..., :2]) / box[..., 2:], score], axis=-1)
-  known = seen & jnp.isfinite(box).all(axis=-1, keepdims=True)
+  score = jnp.where(seen, jnp.where(jnp.isfinite(score), score, 1.0), 0.0)
+  at = xy if filled is None else filled
+  made = jnp.concatenate([(at - box[..., :2]) / box[..., 2:], score], axis=-1)
+  known = jnp.isfinite(at).all(axis=-1, keepdims=True)
+  known = known & jnp.isfinite(box).all(axis=-1, keepdims=True)
   return jnp.where(known, made, 0.0)
+
+
+def _filled(network: trained_network.TrainedNetwork, joints: jax.Array) -> jax.Array:
+  """Joints [B, S, persons*J, C] as `Settings.missing` has them, from these steps."""
+  if network.settings.missing == "zero":
+    return joints
+  b, s, _, c = joints.shape
+  people = joints.reshape(b, s, network.settings.persons, -1, c)
+  return missing_joints.fill(people, network.skeleton).reshape(joints.shape)
 
 
 def serving(network: trained_network.TrainedNetwork) -> Callable[[dict], dict]:
@@ -111,11 +130,12 @@ def serving(network: trained_network.TrainedNetwork) -> Callable[[dict], dict]:
     batch = dict(raw)
     clips = next(iter(batch.values())).shape[0]
     if network.uses_pose and network.settings.coordinates == "image":
-      pose = batch.pop("image_joints"), batch.pop("box")
-      batch["pose"] = boxed(*pose, network.skeleton.num_joints)
+      given = batch.pop("image_joints")
+      at = _filled(network, given[..., :2])
+      batch["pose"] = boxed(given, batch.pop("box"), network.skeleton.num_joints, at)
     elif network.uses_pose:
-      pose = batch.pop("joints"), batch.pop("origin")
-      batch["pose"] = centered(*pose, network.skeleton)
+      joints = _filled(network, batch.pop("joints"))
+      batch["pose"] = centered(joints, batch.pop("origin"), network.skeleton)
     unused = {
       name: jnp.zeros((clips, *x.shape), x.dtype)
       for name, x in shapes.items()

@@ -9,6 +9,7 @@ import numpy as np
 from vpn_jax.datasets import skeletons
 from vpn_jax.inputs import (
   frame_joints,
+  missing_joints,
   multi_view,
   pose_augmentation,
   pose_damage,
@@ -55,6 +56,9 @@ class Settings:
     coordinates: of the pose: "world", x, y, z in metres (`center_pose`); "image", x, y
       and score of the joints in the image (`image_pose`); "" for "world" where the
       records have it, else "image".
+    missing: what the input `pose` has for joints that were not seen: "zero", or "fill"
+      for a position of `missing_joints.fill`. Reading: the paper does not say; the
+      released loaders leave zeros.
     augment: of the input `pose` of training clips alone; by default nothing. The
       settings of a config are read as well.
     damage: of the joints of training clips, the limits of `pose_damage.draw`; by
@@ -73,6 +77,7 @@ class Settings:
   region: str = "body"
   hand_size: float = 0.4
   coordinates: str = ""
+  missing: str = "zero"
   augment: pose_augmentation.Augmentation = pose_augmentation.OFF
   damage: pose_damage.Damage = pose_damage.NONE
 
@@ -99,6 +104,10 @@ class Settings:
       raise ValueError(
         f"coordinates is {self.coordinates!r}, expected 'world', 'image', or '' for "
         "those of the records."
+      )
+    if self.missing not in missing_joints.CHOICES:
+      raise ValueError(
+        f"missing is {self.missing!r}, expected one of {missing_joints.CHOICES}."
       )
     if not 0.2 <= self.crop <= 1.0:
       raise ValueError(f"crop is {self.crop}, expected a fraction from 0.2 to 1.")
@@ -169,12 +178,17 @@ def make(
   pose = None
   if "pose" in s.inputs:
     coordinates = choose_coordinates(record, s.coordinates)
+    world, image, visibility = (
+      x[:, : s.persons]
+      for x in (observed.pose, observed.image_joints, observed.visibility)
+    )
+    filled = s.missing == "fill"
     if coordinates == "world":
-      pose = center_pose(observed.pose[:, : s.persons], skeleton)[steps]
+      world = missing_joints.fill(world, skeleton) if filled else world
+      pose = center_pose(world, skeleton)[steps]
     else:
-      people = observed.image_joints, observed.visibility
-      people = tuple(x[:, : s.persons] for x in people)
-      pose = image_pose(*people, (first, last))[steps]
+      at = missing_joints.fill(image, skeleton) if filled else image
+      pose = image_pose(image, visibility, (first, last), at)[steps]
 
   flip = drawn is not None and s.flip and drawn.random() < 0.5
   made = {"label": np.int32(record.label)}
@@ -256,7 +270,10 @@ def choose_coordinates(record: record_format.Record, asked: str = "") -> str:
 
 
 def image_pose(
-  joints: np.ndarray, visibility: np.ndarray, span: tuple[int, int]
+  joints: np.ndarray,
+  visibility: np.ndarray,
+  span: tuple[int, int],
+  filled: np.ndarray | None = None,
 ) -> np.ndarray:
   """Poses in the image, relative to the box of the main actor over a window.
 
@@ -265,10 +282,12 @@ def image_pose(
       seen.
     visibility: float [F, persons, J], 0 to 1; NaN where unknown.
     span: first and last frame of the window, both inclusive.
+    filled: positions, also of joints that were not seen, whose score stays 0; None for
+      `joints`.
   Returns: float32 [F, persons, J, 3]: x and y from the middle of the box, in halves of
     its larger side, so that the main actor's are within -1 and 1; and the score, the
-    visibility or, where it is unknown, 1. All three are 0 where a joint was not seen,
-    and without the main actor in the window.
+    visibility or, where it is unknown, 1. All three are 0 without a position, and
+    without the main actor in the window.
   """
   seen = np.isfinite(joints).all(axis=-1)
   first, last = span
@@ -277,9 +296,11 @@ def image_pose(
     return np.zeros((*joints.shape[:-1], 3), np.float32)
   low, high = actor.min(axis=0), actor.max(axis=0)
   half = max(float((high - low).max()) / 2, 1.0)  # a point has no size
-  score = np.where(np.isfinite(visibility), visibility, 1.0)
-  made = np.concatenate([(joints - (low + high) / 2) / half, score[..., None]], axis=-1)
-  return np.where(seen[..., None], made, 0.0).astype(np.float32)
+  score = np.where(np.isfinite(visibility), visibility, 1.0) * seen
+  at = joints if filled is None else filled
+  made = np.concatenate([(at - (low + high) / 2) / half, score[..., None]], axis=-1)
+  known = np.isfinite(at).all(axis=-1)
+  return np.where(known[..., None], made, 0.0).astype(np.float32)
 
 
 def mirror_pose(pose: np.ndarray, skeleton: skeletons.Skeleton) -> np.ndarray:

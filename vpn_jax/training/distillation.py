@@ -24,7 +24,7 @@ KINDS = ("euclidean", "contrastive")
 # Settings of an example that a teacher must have been trained with.
 SHOWN = (
   "num_frames", "frame_size", "region", "pose_steps", "pose_window", "persons",
-  "coordinates",
+  "coordinates", "missing",
 )  # fmt: skip
 
 

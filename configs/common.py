@@ -319,6 +319,7 @@ def model(arg: Arg, data: ml_collections.ConfigDict, dropout: float) -> dict:
       # "view", "body": turned to face the camera; "upright": and erect; "auto": "view"
       # unless the coordinates are those of the image
       align="none",
+      align_by="first",  # of "view": by the hips of the first step, or of all ("mean")
       scale="none",  # "torso": lengths of the torso instead of metres
       stream=arg.stream,
       input_norm="batch",  # "none": the pose as it is

@@ -65,6 +65,34 @@ def test_view_turns_all_steps_alike_and_body_each(pose):
   assert (line[..., 0] > 0).all()
 
 
+def test_by_the_mean_hip_line():
+  """Lines of (3, 0) and (1, 2) in x and z, mean (2, 1): x is the length, root of 5."""
+  pose = np.zeros((1, 3, 3, 3), np.float32)
+  pose[0, :, RIGHT] = (1, 0, 1)
+  pose[0, 0, LEFT], pose[0, 1, LEFT] = (4, 0, 1), (2, 0, 3)
+  pose[0, 2, LEFT] = 0.0  # not seen, and not counted
+  got = np.asarray(align_pose(jnp.asarray(pose), LEFT, RIGHT, "view", by="mean"))
+  line = got[0, :2, LEFT] - got[0, :2, RIGHT]
+  np.testing.assert_allclose(line.mean(axis=0), (np.sqrt(5), 0, 0), atol=1e-6)
+  np.testing.assert_allclose(line[0], (6 / np.sqrt(5), 0, -3 / np.sqrt(5)), atol=1e-6)
+  # Lines that cancel have no direction: that of the first step counts.
+  pose[0, 1, LEFT] = (-2, 0, 1)
+  first = align_pose(jnp.asarray(pose), LEFT, RIGHT, "view")
+  mean = align_pose(jnp.asarray(pose), LEFT, RIGHT, "view", by="mean")
+  np.testing.assert_allclose(mean, first, atol=1e-6)
+  with pytest.raises(ValueError, match="align_by is 'all', expected one of"):
+    align_pose(jnp.asarray(pose), LEFT, RIGHT, "view", by="all")
+
+
+@pytest.mark.parametrize("angle", [0.7, -2.0])
+def test_the_camera_does_not_matter_by_the_mean(pose, angle):
+  aligned = [
+    align_pose(jnp.asarray(p), LEFT, RIGHT, "view", by="mean")
+    for p in (pose, turned(pose, angle))
+  ]
+  np.testing.assert_allclose(*aligned, atol=1e-5)
+
+
 def test_steps_without_hips_follow_those_with(pose):
   lost = pose.copy()
   lost[0, 0] = 0.0  # nobody at the first step: the angle is that of the second

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 ALIGNMENTS = ("view", "body", "upright")
+BY = ("first", "mean")
 # Metres; a shorter hip line in the horizontal plane, or trunk, has no direction.
 SHORTEST = 0.01
 
@@ -14,6 +15,7 @@ def align_pose(
   right_hip: int,
   how: str,
   shoulders: tuple[int, int] = (),
+  by: str = "first",
 ) -> jax.Array:
   """Turns poses about the vertical until the hip line lies in the image plane.
 
@@ -24,12 +26,13 @@ def align_pose(
     pose: P, float [B, S, J, 3], metres, camera axes with y vertical; people one after
       the other along J. Joints that are not known are zeros.
     left_hip, right_hip: positions in J of the hips of the main actor.
-    how: "view" turns the whole clip by the angle of the first step that shows both
-      hips; "body" turns each step by its own angle, and one without hips like the step
-      before; "upright" turns the whole clip until the trunk of the first step that
-      shows hips and shoulders is vertical and its hips are in the image plane. A clip
-      without hips stays as it is.
+    how: "view" turns the whole clip by one angle, as `by` says; "body" turns each step
+      by its own angle, and one without hips like the step before; "upright" turns the
+      whole clip until the trunk of the first step that shows hips and shoulders is
+      vertical and its hips are in the image plane. A clip without hips stays as it is.
     shoulders: positions of the left and the right one, for "upright".
+    by: the angle of "view": "first" for that of the first step that shows both hips,
+      "mean" for that of the mean hip line over all such steps, which noise moves less.
   Returns: the same shape.
   Raises: ValueError for another `how`, or "upright" without shoulders.
   Source: as the preprocessing of NTU RGB+D (Shahroudy et al., CVPR 2016, section 4),
@@ -41,6 +44,8 @@ def align_pose(
       f"config.model.pose.align is {how!r}, expected one of "
       f"{('none', 'auto', *ALIGNMENTS)}."
     )
+  if by not in BY:
+    raise ValueError(f"config.model.pose.align_by is {by!r}, expected one of {BY}.")
   if how == "upright":
     if len(shoulders) != 2:
       raise ValueError(
@@ -52,6 +57,13 @@ def align_pose(
   length = jnp.hypot(line[..., 0], line[..., 2])
   known = [(pose[:, :, hip] != 0).any(axis=-1) for hip in (left_hip, right_hip)]
   seen = (length > SHORTEST) & known[0] & known[1]
+  if how == "view" and by == "mean":
+    shown = seen[..., None].astype(line.dtype)
+    mean = (line * shown).sum(axis=1, keepdims=True)  # [B, 1, 3]
+    mean = mean / jnp.maximum(shown.sum(axis=1, keepdims=True), 1.0)
+    directed = jnp.hypot(mean[..., 0], mean[..., 2]) > SHORTEST  # [B, 1]
+    line = jnp.where(directed[..., None], mean, line)
+    length = jnp.hypot(line[..., 0], line[..., 2])
   first = jnp.argmax(seen, axis=1)[:, None]  # [B, 1]
   if how == "view":
     step = jnp.broadcast_to(first, seen.shape)

@@ -130,6 +130,7 @@ class PoseBranch(nn.Module):
       clip with its trunk vertical; "none" takes the pose in camera axes; "auto" is
       "view" for joints in the world, "none" for those in the image. See
       `pose_alignment.align_pose`.
+    align_by: of "view", the angle of the "first" step, or of the "mean" over all.
     scale: "torso" divides each clip by the length of its torso; "none" keeps the unit.
     stream: of `pose_streams.stream`: joints, bones, or the motion of either.
     input_norm: "batch" normalizes every coordinate of every joint by its mean and
@@ -155,6 +156,7 @@ class PoseBranch(nn.Module):
   frozen: bool = False
   coordinates: str = "world"
   align: str = "none"
+  align_by: str = "first"
   scale: str = "none"
   stream: str = "joint"
   input_norm: str = "batch"
@@ -225,7 +227,9 @@ class PoseBranch(nn.Module):
           "the image, which cannot be turned: set it to none."
         )
       shoulders = skeleton.shoulders() if align == "upright" else ()
-      pose = pose_alignment.align_pose(pose, *skeleton.hips(), align, shoulders)
+      pose = pose_alignment.align_pose(
+        pose, *skeleton.hips(), align, shoulders, self.align_by
+      )
     if self.scale == "torso":
       pose = pose_streams.scale_by_torso(
         pose, skeleton.hips(), skeleton.shoulders(), self.coordinates

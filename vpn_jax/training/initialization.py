@@ -107,11 +107,12 @@ def _check_pose_backbone(model, workdir: str, coordinates: str) -> None:
     )
   theirs = config["model"].get("pose") or {}
   # What earlier versions, which did not have these settings, did.
-  theirs = {"align": "none", "scale": "none", "stream": "joint", **theirs}
+  usual = {"align": "none", "align_by": "first", "scale": "none", "stream": "joint"}
+  theirs = {**usual, **theirs}
   ours = model.pose or {}
   for name in (
-    "kind", "align", "scale", "stream", "input_norm", "identity_filter", "blocks",
-    "block_features",
+    "kind", "align", "align_by", "scale", "stream", "input_norm", "identity_filter",
+    "blocks", "block_features",
   ):  # fmt: skip
     if name in ours and name in theirs and ours[name] != theirs[name]:
       raise ValueError(

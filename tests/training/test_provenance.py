@@ -174,6 +174,9 @@ def test_a_checkpoint_from_before_a_setting_goes_on_without_it():
   new = {"balanced": False, "corrections": "", "correct_test": False}
   before, now = {"data": {}}, {"data": new}
   assert provenance.changed_settings(before, now) == []
+  filled = {"data": {**new, "example": {"missing": "fill"}}}
+  changed = provenance.changed_settings(before, filled)
+  assert changed == ["data.example.missing: zero -> fill"]
   now["data"]["balanced"] = True
   with pytest.raises(ValueError, match=r"data\.balanced is True, .* with False: "):
     provenance.changed_settings(before, now)

@@ -29,6 +29,7 @@ PLACE_IN_DATA = ("seed", "train.batch_size", "data.balanced")
 # Of settings that checkpoints did not always have, what they were before.
 _BEFORE = {
   "data.balanced": False, "data.corrections": "", "data.correct_test": False,
+  "data.example.missing": "zero", "model.pose.align_by": "first",
 }  # fmt: skip
 # Settings that fix which parameters there are.
 PARAMETERS = (

@@ -12,8 +12,6 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from vpn_jax import text
-
 # Each is a module of this package.
 JOBS = (
   "prepare", "train", "evaluate", "fuse", "predict", "export", "figures", "explain",
@@ -114,6 +112,5 @@ def main() -> None:
     )  # where configs/ lies, whose files import each other
   os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", CACHE)
   keep_buffers()
-  sys.argv[:] = text.joined_flags(sys.argv)  # as jobs note and repeat them
   define_flags()
   app.run(run, flags_parser=parse)

@@ -144,7 +144,7 @@ def run(config, workdir: str) -> None:
         f"config.fuse.weights is {words!r}, expected a number for each run, such as "
         "1,1, or nothing for equal ones."
       ) from None
-  command = shlex.join(["python", *sys.argv])
+  command = shlex.join(["python", *text.joined_flags(sys.argv)])
   folder, fields = fuse_runs(workdirs, weights, output, command)
   print(
     f"{folder}, {fields['row']}: {evaluate.in_words(fields['result'])}; predictions in "

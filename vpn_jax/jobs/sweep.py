@@ -52,7 +52,7 @@ def run(config, workdir: str) -> None:
       f"config.sweep has tables {settings.tables!r} and seeds {settings.seeds!r}, "
       "expected such as 1,2,3,4 (of 1 to 7) and 0,1,2."
     )
-  words = sys.argv[1:]
+  words = text.joined_flags(sys.argv[1:])
   chosen = [w.partition("=")[2] for w in words if w.startswith("--config=")][-1]
   seeds = tuple(map(int, seeds))
   protocols = text.split_words(settings.protocols)
@@ -93,7 +93,7 @@ def run(config, workdir: str) -> None:
     sys.exit(interrupt.EXIT_CODE)
   for group in groups:
     if all((pathlib.Path(part) / run_summary.SUMMARY_FILE).exists() for part in group):
-      fuse.fuse_runs(group, command=shlex.join(["python", *sys.argv]))
+      fuse.fuse_runs(group, command=shlex.join(["python", sys.argv[0], *words]))
   if any(r.done() for r in runs):
     tables_job.run(None, workdir)
   if failed:

@@ -5,7 +5,7 @@ import sys
 
 import ml_collections
 
-from vpn_jax import device_mesh, interrupt
+from vpn_jax import device_mesh, interrupt, text
 from vpn_jax.inputs import multi_view
 from vpn_jax.jobs import evaluate
 from vpn_jax.training import stages
@@ -15,7 +15,7 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
   """The job "train": the stages of a row, then the row; a summary line of each."""
   if not workdir:
     raise ValueError("--workdir is empty, expected the folder of the run.")
-  command = shlex.join(["python", *sys.argv])
+  command = shlex.join(["python", *text.joined_flags(sys.argv)])
   try:
     stages.train(
       config,

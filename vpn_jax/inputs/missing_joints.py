@@ -1,7 +1,8 @@
 """Joints that were not seen: a plausible position instead of none.
 
 A network that takes 0 for a joint that was not seen finds it at the body's centre, far
-from where it is: a fifth of the joints or frames costs it half of its accuracy.
+from where it is (docs/results.md has what that costs). Records have short gaps filled
+along a line already (`make_record.fill_gaps`); here is what is left.
 """
 
 from types import ModuleType

@@ -64,6 +64,7 @@ def test_runs_without_a_command_are_told_apart_by_their_settings(tmp_path):
   for i, (seed, epochs) in enumerate(((0, 9.0), (1, 9.0), (0, 3.0))):
     config = synthetic.get_config("cs,model=i3d")
     config.seed, config.train.epochs = seed, epochs
+    config.figures.top = config.data.threads = i + 1  # which train nothing else
     leave(tmp_path / str(i), config, command="", top1=40.0 + i)
   (lines,) = tables.gather(run_summary.read_summaries(tmp_path)).values()
   assert sorted(line["ours"] for line in lines) == ["40.5 ± 0.7", "42.0"]

@@ -18,6 +18,11 @@ NOT_SETTINGS = (
   "features.folder", "train.tensorboard", "train.log_every", "train.save_every",
   "train.eval_batch_size",
 )  # fmt: skip
+# The blocks that train; the others are of other jobs.
+_TRAIN = (
+  "network", "model.", "data.", "loss.", "optimizer.", "train.", "pretraining.",
+  "distillation.", "features.", "inference.", "stages",
+)  # fmt: skip
 # What a line of a table takes from a summary, and from its result.
 _WORDS = ("command", "commit", "row", "dataset", "protocol")
 _NUMBERS = (
@@ -70,7 +75,11 @@ def save_summary(workdir: str | pathlib.Path, command: str, **fields) -> None:
 def digest(config: dict) -> str:
   """Eight digits that differ between configurations that train differently."""
   flat = traverse_util.flatten_dict(json.loads(json.dumps(config)), sep=".")
-  kept = {k: v for k, v in flat.items() if not k.startswith((*NOT_SETTINGS, "output"))}
+  kept = {
+    name: value
+    for name, value in flat.items()
+    if name.startswith(_TRAIN) and not name.startswith(NOT_SETTINGS)
+  }
   text = json.dumps(kept, sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()[:8]
 

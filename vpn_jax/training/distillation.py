@@ -7,8 +7,7 @@ needed afterwards.
 """
 
 import functools
-import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -29,18 +28,15 @@ SHOWN = (
 
 
 def load_teacher(
-  workdir: str,
-  data: Provenance,
-  on_mismatch: str = "refuse",
-  example: Mapping = types.MappingProxyType({}),
+  workdir: str, data: Provenance, example: dict, on_mismatch: str = "refuse"
 ) -> tuple[object, dict]:
   """The network of a finished run and its variables on the host.
 
   Args:
     workdir: of the run, `config.init.teacher`.
     data: what the student trains on.
-    on_mismatch: as for `Provenance.check_start`.
     example: `config.data.example` of the student, whose examples the teacher sees too.
+    on_mismatch: as for `Provenance.check_start`.
   Raises: ValueError for "", for a network without scores of the same classes, or one
     that was trained on other clips of these records, or other examples of them.
   """
@@ -56,7 +52,7 @@ def load_teacher(
   theirs = about.provenance
   shown = about.config["data"]["example"]
   for name in SHOWN:
-    if name in example and shown.get(name, example[name]) != example[name]:
+    if shown.get(name, example[name]) != example[name]:
       raise ValueError(
         f"the teacher in {workdir} was trained with config.data.example.{name} "
         f"{shown[name]!r}, the student has {example[name]!r}: both see the same "

@@ -174,7 +174,7 @@ def _teacher(config, model, provenance, state, devices):
       )
     return None
   found = distillation.load_teacher(
-    config.init.teacher, provenance, config.on_mismatch, config.data.example.to_dict()
+    config.init.teacher, provenance, config.data.example.to_dict(), config.on_mismatch
   )
   variables = jax.device_get(state.variables())
   return distillation.make_teacher(*found, model, variables, devices)

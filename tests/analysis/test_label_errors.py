@@ -68,6 +68,10 @@ def test_small_groups_and_groups_of_all_clips_are_not_tested():
       values["subject"] = 9  # 2 clips and 3
   # Of 3 clips all are taken, 3 of 5: comb(5, 3) / comb(25, 3) for each of 36 tests.
   assert label_errors.suspected([predictions(labels, predicted)], two) == []
+  # Two of 300 clips would be significant, 2 / comb(300, 2), and are too few to say so.
+  pair = predictions([SIT] * 300, [STAND] * 2 + [SIT] * 298)
+  who = {name: {"subject": 1 + (int(name[4:]) < 2)} for name in pair.names}
+  assert label_errors.suspected([pair], who) == []
   one = {name: {"camera": 2} for name in attributes}
   assert label_errors.suspected([predictions(labels, predicted)], one) == []
 

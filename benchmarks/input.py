@@ -22,7 +22,7 @@ import ml_collections
 import numpy as np
 
 from configs import common
-from vpn_jax.inputs import pipeline
+from vpn_jax.inputs import pipeline, protocol_data
 from vpn_jax.jobs import command_line, settings
 from vpn_jax.records import prepare, record_format, store
 from vpn_jax.training import metrics_writer
@@ -110,7 +110,7 @@ def training(data, size: str, batch_size: int, steps: int, threads: int) -> str:
 
   config = step.configuration("vpn", size, "float32")
   data.example = config.data.example.to_dict()
-  _, parts = pipeline.open_parts(data, ("train",))
+  _, parts = protocol_data.open_parts(data, ("train",))
   part = parts["train"]
   config.model.num_classes = len(part.class_names)
   model = networks.build(config.network, config.model.to_dict())
@@ -175,7 +175,7 @@ def main() -> None:
       print(training(data, flags.train, flags.batch, flags.steps, threads=4))
       return
     data.example = {"num_frames": flags.frames, "frame_size": flags.size}
-    _, parts = pipeline.open_parts(data, ("train",))
+    _, parts = protocol_data.open_parts(data, ("train",))
     print(decoding(parts["train"], data.records))
     for threads in (1, 2, 4):
       print(measure(parts["train"], flags.batch, flags.batches, threads))

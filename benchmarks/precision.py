@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks import input as input_benchmark
 from benchmarks import step
 from vpn_jax import device_mesh, ops
-from vpn_jax.inputs import pipeline
+from vpn_jax.inputs import protocol_data
 from vpn_jax.jobs import command_line
 from vpn_jax.models import networks
 from vpn_jax.training import initialization, train_step
@@ -46,7 +46,7 @@ def losses(flags, data, dtype: str, seed: int) -> np.ndarray:
   """The loss of each step of a run."""
   config = configuration(flags, dtype)
   data.example = config.data.example.to_dict()
-  _, parts = pipeline.open_parts(data, ("train",))
+  _, parts = protocol_data.open_parts(data, ("train",))
   part = parts["train"]
   config.model.num_classes = len(part.class_names)
   model = networks.build(config.network, config.model.to_dict())

@@ -11,7 +11,7 @@ import pytest
 
 from configs import custom, ntu60, ntu120, nucla, smarthome
 from vpn_jax.datasets import pose_estimation, skeletons, video
-from vpn_jax.inputs import pipeline
+from vpn_jax.inputs import protocol_data
 from vpn_jax.jobs import prepare as prepare_job
 from vpn_jax.records import store
 from vpn_jax.training import loop
@@ -310,7 +310,7 @@ def test_raw_to_train_step(
   shrunk(c)
   c.model.endpoint = "Conv3d_2b_1x1"  # a few layers, since six networks are compiled
   c.train.update(batch_size=4, eval_batch_size=4, steps=1)
-  _, parts = pipeline.open_parts(c.data)
+  _, parts = protocol_data.open_parts(c.data)
   batch = next(parts["train"].train_batches(4, 0))
   joints = skeletons.get(skeleton).num_joints
   assert batch["frames"].shape == (4, 8, 32, 32, 3)

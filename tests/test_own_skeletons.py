@@ -10,7 +10,7 @@ import pytest
 from configs import custom, ntu60
 from vpn_jax.datasets import skeletons
 from vpn_jax.inference import trained_network
-from vpn_jax.inputs import pipeline
+from vpn_jax.inputs import protocol_data
 from vpn_jax.jobs import prepare
 from vpn_jax.records import store, verify
 from vpn_jax.training import evaluate, stages
@@ -54,18 +54,18 @@ def test_an_npz_that_is_divided_already(tmp_path, capfd):
   report = verify.verify(c.data, sheet_clips=2)
   assert report.problems == ()
   assert not any("camera" in line for line in report.lacking)
-  _, parts = pipeline.open_parts(c.data, ("train", "test"))
+  _, parts = protocol_data.open_parts(c.data, ("train", "test"))
   assert {name: len(part) for name, part in parts.items()} == {"train": 6, "test": 4}
   other = small(ntu60.get_config("cv,model=pose"), tmp_path)
   with pytest.raises(
     ValueError, match=r"divided by 'cs': use configs/ntu60\.py:cs, or"
   ):
-    pipeline.open_parts(other.data, ("train",))
+    protocol_data.open_parts(other.data, ("train",))
   c.data.protocol, c.data.validation = "cs", "20%"
   with pytest.raises(
     ValueError, match="1 cs trains, expected 2 or more to hold one out"
   ):
-    pipeline.open_parts(c.data, ("train",))
+    protocol_data.open_parts(c.data, ("train",))
 
 
 def test_a_set_of_skeletons_has_no_videos(tmp_path):
@@ -105,7 +105,7 @@ def test_a_folder_of_openpose(tmp_path):
     pose, scores = clips[record.name]
     np.testing.assert_allclose(record.image_joints, pose, rtol=1e-5)
     np.testing.assert_allclose(record.visibility, scores, rtol=1e-5)
-  _, parts = pipeline.open_parts(c.data, ("train",))
+  _, parts = protocol_data.open_parts(c.data, ("train",))
   assert parts["train"].settings.coordinates == "image"
 
 

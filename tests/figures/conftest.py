@@ -12,7 +12,7 @@ import pytest
 from vpn_jax import ops
 from vpn_jax.evaluation import predictions as predictions_lib
 from vpn_jax.figures.runs import Runs
-from vpn_jax.inputs import pipeline
+from vpn_jax.inputs import protocol_data
 from vpn_jax.jobs import figures as figures_job
 from vpn_jax.training.provenance import Provenance
 
@@ -58,7 +58,7 @@ def drawn(make_config, tmp_path_factory):
   folder = tmp_path_factory.mktemp("runs")
   c = make_config()
   c.model.num_classes = 4
-  index, parts = pipeline.open_parts(c.data, ("test",))
+  index, parts = protocol_data.open_parts(c.data, ("test",))
   provenance = Provenance.of(index, parts["test"].protocol)
   with ops.use_formulation("plain"):
     for name, answers in ANSWERS.items():

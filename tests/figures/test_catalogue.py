@@ -10,7 +10,7 @@ from check_figure import picture, shows, table
 from vpn_jax.evaluation import predictions as predictions_lib
 from vpn_jax.evaluation.predictions import Predictions
 from vpn_jax.figures import catalogue, style
-from vpn_jax.inputs import pipeline
+from vpn_jax.inputs import protocol_data
 from vpn_jax.jobs import figures as figures_job
 from vpn_jax.training.provenance import Provenance
 
@@ -154,7 +154,7 @@ def test_runs_of_other_classes(two_runs, small_config):
 
 
 def save_run(config, folder):
-  index, parts = pipeline.open_parts(config.data, ("test",))
+  index, parts = protocol_data.open_parts(config.data, ("test",))
   config.model.num_classes = 4
   provenance = Provenance.of(index, parts["test"].protocol)
   fake_run.save_network(config, folder, provenance)

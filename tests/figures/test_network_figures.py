@@ -13,13 +13,13 @@ from vpn_jax.datasets import skeletons
 from vpn_jax.figures import attention, features, heatmaps, joints, pictures, style
 from vpn_jax.figures.runs import NotAvailableError
 from vpn_jax.inference import trained_network
-from vpn_jax.inputs import pipeline
+from vpn_jax.inputs import protocol_data
 
 
 @pytest.fixture(scope="module")
 def outputs(drawn):
   """Run -> `out` of all test clips, by the network itself, not jitted."""
-  _, parts = pipeline.open_parts(drawn.runs.data, ("test",))
+  _, parts = protocol_data.open_parts(drawn.runs.data, ("test",))
   batch = next(parts["test"].eval_batches(8, threads=1))
   batch = {name: batch[name] for name in ("frames", "pose")}
   found = []

@@ -24,7 +24,7 @@ from vpn_jax.analysis import (
   ground_truth,
 )
 from vpn_jax.inference import trained_network
-from vpn_jax.inputs import example, pipeline, pose_controls
+from vpn_jax.inputs import example, pose_controls, protocol_data
 from vpn_jax.jobs import explain
 from vpn_jax.records import prepare, store
 from vpn_jax.training.provenance import Provenance
@@ -61,7 +61,7 @@ class Explained:
   def forward(self, run):
     """The network, its clips with their examples, and scores and out of all of them."""
     network = trained_network.load(str(self.folder / run))
-    index, parts = pipeline.open_parts(self.config.data, ("test",))
+    index, parts = protocol_data.open_parts(self.config.data, ("test",))
     places = {clip["name"]: i for i, clip in enumerate(parts["test"].clips)}
     source = store.RecordReader(self.config.data.records, parts["test"].clips)
     clips = [source[places[name]] for name in self.content(run)["clips"]]
@@ -79,7 +79,7 @@ def scores_and_out(network, batch):
 
 
 def save(c, folder):
-  index, parts = pipeline.open_parts(c.data, ("test",))
+  index, parts = protocol_data.open_parts(c.data, ("test",))
   fake_run.save_network(c, folder, Provenance.of(index, parts["test"].protocol))
 
 
@@ -145,7 +145,7 @@ def test_the_table_and_the_files(explained):
 
 
 def test_clips_are_one_of_each_class(explained):
-  _, parts = pipeline.open_parts(explained.config.data, ("test",))
+  _, parts = protocol_data.open_parts(explained.config.data, ("test",))
   label = {clip["name"]: clip["label"] for clip in parts["test"].clips}
   chosen = explained.content("vpn")["clips"]
   assert [label[name] for name in chosen] == sorted(set(label.values()))

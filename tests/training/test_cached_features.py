@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from vpn_jax.inputs import example, multi_view, pipeline
+from vpn_jax.inputs import example, multi_view, protocol_data
 from vpn_jax.models import networks
 from vpn_jax.training import cached_features, checkpoint, initialization, loop
 
@@ -31,7 +31,7 @@ def params_of(workdir):
 
 
 def part_of(c, which="train"):
-  _, parts = pipeline.open_parts(c.data, (which,))
+  _, parts = protocol_data.open_parts(c.data, (which,))
   return parts[which]
 
 

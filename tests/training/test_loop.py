@@ -20,7 +20,7 @@ import vpn_jax
 from configs import custom
 from vpn_jax import device_mesh, ops
 from vpn_jax.evaluation import predictions as predictions_lib
-from vpn_jax.inputs import pipeline
+from vpn_jax.inputs import protocol_data
 from vpn_jax.jobs import train
 from vpn_jax.models import networks
 from vpn_jax.training import checkpoint, initialization, loop, session, train_step
@@ -130,7 +130,7 @@ def test_lstm_is_trained_alone_and_frozen_under_vpn(small_config, tmp_path):
 
 def one_step(config, devices):
   """Losses of two steps on the first `devices` devices, from the same start."""
-  _, data = pipeline.open_parts(config.data)
+  _, data = protocol_data.open_parts(config.data)
   part = data["train"]
   config.model.num_classes = 4
   model = networks.build(config.network, config.model.to_dict())
@@ -252,7 +252,7 @@ def frozen_config(config):
 
 def save_in_former_layout(config, workdir):
   """Step 1 of a run whose optimizer had a place for frozen parameters as well."""
-  index, data = pipeline.open_parts(config.data)
+  index, data = protocol_data.open_parts(config.data)
   part = data["train"]
   c = ml_collections.ConfigDict(config)
   c.model.num_classes = len(part.class_names)

@@ -14,7 +14,7 @@ from vpn_jax.analysis import classes
 from vpn_jax.evaluation import predictions as predictions_lib
 from vpn_jax.figures import style
 from vpn_jax.inference import trained_network
-from vpn_jax.inputs import example, pipeline
+from vpn_jax.inputs import example, pipeline, protocol_data
 from vpn_jax.records import record_format, store
 
 # Steps of a network that figures show.
@@ -82,7 +82,7 @@ class Runs:
   def _opened(self) -> tuple[store.Index, pipeline.Part, dict[str, int]]:
     """The index, the test part, and clip name -> position in the part."""
     try:
-      index, parts = pipeline.open_parts(self.data, ("test",), examples=False)
+      index, parts = protocol_data.open_parts(self.data, ("test",), examples=False)
     except (FileNotFoundError, pipeline.EmptyPartError) as e:
       raise NotAvailableError(str(e)) from e
     part = parts["test"]

@@ -14,7 +14,7 @@ from vpn_jax.analysis.explanations import CURVES
 from vpn_jax.figures import catalogue
 from vpn_jax.figures import explanations as explanation_figure
 from vpn_jax.inference import trained_network
-from vpn_jax.inputs import pipeline
+from vpn_jax.inputs import pipeline, protocol_data
 from vpn_jax.training import provenance
 
 NAME = "explanations"  # of the files
@@ -149,7 +149,7 @@ def run(config, workdir: str) -> None:
     output = folder
     if config.output:  # one run, or a folder for each
       output = pathlib.Path(config.output, *[name] * (len(workdirs) > 1))
-    index, parts = pipeline.open_parts(data, ("test",), examples=False)
+    index, parts = protocol_data.open_parts(data, ("test",), examples=False)
     if not rows and (why := ground_truth.unknown(index)):
       print(f"pointing game: left out, {why}")
     rows += explain_run(folder, name, config, index, parts["test"], output)

@@ -11,7 +11,7 @@ import ml_collections
 from vpn_jax import device_mesh
 from vpn_jax.evaluation import predictions as predictions_lib
 from vpn_jax.evaluation import scoring
-from vpn_jax.inputs import example, multi_view, pipeline
+from vpn_jax.inputs import example, multi_view, pipeline, protocol_data
 from vpn_jax.models import networks
 from vpn_jax.training import checkpoint, run_summary
 
@@ -182,7 +182,7 @@ def score(
     trained = about.config
     data = config.data.copy_and_resolve_references()
     data.example = trained["data"]["example"]
-    index, parts = pipeline.open_parts(data, ("test",))
+    index, parts = protocol_data.open_parts(data, ("test",))
     part = parts["test"]
     about.provenance.check_part(index, part, config.on_mismatch)
     devices = device_mesh.make_mesh()

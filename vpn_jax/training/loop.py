@@ -6,7 +6,7 @@ import jax
 import ml_collections
 
 from vpn_jax import device_mesh
-from vpn_jax.inputs import multi_view, pipeline
+from vpn_jax.inputs import multi_view, pipeline, protocol_data
 from vpn_jax.models import networks
 from vpn_jax.records import store
 from vpn_jax.training import (
@@ -137,7 +137,7 @@ def _open_data(config) -> tuple[store.Index, dict[str, pipeline.Part]]:
     )
   # A protocol may bring a validation part of its own, as Smarthome's do.
   may_lack = ("test",) if config.data.validation else ("validation", "test")
-  opened = pipeline.open_parts(
+  opened = protocol_data.open_parts(
     config.data, ("train", "validation", "test"), may_lack=may_lack
   )
   c = config.train

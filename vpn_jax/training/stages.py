@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import ml_collections
 
-from vpn_jax.inputs import pipeline, regions
+from vpn_jax.inputs import protocol_data, regions
 from vpn_jax.models import vpn
 from vpn_jax.training import checkpoint, loop, run_summary
 from vpn_jax.training.provenance import changed_settings
@@ -142,7 +142,7 @@ def train(
   planned = plan(config, workdir, command)
   number_of_runs = len(planned) + 1
   if planned:  # records that the whole cannot use are refused before a stage is trained
-    pipeline.open_parts(config.data, ())
+    protocol_data.open_parts(config.data, ())
   for number, stage in enumerate(planned, start=1):
     line = f"stage {number} of {number_of_runs}, {stage.kind} backbone alone"
     if stage.done():

@@ -4,7 +4,7 @@ import numpy as np
 from check_figure import picture, shows
 
 from vpn_jax.figures import style, timeline
-from vpn_jax.inference import predict
+from vpn_jax.inference import video_scores
 from vpn_jax.jobs import predict as predict_job
 
 
@@ -33,9 +33,10 @@ def test_cells_of_windows_that_overlap_share_the_time():
 
 def result(scores, parts, left_out=0):
   seen = [
-    predict.Window(a, b - 1, (a, b), np.float32(s)) for s, (a, b) in zip(scores, parts)
+    video_scores.Window(a, b - 1, (a, b), np.float32(s))
+    for s, (a, b) in zip(scores, parts)
   ]
-  return predict.Result(
+  return video_scores.Result(
     video="my/kitchen.mp4", network="runs/my, step 9", combined="max",
     class_names=tuple(f"class {k} with a very long name indeed" for k in range(8)),
     scores=np.max([w.scores for w in seen], axis=0), windows=tuple(seen),

@@ -15,7 +15,14 @@ from vpn_jax import drawing
 from vpn_jax.datasets import protocol_settings, video
 from vpn_jax.datasets.base import BadClip
 from vpn_jax.evaluation import predictions as predictions_lib
-from vpn_jax.inference import overlay, predict, stream, trained_network, windows
+from vpn_jax.inference import (
+  overlay,
+  predict,
+  stream,
+  trained_network,
+  video_scores,
+  windows,
+)
 from vpn_jax.jobs import predict as predict_job
 from vpn_jax.records import store
 from vpn_jax.training.provenance import Provenance
@@ -251,7 +258,7 @@ def test_times_follow_the_time_stamps(tmp_path):
   times = video.Times(1)
   list(video.read_frames(drawn, times=times))
   np.testing.assert_allclose([times[t] for t in range(10)], seconds, atol=1e-3)
-  predict.write_json(str(tmp_path / "x.json"), result, 1, {})
+  video_scores.write_json(str(tmp_path / "x.json"), result, 1, {})
   content = json.loads((tmp_path / "x.json").read_text())
   found = [(w["start"], w["end"]) for w in content["windows"]]
   expected = [(0, 0.4), (0.2, 0.8), (0.4, 1.4), (0.8, 1.7 + 1 / opened.fps)]

@@ -48,7 +48,7 @@ def timeline(result) -> Figure:
   A line marks the best class of each window; grey is time in which nobody was seen.
 
   Args:
-    result: a `predict.Result`.
+    result: a `video_scores.Result`.
   """
   scores = np.stack([w.scores for w in result.windows])
   bounds = cells(np.array([w.span for w in result.windows]))

@@ -6,12 +6,10 @@ length; it is read once.
 """
 
 import contextlib
-import csv
 import dataclasses
 import itertools
-import json
 import pathlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import numpy as np
@@ -19,7 +17,6 @@ import numpy as np
 from vpn_jax import interrupt, timing
 from vpn_jax.datasets import clip_joints, folders, single_clip, skeletons
 from vpn_jax.datasets.base import BadClip
-from vpn_jax.datasets.video import Times
 from vpn_jax.inference import (
   kinetics,
   overlay,
@@ -27,6 +24,7 @@ from vpn_jax.inference import (
   pose_video,
   stream,
   trained_network,
+  video_scores,
   windows,
 )
 from vpn_jax.inference.options import Options
@@ -63,67 +61,6 @@ class Recognizer(Protocol):
     ...
 
 
-@dataclasses.dataclass(frozen=True)
-class Window:
-  """A segment of the video and its scores.
-
-  Attributes:
-    first, last: frames of the video that the network saw, both inclusive.
-    span: frames that the window stands for, end exclusive.
-    scores: softmax, float32 [K].
-  """
-
-  first: int
-  last: int
-  span: tuple[int, int]
-  scores: np.ndarray
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-  """Scores of a whole video.
-
-  Attributes:
-    video: its name.
-    network, combined, class_names: of the `Recognizer`.
-    scores: float32 [K]; a maximum over windows need not sum to 1.
-    windows: in order, at least one.
-    left_out: how many more windows there were, in which nobody was seen.
-    num_frames: of the video, as far as the windows reach.
-    fps: frames a second; the average where the rate varies.
-    times: when the frames are shown; None for a constant rate.
-  """
-
-  video: str
-  network: str
-  combined: str
-  class_names: tuple[str, ...]
-  scores: np.ndarray
-  windows: tuple[Window, ...]
-  left_out: int
-  num_frames: int
-  fps: float
-  times: Times | None = None
-
-  def seconds(self, frame: float) -> float:
-    """When a frame of the video is shown, in seconds after the first one.
-
-    Args:
-      frame: its number, or a position between two frames.
-    """
-    return self.times.at(frame) if self.times else frame / self.fps
-
-  def ranked(self, top: int = 5) -> list[tuple[str, float]]:
-    """The best `top` classes as (name, score), best first."""
-    return ranked(self.class_names, self.scores, top)
-
-
-def ranked(class_names, scores: np.ndarray, top: int) -> list[tuple[str, float]]:
-  """The best `top` classes as (name, score), best first."""
-  order = np.argsort(-scores, kind="stable")[:top]
-  return [(class_names[k], float(scores[k])) for k in order]
-
-
 def predict(
   network: trained_network.TrainedNetwork | None,
   video: str = "",
@@ -134,7 +71,7 @@ def predict(
   say: Callable[[str], None] = lambda line: None,
   clock: timing.Clock | None = None,
   **options,
-) -> Result:
+) -> video_scores.Result:
   """Scores a video file, a webcam or a stream, or poses alone.
 
   A webcam or stream is scored until it ends or SIGINT (Ctrl-C) arrives.
@@ -216,7 +153,7 @@ def _predict_poses(
   pose: str | np.ndarray,
   about: dict,
   options: dict,
-) -> Result:
+) -> video_scores.Result:
   """Scores poses without a video.
 
   Args:
@@ -254,7 +191,7 @@ def predict_folder(
   *,
   on_error: Callable[[pathlib.Path, Exception], None] | None = None,
   **options,
-) -> Iterator[tuple[pathlib.Path, Result]]:
+) -> Iterator[tuple[pathlib.Path, video_scores.Result]]:
   """Scores every clip in a folder and the folders below it, in order of their paths.
 
   Clips are videos or, for a network of poses alone where there is no video, files of
@@ -320,7 +257,7 @@ def recognize(
   max_windows: int = 0,
   say: Callable[[str], None] = lambda line: None,
   clock: timing.Clock | None = None,
-) -> Result:
+) -> video_scores.Result:
   """Plays a video to its end, or for so many windows, and combines their scores.
 
   Only the scores of the windows are kept.
@@ -345,8 +282,8 @@ def recognize(
       else:
         scores, attention = recognizer.forward(segment.batch)
         span = segment.first, segment.end
-        scored.append(Window(*segment.shown, span, scores))
-        best = ranked(recognizer.class_names, scores, overlay.SHOWN)
+        scored.append(video_scores.Window(*segment.shown, span, scores))
+        best = video_scores.ranked(recognizer.class_names, scores, overlay.SHOWN)
       if video.live:
         words = f"{best[0][1]:.4f}  {best[0][0]}" if best else f"left out: {reason}"
         start, stop = video.times[segment.first], video.times[segment.end]
@@ -362,7 +299,7 @@ def recognize(
     with clock.stage("draw"):
       writer.finish()
   scores = np.stack([w.scores for w in scored])
-  return Result(
+  return video_scores.Result(
     video=video.name,
     network=recognizer.network,
     combined=recognizer.combined,
@@ -374,55 +311,3 @@ def recognize(
     fps=video.fps,
     times=video.times,
   )
-
-
-def write_csv(path: str, results: Iterable[tuple[str, Result]]) -> None:
-  """Writes a line for each clip: clip, predicted, score, top5.
-
-  Args:
-    path: of the csv.
-    results: name of each clip, and its scores.
-  """
-  pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
-  with open(path, "w", newline="") as file:
-    writer = csv.writer(file)
-    writer.writerow(["clip", "predicted", "score", "top5"])
-    for name, result in results:
-      best = result.ranked(5)
-      top5 = "; ".join(name for name, _ in best)
-      writer.writerow([name, best[0][0], f"{best[0][1]:.4f}", top5])
-
-
-def write_json(path: str, result: Result, top: int, rates: dict) -> None:
-  """Writes video, network, the best classes, and the best class of each window.
-
-  Args:
-    top: how many classes.
-    rates: a `timing.Clock.summary`.
-  """
-
-  def entries(pairs):
-    return [{"class": name, "score": round(score, 6)} for name, score in pairs]
-
-  content = {
-    "video": result.video,
-    "network": result.network,
-    "frames": result.num_frames,
-    "fps": result.fps,
-    "seconds": round(result.seconds(result.num_frames), 3),
-    "combined": result.combined,
-    "top": entries(result.ranked(top)),
-    "windows": [
-      {
-        "first": w.first,
-        "last": w.last,
-        "start": round(result.seconds(w.span[0]), 3),
-        "end": round(result.seconds(w.span[1]), 3),
-        **entries(ranked(result.class_names, w.scores, 1))[0],
-      }
-      for w in result.windows
-    ],
-    "speed": rates,
-  }
-  pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
-  pathlib.Path(path).write_text(json.dumps(content, indent=1) + "\n")

@@ -13,11 +13,11 @@ import jax
 from vpn_jax import timing
 from vpn_jax.datasets import clip_joints
 from vpn_jax.datasets.pose_files import reader
-from vpn_jax.inference import pose_sequence, predict, trained_network
+from vpn_jax.inference import pose_sequence, predict, trained_network, video_scores
 from vpn_jax.inference.options import Options
 
 
-def write_timeline(path: str, result: predict.Result) -> None:
+def write_timeline(path: str, result: video_scores.Result) -> None:
   """Draws the classes over time; see `figures.timeline`."""
   from vpn_jax.figures import (
     style,
@@ -109,11 +109,11 @@ def _score_folder(settings, network, options: dict) -> None:
     raise ValueError(f"no clip in {folder} could be scored; see the reasons.")
   print(f"{len(results)} clips; {results[0][1].network}")
   if settings.csv:
-    predict.write_csv(settings.csv, results)
+    video_scores.write_csv(settings.csv, results)
     print(f"wrote {settings.csv}")
 
 
-def _report(settings, result: predict.Result, rates: dict) -> None:
+def _report(settings, result: video_scores.Result, rates: dict) -> None:
   left_out = f", {result.left_out} left out" if result.left_out else ""
   print(
     f"{result.video}: {result.num_frames} frames "
@@ -124,10 +124,10 @@ def _report(settings, result: predict.Result, rates: dict) -> None:
     print(f"{rank:3d}  {in_digits(score)}  {name}")
   if settings.csv:
     name = pathlib.Path(result.video).name
-    predict.write_csv(settings.csv, [(name, result)])
+    video_scores.write_csv(settings.csv, [(name, result)])
     print(f"wrote {settings.csv}")
   if settings.json:
-    predict.write_json(settings.json, result, settings.top, rates)
+    video_scores.write_json(settings.json, result, settings.top, rates)
     print(f"wrote {settings.json}")
   if settings.timeline:
     write_timeline(settings.timeline, result)

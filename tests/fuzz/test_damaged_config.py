@@ -58,6 +58,8 @@ def test_a_correct_command_line():
     ([CONFIG + ",size=9"], "size is '9', expected one of ('full', 'cpu', 'demo',"),
     ([CONFIG, "--config.train.nope=1"], "--config.train.nope=1: the config has no fie"),
     ([CONFIG, "--config.nope.x=1"], "--config.nope.x=1: the config has no field nope"),
+    ([CONFIG, "--config.tain.epochs=1"], 'no field tain. Did you mean "train" instead'),
+    ([CONFIG, "--config.model.pose.aling=view"], "aling. Did you mean \"align\" inst"),
     ([CONFIG, "--config.train.batch_size=a"], "--config.train.batch_size=a: invalid"),
     ([CONFIG, "--config.train.batch_size=1.5"], "--config.train.batch_size=1.5"),
     ([CONFIG, "--config.prepare.retry=maybe"], "--config.prepare.retry=maybe"),
@@ -69,6 +71,13 @@ def test_a_correct_command_line():
 )  # fmt: skip
 def test_wrong_words_are_named(words, message):
   assert message in refused(*words)
+
+
+def test_help_lists_the_flags():
+  values, _ = parse()
+  text = values.main_module_help()
+  assert all(f"--{name}:" in text for name in ("config", "job", "workdir"))
+  assert "<prepare|train|" in text
 
 
 LINE = (

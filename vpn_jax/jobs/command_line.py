@@ -48,22 +48,31 @@ def keep_buffers() -> None:
 
 
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
-  """Defines --config, --job, --workdir and --traceback."""
+  """Defines --config, --job, --workdir and --traceback, which --help then lists."""
   config_flags.DEFINE_config_file(
-    "config", help_string="file:argument of a dataset.", flag_values=values
+    "config",
+    help_string="<file>:<arguments>, such as configs/ntu60.py:cs,embedding=none; "
+    "configs/common.py has the arguments. --config.<field>=<value> sets a field.",
+    flag_values=values,
   )
-  flags.DEFINE_enum("job", "train", JOBS, "What to do.", flag_values=values)
-  flags.DEFINE_string("workdir", "", "Folder of the run.", flag_values=values)
+  flags.DEFINE_enum(
+    "job", "train", JOBS, "What to do; docs/README.md has the jobs.", flag_values=values
+  )
+  flags.DEFINE_string(
+    "workdir", "", "Folder of the run, or several with commas.", flag_values=values
+  )
   flags.DEFINE_bool(
     "traceback", False, "Show where an error came from.", flag_values=values
   )
+  for name in ("config", "job", "workdir", "traceback"):
+    values.register_key_flag_for_module(sys.argv[0], values[name])
 
 
 def parse(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list[str]:
   """Parses the flags and returns what is left; SystemExit with one line if it cannot.
 
   A config file reports its errors as a traceback inside the message, and a missing
-  field by its name alone.
+  field by its name and what it may have been meant to be.
   """
   try:
     left = values(argv)
@@ -73,16 +82,22 @@ def parse(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list[str]:
   except Exception as e:
     if "--traceback" in argv:
       raise
-    lines = [line.strip() for line in str(e).splitlines() if line.strip()]
-    reason = " ".join(lines if len(lines) < 3 else [lines[0], lines[-1]])
-    name = reason.strip("\"'")
-    if isinstance(e, (AttributeError, KeyError)):
+    # ml_collections hands on the representation of a message, with its line break.
+    text = str(e).replace(r"\n", "\n").replace(r"\'", "'")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if isinstance(e, (AttributeError, KeyError)) and lines:
+      name, *hints = (line.strip("\"'") for line in lines)
       given = [word for word in argv if name in word.partition("=")[0]]
-      reason = (
-        f"{' '.join(given) or 'the command line'}: the config has no field {name}"
+      reason = " ".join(
+        [f"{' '.join(given) or 'the command line'}: the config has no field {name}."]
+        + hints
       )
+    elif isinstance(e, OSError):  # after words on how it was looked for
+      reason = f"--config: {lines[-1]}"
+    else:
+      reason = " ".join(lines if len(lines) < 3 else [lines[0], lines[-1]])
     remedy = "configs/common.py has the arguments and fields, --help the other flags."
-    reason = "".join(c if c.isprintable() else "?" for c in reason[:500])
+    reason = "".join(c if c.isprintable() else "?" for c in reason[:500]).rstrip(".")
     raise SystemExit(f"error: {reason}; {remedy}") from None
 
 

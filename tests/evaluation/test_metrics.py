@@ -34,3 +34,27 @@ def test_confusion_has_a_row_for_each_true_class():
 
 def test_mean_class_accuracy_leaves_out_classes_without_clips():
   assert metrics.mean_class_accuracy(LABELS, SCORES) == pytest.approx(100 / 3)
+
+
+def test_reliability_by_hand():
+  """Confidences 0.5, 0.4, 0.7 and 0.5, of which the first two are right."""
+  count, confidence, accuracy = metrics.reliability(LABELS, SCORES, bins=4)
+  assert count.tolist() == [0, 3, 1, 0]
+  np.testing.assert_allclose(confidence[1:3], [140 / 3, 70])
+  np.testing.assert_allclose(accuracy[1:3], [200 / 3, 0])
+  assert np.isnan(confidence[[0, 3]]).all()
+  error = metrics.calibration_error(LABELS, SCORES, bins=4)
+  assert error == pytest.approx((3 * 20 + 70) / 4)
+
+
+def test_scores_that_are_odds_are_calibrated():
+  """Of 1,000 clips with a score of 0.8, 800 are right; of as many with 1, all."""
+  scores = np.repeat([[0.8, 0.2], [1.0, 0.0]], 1000, axis=0)
+  labels = np.repeat([0, 1, 0], [800, 200, 1000])
+  assert metrics.calibration_error(labels, scores) == pytest.approx(0.0, abs=1e-9)
+  assert metrics.calibration_error(1 - labels, scores) == pytest.approx(80.0)
+
+
+def test_accuracy_of_the_clips_with_the_highest_confidence():
+  found = metrics.accuracy_by_coverage(LABELS, SCORES)
+  np.testing.assert_allclose(found, [0, 50, 100 / 3, 50])

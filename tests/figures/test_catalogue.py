@@ -102,7 +102,7 @@ def test_one_run_without_weights(two_runs, small_config, capsys):
   assert "no checkpoint" in reasons["attention"]
   assert "have no test clip 'clip" in reasons["best"]
   drawn = {path.stem for path in folder.glob("*.png")}
-  assert drawn == {"curves", "confusion", "radar"}
+  assert drawn == {"curves", "confusion", "radar", "calibration"}
   assert drawn | set(reasons) == set(catalogue.FIGURES)
   image = picture(folder / "curves.png")
   assert shows(image, style.COLORS[1]) > 200

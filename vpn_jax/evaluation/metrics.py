@@ -1,7 +1,8 @@
-"""Accuracies and the confusion matrix of class scores, one function each.
+"""Accuracies, calibration and the confusion matrix of class scores, a function each.
 
 `labels` are int [n] and `scores` float [n, K]; the class with the highest score is the
-predicted one, the first of equals. Accuracies are in percent.
+predicted one, the first of equals, and that score its confidence. Accuracies are in
+percent.
 """
 
 import numpy as np
@@ -38,3 +39,42 @@ def mean_class_accuracy(labels: np.ndarray, scores: np.ndarray) -> float:
   count = matrix.sum(axis=1)
   present = count > 0
   return float(100 * np.mean(np.diag(matrix)[present] / count[present]))
+
+
+def reliability(
+  labels: np.ndarray, scores: np.ndarray, bins: int = 15
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Confidence and accuracy of the clips, in equal bins of confidence from 0 to 1.
+
+  Returns: the number of clips in each bin, int [bins]; their mean confidence and their
+    accuracy in percent, float [bins], NaN in an empty bin.
+  """
+  confidence, right = scores.max(axis=1), scores.argmax(axis=1) == labels
+  place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+  count, *sums = (
+    np.bincount(place, weights, minlength=bins) for weights in (None, confidence, right)
+  )
+  with np.errstate(invalid="ignore", divide="ignore"):
+    said, found = (100.0 * each / count for each in sums)
+  return count, said, found
+
+
+def calibration_error(labels: np.ndarray, scores: np.ndarray, bins: int = 15) -> float:
+  """Mean distance between confidence and accuracy, in percent; 0 is calibrated.
+
+  Source: the expected calibration error of Guo et al., ICML 2017, with their 15 bins.
+  """
+  count, said, found = reliability(labels, scores, bins)
+  there = count > 0
+  return float(np.average(np.abs(found - said)[there], weights=count[there]))
+
+
+def accuracy_by_coverage(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+  """Accuracy of the 1, 2, ..., n clips with the highest confidence, percent, float [n].
+
+  Its last number is the accuracy of all. Source: the accuracy-coverage curve of
+  selective classification (Geifman and El-Yaniv, NeurIPS 2017).
+  """
+  order = np.argsort(-scores.max(axis=1), kind="stable")
+  right = (scores.argmax(axis=1) == labels)[order]
+  return 100.0 * np.cumsum(right) / np.arange(1, len(right) + 1)

@@ -30,16 +30,17 @@ class Predictions:
 
 
 def metrics(predictions: Predictions) -> dict[str, float]:
-  """Accuracies in percent.
+  """Accuracies and the calibration error in percent.
 
   Returns: top1, top5 (100 when there are no more than five classes), mean_class (see
-    `metrics.mean_class_accuracy`), and clips, their number.
+    `metrics.mean_class_accuracy`), calibration_error, and clips, their number.
   """
   labels, scores = predictions.labels, predictions.scores
   return {
     "top1": metrics_lib.top_k_accuracy(labels, scores, 1),
     "top5": metrics_lib.top_k_accuracy(labels, scores, 5),
     "mean_class": metrics_lib.mean_class_accuracy(labels, scores),
+    "calibration_error": metrics_lib.calibration_error(labels, scores),
     "clips": len(labels),
   }
 

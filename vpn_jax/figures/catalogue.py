@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from vpn_jax import text
 from vpn_jax.figures import (
   attention,
+  calibration,
   examples,
   features,
   gains,
@@ -34,6 +35,7 @@ FIGURES = {
   "top_gains": gains.top_gains,
   "dynamicity": gains.dynamicity,
   "radar": pairs.radar,
+  "calibration": calibration.calibration,
   "labels": labels.labels,
   "best": examples.best,
   "worst": examples.worst,

@@ -510,9 +510,12 @@ BEST = dict(
   augment=dict(rotation=(15.0, 0.0, 15.0), temporal_crop=0.7),
   pose=dict(align="auto", scale="torso"),
 )
-# For thousands of clips or fewer, and minutes on a processor. The noise also turns the
-# hip line.
-BEST_OF_SMALL = dict(pose_steps=20, blocks=4, block_features=32, noise=0.02)
+# For thousands of clips or fewer, and minutes on a processor.
+BEST_OF_SMALL = dict(
+  example=dict(pose_steps=20),
+  augment=dict(noise=0.02),  # which also turns the hip line
+  pose=dict(blocks=4, block_features=32),
+)
 
 
 def apply_best(c: ml_collections.ConfigDict, *, small: bool = False) -> None:
@@ -522,14 +525,10 @@ def apply_best(c: ml_collections.ConfigDict, *, small: bool = False) -> None:
     c: to change.
     small: whether the dataset has thousands of clips or fewer (`BEST_OF_SMALL`).
   """
-  c.data.example.update(BEST["example"])
-  c.data.example.augment.update(BEST["augment"])
-  c.model.pose.update(BEST["pose"])
-  if small:
-    steps, blocks, features, noise = BEST_OF_SMALL.values()
-    c.data.example.pose_steps = steps
-    c.data.example.augment.noise = noise
-    c.model.pose.update(blocks=blocks, block_features=features)
+  for chosen in (BEST, BEST_OF_SMALL) if small else (BEST,):
+    c.data.example.update(chosen["example"])
+    c.data.example.augment.update(chosen["augment"])
+    c.model.pose.update(chosen["pose"])
 
 
 # The stages before, and the weights to start from.

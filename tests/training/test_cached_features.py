@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from vpn_jax.inputs import example, multi_view, protocol_data
+from vpn_jax.inputs import example, multi_view, pipeline, protocol_data
 from vpn_jax.models import networks
 from vpn_jax.training import cached_features, checkpoint, initialization, loop
 
@@ -190,18 +190,26 @@ def test_batches_of_any_size_make_and_read_the_same_files(frozen_config, monkeyp
   np.testing.assert_allclose(one[17], files["00002.npy"][1], rtol=1e-4, atol=1e-5)
 
 
-def test_augmented_poses_have_other_flips(frozen_config):
-  """The flip of a fixed view is drawn after the augmentation of its pose."""
+def test_augmented_poses_have_the_same_frames(frozen_config):
+  """What changes a pose is drawn in each epoch, apart from its flip and its crop."""
   c = frozen_config
-  folders = [load(c, part_of(c)).folder]
-  c.data.example.augment.noise = 0.02
-  folders.append(load(c, part_of(c)).folder)
-  assert folders[0] != folders[1]
-  c.data.example.update(flip=False, crop=1.0)
-  folders.append(load(c, part_of(c)).folder)
-  c.data.example.augment.noise = 0.0
-  folders.append(load(c, part_of(c)).folder)
-  assert folders[2] == folders[3]  # nothing of the frames is drawn
+  plain = load(c, part_of(c))
+  before = part_of(c)._example(3, *drawn(3))
+  c.data.example.augment.update(noise=0.02, temporal_crop=0.5, rotation=(5.0, 5.0, 5.0))
+  assert load(c, part_of(c)).folder == plain.folder
+  part = part_of(c)
+  made = [part._example(3, *drawn(3, seed)) for seed in (0, 0, 1)]
+  for one in made:
+    np.testing.assert_array_equal(one["frames"], before["frames"])
+  np.testing.assert_array_equal(made[0]["pose"], made[1]["pose"])
+  assert np.abs(made[0]["pose"] - before["pose"]).max() > 0.01
+  assert np.abs(made[0]["pose"] - made[2]["pose"]).max() > 0.01
+
+
+def drawn(i, seed=0):
+  """The generator of an epoch, a fixed view, and the generator of its flip and crop."""
+  view = multi_view.View(window=(1, 3))
+  return np.random.default_rng(seed), view, pipeline._drawn_once(i, view)
 
 
 @pytest.mark.parametrize("first", [0, 1])

@@ -49,7 +49,7 @@ class Settings:
       region; 1 takes the whole region, as the paper does.
     views: K, the number of fixed views of a training clip, of which each epoch shows
       one. Their windows are spread evenly over the clip; flip and crop of each are
-      drawn once. 0 draws a new window, flip and crop each time.
+      drawn once, what changes the poses alone each time. 0 draws all each time.
     inputs: those of `INPUTS` that the network takes; the others are not decoded.
     region: what `frames` shows: "body", "left_hand" or "right_hand".
     hand_size: side of the square around a hand, as a fraction of the record's frame.
@@ -146,9 +146,8 @@ def make(
     skeleton: of the record's joints.
     rng: draws in training; None for evaluation, which is deterministic.
     view: in evaluation: the window, and the part of its frames.
-    fixed: for a fixed view of training (`Settings.views`): draws its flip, crop and
-      augmentation, the window is that of `view`, and `rng` draws the pose steps and
-      the damage alone.
+    fixed: for a fixed view of training (`Settings.views`): draws its flip and its crop,
+      and the window is that of `view`; `rng` draws what changes the poses alone.
     damage: of the joints in an evaluation; the pixels stay as they are.
   Returns: label int32 [], and the inputs in `settings.inputs`: frames, left_hand and
     right_hand uint8 [F, H, W, 3], pose float32 [S, persons*J, 3], and frame_joints
@@ -166,8 +165,8 @@ def make(
   else:
     first, last = int(window.min()), int(window.max())
   change = pose_augmentation.NO_CHANGE
-  if drawn is not None:
-    change = pose_augmentation.draw(s.augment, skeleton, drawn)
+  if rng is not None:
+    change = pose_augmentation.draw(s.augment, skeleton, rng)
   steps = sampling.pose_indices(
     first, last, s.pose_steps, rng, change.part, change.speed
   )

@@ -30,7 +30,6 @@ from vpn_jax.inputs import (
   example,
   multi_view,
   pipeline,
-  pose_augmentation,
   regions,
   sampling,
 )
@@ -47,7 +46,6 @@ _PIXELS = (
   sampling.frame_window,
   example.cuts,
   example.make,
-  pose_augmentation.draw,  # before the flip and the crop, of the same generator
   multi_view.View.part,
 )
 
@@ -204,8 +202,6 @@ def _about(
   shown = {name: settings[name] for name in names}
   if inferred is None:
     shown |= {name: settings[name] for name in ("views", "flip", "crop")}
-    if part.settings.flip or part.settings.crop < 1.0:
-      shown["augment"] = settings["augment"]  # its draws come first
   clips = "\n".join(clip["name"] for clip in part.clips)
   return {
     "records": index_digest,

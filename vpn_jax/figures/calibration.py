@@ -26,7 +26,7 @@ def calibration(runs: Runs) -> tuple[Figure, Iterable[list]]:
     look = {"color": color, "label": f"{name}: calibration error {error:.1f} %"}
     reliable.plot(said[there], right[there], linewidth=1.2, **look)
     sizes = 12 + 240 * count[there] / count.sum()
-    reliable.scatter(said[there], right[there], sizes, color=color)
+    reliable.scatter(said[there], right[there], sizes, color=color, clip_on=False)
     rows += [
       [name, round(a, 2), round(b, 2), n]
       for a, b, n in zip(said[there], right[there], count[there].tolist())

@@ -581,6 +581,7 @@ def inference() -> dict:
     views="whole",  # "three" crops; "full": larger frames, fully convolutionally
     pool="max",  # or "mean", of the softmax scores of all views
     size=0,  # pixels of "full"; 0: those of the records
+    temperature=1.0,  # divides the logits, in predict and export too
     # Controls of --job=evaluate; they do not overwrite the test.
     shuffle_pose=False,  # True: poses of other test clips
     rest_pose=False,  # True: all joints at their average position

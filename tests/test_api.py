@@ -89,6 +89,19 @@ def test_arrays_get_the_scores_of_the_video(folder):
   np.testing.assert_allclose(out["attention"], expected, rtol=1e-5)
 
 
+def test_a_temperature_divides_the_logits(folder):
+  plain = vpn_jax.predict(
+    vpn_jax.load("runs/vpn"), "videos/nod.avi", pose="videos/nod.npz"
+  )
+  net = vpn_jax.load("runs/vpn", temperature=3.0)
+  result = vpn_jax.predict(net, "videos/nod.avi", pose="videos/nod.npz")
+  expected = plain.scores ** (1 / 3)
+  np.testing.assert_allclose(result.scores, expected / expected.sum(), rtol=1e-5)
+  assert np.ptp(result.scores) < np.ptp(plain.scores)
+  with pytest.raises(ValueError, match="temperature is 0, expected a positive number"):
+    vpn_jax.load("runs/vpn", temperature=0)
+
+
 def test_arrays_that_do_not_fit(folder):
   net = vpn_jax.load("runs/vpn")
   frames = np.zeros((2, *net.input_shapes["frames"].shape), np.uint8)

@@ -58,3 +58,32 @@ def test_scores_that_are_odds_are_calibrated():
 def test_accuracy_of_the_clips_with_the_highest_confidence():
   found = metrics.accuracy_by_coverage(LABELS, SCORES)
   np.testing.assert_allclose(found, [0, 50, 100 / 3, 50])
+
+
+def softmax(logits):
+  odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+  return odds / odds.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 3.0])
+def test_tempered_scores_are_those_of_divided_logits(temperature):
+  logits = np.random.default_rng(0).normal(size=(5, 4)) * 3
+  got = metrics.tempered(softmax(logits), temperature)
+  np.testing.assert_allclose(got, softmax(logits / temperature), rtol=1e-9)
+  scores = softmax(logits).astype(np.float32)
+  assert metrics.tempered(scores, 1.0) is scores
+  certain = metrics.tempered(np.float32([[1, 0, 0, 0]]), temperature)
+  np.testing.assert_array_equal(certain.argmax(axis=1), 0)
+  assert np.isfinite(certain).all()
+
+
+@pytest.mark.parametrize("temperature", [0.4, 1.0, 5.0])
+def test_best_temperature_is_the_one_that_was_left_out(temperature):
+  """Classes are drawn by their odds; the scores are `temperature` times too sure."""
+  rng = np.random.default_rng(0)
+  logits = rng.normal(size=(4000, 6)) * 2
+  chosen = softmax(logits).cumsum(axis=1) > rng.random((len(logits), 1))
+  labels, scores = chosen.argmax(axis=1), softmax(temperature * logits)
+  found = metrics.best_temperature(labels, scores)
+  assert found == pytest.approx(temperature, rel=0.06)
+  assert metrics.calibration_error(labels, metrics.tempered(scores, found)) < 2.5

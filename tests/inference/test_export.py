@@ -250,6 +250,20 @@ def test_weights_once_and_no_foreign_calls(exported, workdirs):
   assert times == {"folded": 1, "attention": 1, "embedding": 0}  # for two platforms
 
 
+def test_a_temperature_is_exported(workdirs, noise_records, shrunk, plain_operations):
+  c = asked(workdirs, noise_records, shrunk, file=str(workdirs / "warm.zip"), batch=1)
+  c.inference.temperature = 3.0
+  export_job.run(c, str(workdirs / "vpn"))
+  about, call = serve.load(workdirs / "warm.zip")
+  assert about["temperature"] == 3.0
+  network = trained_network.load(str(workdirs / "vpn"))
+  given, batch = raw_inputs(network, noise_records, 1)
+  scores, _ = network.forward(network.variables, batch)
+  expected = np.asarray(scores) ** (1 / 3)
+  got = call(serve.batch(about, given))["scores"]
+  np.testing.assert_allclose(got, expected / expected.sum(), rtol=1e-4)
+
+
 def test_the_content_of_about_json(exported, workdirs, noise_records):
   about, network = serve.read(exported)
   index = store.read_index(noise_records)

@@ -258,7 +258,15 @@ def test_evaluate_infers_as_its_config_says(run, capsys):
   words = "8 test clips (max over 1 window(s) x views=full at 32 pixels); predictions"
   assert words in capsys.readouterr().out
 
-  c.inference.update(windows=2, pool="mean", size=0)  # 40 pixels
+  c.inference.update(views="whole", size=0, temperature=2.5)
+  evaluate.run(c, str(workdir))
+  tempered = predictions_lib.read(workdir / "test").scores
+  expected = plain ** (1 / 2.5)
+  expected = expected / expected.sum(axis=1, keepdims=True)
+  np.testing.assert_allclose(tempered, expected, rtol=1e-5)
+  assert "views=whole, temperature 2.5); predictions" in capsys.readouterr().out
+
+  c.inference.update(windows=2, views="full", pool="mean", temperature=1.0)  # 40 pixels
   evaluate.run(c, str(workdir))
   found = predictions_lib.read(workdir / "test").scores
   assert (found != plain).any(axis=1).all()
@@ -293,6 +301,7 @@ def test_training_ends_with_the_inference_of_its_config(small_config, tmp_path, 
     ({"pool": "min"}, r"config.inference.pool is 'min', expected one of \('max', 'me"),
     ({"size": 300}, "size is 300 and views is 'whole', expected a positive size with"),
     ({"size": -1, "views": "full"}, "size is -1 and views is 'full', expected"),
+    ({"temperature": 0.0}, "config.inference.temperature is 0.0, expected a positive"),
   ],
 )
 def test_messages(settings, words):

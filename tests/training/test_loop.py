@@ -92,6 +92,9 @@ def test_the_best_checkpoint_is_chosen_on_validation(small_config, tmp_path):
   assert set(validated) == {2, 3}  # 16 clips make an epoch of 2 steps
   runs = checkpoint.Checkpoints(tmp_path)
   assert validated[runs.best_step()] == max(validated.values())
+  fitted = [v["validation/temperature"] for v in found if "validation/top1" in v]
+  assert all(0.05 < value < 50 for value in fitted)
+  assert not any("test/temperature" in v for v in found)
   runs.close()
 
 

@@ -6,6 +6,10 @@ percent.
 """
 
 import numpy as np
+import scipy.optimize
+
+# Temperatures between which `best_temperature` looks.
+COLDEST, HOTTEST = 0.05, 50.0
 
 
 def ranking(scores: np.ndarray) -> np.ndarray:
@@ -78,3 +82,34 @@ def accuracy_by_coverage(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
   order = np.argsort(-scores.max(axis=1), kind="stable")
   right = (scores.argmax(axis=1) == labels)[order]
   return 100.0 * np.cumsum(right) / np.arange(1, len(right) + 1)
+
+
+def tempered(scores: np.ndarray, temperature: float) -> np.ndarray:
+  """The softmax of logits divided by a temperature, from their softmax at 1.
+
+  Above 1 it is less confident. The order of the classes stays.
+  """
+  if temperature == 1.0:
+    return scores
+  logits = np.log(np.maximum(scores.astype(np.float64), 1e-38)) / temperature
+  odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+  return (odds / odds.sum(axis=1, keepdims=True)).astype(scores.dtype)
+
+
+def best_temperature(labels: np.ndarray, scores: np.ndarray) -> float:
+  """The temperature at which the true classes are most likely.
+
+  Args:
+    labels, scores: softmax at temperature 1, of clips that the network was not trained
+      on.
+  Source: temperature scaling, Guo et al., ICML 2017, section 4.2.
+  """
+  clips = np.arange(len(labels))
+
+  def loss(log_temperature: float) -> float:
+    given = tempered(scores.astype(np.float64), np.exp(log_temperature))
+    return -np.mean(np.log(np.maximum(given[clips, labels], 1e-38)))
+
+  bounds = np.log(COLDEST), np.log(HOTTEST)
+  found = scipy.optimize.minimize_scalar(loss, bounds=bounds, method="bounded")
+  return float(np.exp(found.x))

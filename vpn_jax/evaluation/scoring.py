@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
+from vpn_jax.evaluation import metrics
 from vpn_jax.evaluation import predictions as predictions_lib
 from vpn_jax.inputs import example, multi_view, pose_controls
 from vpn_jax.models import networks
@@ -84,6 +85,7 @@ def score_part(
   whole = jax.tree.map(lambda *x: np.concatenate(x), *gathered)
   made = {}
   for name, scores in whole["scores"].items():
+    scores = metrics.tempered(scores, inferred.temperature)
     places, pooled = inferred.pooled(scores, whole["index"])
     clips = [part.clips[i] for i in places]
     made[name] = predictions_lib.Predictions(

@@ -141,7 +141,9 @@ def serving(network: trained_network.TrainedNetwork) -> Callable[[dict], dict]:
       for name, x in shapes.items()
       if name not in batch
     }
-    scores, out = trained_network.forward(network.model, variables, {**unused, **batch})
+    scores, out = trained_network.forward(
+      network.model, variables, {**unused, **batch}, temperature=network.temperature
+    )
     return {"scores": scores, **out}
 
   def run_as(formulation):
@@ -221,6 +223,7 @@ def export(
     "version": serve.VERSION,
     "workdir": network.workdir,
     "step": network.step,
+    "temperature": network.temperature,
     "platforms": list(platforms),
     "inputs": {
       name: {**_array_spec(x), "meaning": _MEANING[name], "optional": name in _OPTIONAL}

@@ -9,7 +9,7 @@ import numpy as np
 from flax import linen as nn
 
 from vpn_jax.datasets import skeletons
-from vpn_jax.inputs import example
+from vpn_jax.inputs import example, multi_view
 from vpn_jax.models import networks
 from vpn_jax.training import checkpoint
 from vpn_jax.training.provenance import Provenance
@@ -35,6 +35,7 @@ class TrainedNetwork:
     uses_pose: False for the visual backbone alone.
     has_attention: whether it has an A_ST.
     forward: `forward` of this network, jitted: (variables, batch) -> its results.
+    temperature: that its logits are divided by.
   """
 
   workdir: str
@@ -48,6 +49,7 @@ class TrainedNetwork:
   uses_pose: bool
   has_attention: bool
   forward: Callable
+  temperature: float = 1.0
 
   @property
   def class_names(self) -> tuple[str, ...]:
@@ -103,28 +105,38 @@ class TrainedNetwork:
 
 
 def forward(
-  model: nn.Module, variables: dict, batch: dict, kept: tuple[str, ...] = ATTENTION
+  model: nn.Module,
+  variables: dict,
+  batch: dict,
+  kept: tuple[str, ...] = ATTENTION,
+  temperature: float = 1.0,
 ) -> tuple[jax.Array, dict]:
-  """Applies a network to a batch of its inputs.
+  """Applies a network to a batch of its inputs, and divides its logits.
 
   Returns: softmax float32 [B, K], and those of the steps `kept` that the network has,
     by their names in `out`; by default A_S, A_T, A_ST and the weights of the joints.
   """
   logits, out = model.apply(variables, *networks.inputs(model, batch), train=False)
-  scores = jax.nn.softmax(logits.astype("float32"), axis=-1)
+  scores = jax.nn.softmax(logits.astype("float32") / temperature, axis=-1)
   return scores, {name: out[name] for name in kept if name in out}
 
 
-def load(workdir: str) -> TrainedNetwork:
+def load(workdir: str, *, temperature: float = 1.0) -> TrainedNetwork:
   """Restores the best checkpoint of a run.
+
+  Args:
+    workdir: of the run.
+    temperature: divides the logits: above 1 scores are less confident. Training with a
+      validation part reports the one that fits it.
 
   >>> net = vpn_jax.load("runs/vpn")
   >>> net.class_names
   ('nod', 'wave')
 
   Raises: FileNotFoundError when there is none; ValueError when it is damaged, or when
-    the skeleton changed since.
+    the skeleton changed since, or for a temperature of 0 or less.
   """
+  multi_view.check_temperature(temperature)
   with checkpoint.reading(workdir) as runs:
     step = runs.best_step()
     about = runs.about(step)
@@ -155,5 +167,6 @@ def load(workdir: str) -> TrainedNetwork:
     provenance=provenance,
     uses_pose="pose" in model.inputs,
     has_attention=config["model"].get("attention", "none") != "none",
-    forward=jax.jit(functools.partial(forward, model)),
+    forward=jax.jit(functools.partial(forward, model, temperature=temperature)),
+    temperature=temperature,
   )

@@ -53,6 +53,7 @@ class Inference:
       convolutionally; A_S is resized to the larger grid.
     pool: "max" or "mean" of the softmax scores over all views.
     size: of the frames of "full" in pixels; 0 for that of the records.
+    temperature: divides the logits before the softmax of each view.
     shuffle_pose: give each clip the pose of another one; see `pose_controls.donors`.
     rest_pose: give every clip the average pose; see `pose_controls.rest_pose`.
     damage: of the clips' own joints. The settings of a config are read as well.
@@ -68,6 +69,7 @@ class Inference:
   views: str = "whole"
   pool: str = "max"
   size: int = 0
+  temperature: float = 1.0
   shuffle_pose: bool = False
   rest_pose: bool = False
   damage: pose_damage.Damage = pose_damage.NONE
@@ -90,6 +92,7 @@ class Inference:
         f"config.inference.size is {self.size} and views is {self.views!r}, expected a "
         "positive size with views=full, or 0."
       )
+    check_temperature(self.temperature)
     if self.shuffle_pose and self.rest_pose:
       raise ValueError(
         "config.inference.shuffle_pose and rest_pose are both True, expected one of "
@@ -103,6 +106,7 @@ class Inference:
 
   def __str__(self) -> str:
     at = f" at {self.size} pixels" if self.size else ""
+    at += f", temperature {self.temperature:g}" if self.temperature != 1.0 else ""
     poses = {
       "shuffled": ", poses of other clips",
       "rest": ", joints at rest",
@@ -145,6 +149,15 @@ class Inference:
       return found, np.maximum.reduceat(scores, first, axis=0)
     total = np.add.reduceat(scores.astype(np.float64), first, axis=0)
     return found, (total / count[:, None]).astype(np.float32)
+
+
+def check_temperature(temperature: float) -> None:
+  """ValueError unless logits can be divided by it."""
+  if not 0.0 < temperature < float("inf"):
+    raise ValueError(
+      f"config.inference.temperature is {temperature}, expected a positive number; 1 "
+      "leaves the scores as they are."
+    )
 
 
 ONE_VIEW = Inference()  # as in validation

@@ -18,9 +18,8 @@ def run(config, workdir: str) -> None:
       "as vpn.zip."
     )
   platforms = text.split_words(settings.platforms)
-  about = export_lib.export(
-    trained_network.load(workdir), settings.file, settings.batch, platforms
-  )
+  network = trained_network.load(workdir, temperature=config.inference.temperature)
+  about = export_lib.export(network, settings.file, settings.batch, platforms)
   size = pathlib.Path(settings.file).stat().st_size / 2**20
   print(
     f"wrote {settings.file}: {workdir}, step {about['step']}, {size:.1f} MiB, for "

@@ -37,7 +37,10 @@ def run(config, workdir: str = "") -> None:
   _check(settings)
   _say(f"loading {workdir or 'I3D with its Kinetics weights'}")
   with clock.stage("load"):
-    network = trained_network.load(workdir) if workdir else None
+    network = None
+    if workdir:
+      temperature = config.inference.temperature
+      network = trained_network.load(workdir, temperature=temperature)
   if not settings.video and _is_folder(settings.pose):
     _score_folder(settings, network, options)
     return

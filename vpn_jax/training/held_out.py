@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import ml_collections
 
+from vpn_jax.evaluation import metrics, scoring
 from vpn_jax.evaluation import predictions as predictions_lib
-from vpn_jax.evaluation import scoring
 from vpn_jax.inputs import multi_view, pipeline
 from vpn_jax.models import networks
 from vpn_jax.training import cached_features, evaluate
@@ -61,13 +61,19 @@ class HeldOut:
   def validate(self, step: int, variables: dict) -> None:
     """Reports the accuracy of a step that is saved, and notes it for `best_step`.
 
-    Only the validation part chooses the best step, never the test part.
+    Only the validation part chooses the best step, never the test part; it also says at
+    which temperature the scores are calibrated.
     """
-    found = self._scores(self._held_out, self._score_step, variables)
-    values = predictions_lib.metrics(found["own"])
+    found = self._scores(self._held_out, self._score_step, variables)["own"]
+    values = predictions_lib.metrics(found)
     session, part = self._session, self._held_out
+    line = f"step {step}: {part} top-1 {values['top1']:.1f}"
+    if part == "validation":
+      best = metrics.best_temperature(found.labels, found.scores)
+      values["temperature"] = best
+      line += f", calibrated with --config.inference.temperature={best:.2f}"
     session.out.scalars(step, {f"{part}/{name}": v for name, v in values.items()})
-    session.say(f"step {step}: {part} top-1 {values['top1']:.1f}")
+    session.say(line)
     session.checkpoints.set_evaluated(step, part, values["top1"])
 
   def test(self, variables: dict) -> dict:

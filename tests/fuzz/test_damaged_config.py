@@ -75,7 +75,7 @@ def test_wrong_words_are_named(words, message):
 
 def test_help_lists_the_flags():
   values, _ = parse()
-  text = values.main_module_help()
+  text = values.module_help("launch.py")
   assert all(f"--{name}:" in text for name in ("config", "job", "workdir"))
   assert "<prepare|train|" in text
 

@@ -48,7 +48,7 @@ def keep_buffers() -> None:
 
 
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
-  """Defines --config, --job, --workdir and --traceback, which --help then lists."""
+  """Defines --config, --job, --workdir and --traceback."""
   config_flags.DEFINE_config_file(
     "config",
     help_string="<file>:<arguments>, such as configs/ntu60.py:cs,embedding=none; "
@@ -64,16 +64,16 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
   flags.DEFINE_bool(
     "traceback", False, "Show where an error came from.", flag_values=values
   )
-  for name in ("config", "job", "workdir", "traceback"):
-    values.register_key_flag_for_module(sys.argv[0], values[name])
 
 
 def parse(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list[str]:
   """Parses the flags and returns what is left; SystemExit with one line if it cannot.
 
-  A config file reports its errors as a traceback inside the message, and a missing
-  field by its name and what it may have been meant to be.
+  --help lists the flags. A config file reports its errors as a traceback inside the
+  message, and a missing field by its name and what it may have been meant to be.
   """
+  for name in ("config", "job", "workdir", "traceback"):
+    values.register_key_flag_for_module(argv[0], values[name])
   try:
     left = values(argv)
     if values.config is not None:

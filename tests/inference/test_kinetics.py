@@ -98,6 +98,13 @@ def test_messages(fields, words, clips, stand_in):
     predict_job.run(fake_clips.asked(clips, **fields))
 
 
+def test_a_temperature_is_of_a_trained_network(clips):
+  config = fake_clips.asked(clips, video=str(clips / "nod.avi"))
+  config.inference.temperature = 2.0
+  with pytest.raises(ValueError, match=r"temperature is 2.0 and --workdir is empty"):
+    predict_job.run(config)
+
+
 def test_knows_arm_wrestling(shared, capsys):
   config = custom.get_config("split,size=tiny")
   config.predict.update(

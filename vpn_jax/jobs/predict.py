@@ -36,10 +36,15 @@ def run(config, workdir: str = "") -> None:
   Options(**options)  # fails before anything is loaded
   _check(settings)
   _say(f"loading {workdir or 'I3D with its Kinetics weights'}")
+  temperature = config.inference.temperature
+  if not workdir and temperature != 1.0:
+    raise ValueError(
+      f"config.inference.temperature is {temperature} and --workdir is empty, expected "
+      "a trained network, whose validation gives that number: leave it out."
+    )
   with clock.stage("load"):
     network = None
     if workdir:
-      temperature = config.inference.temperature
       network = trained_network.load(workdir, temperature=temperature)
   if not settings.video and _is_folder(settings.pose):
     _score_folder(settings, network, options)

@@ -1,7 +1,7 @@
 """Calibration of a row whose test parts are pooled, as of each person in turn.
 
-  python -m benchmarks.calibration runs/vpn/1,runs/vpn/5,runs/vpn/8
-  python -m benchmarks.calibration runs/vpn/1,runs/vpn/5 runs/pose/1,runs/pose/5
+  python -m benchmarks.pooled_calibration runs/vpn/1,runs/vpn/5,runs/vpn/8
+  python -m benchmarks.pooled_calibration runs/vpn/1,runs/vpn/5 runs/pose/1,runs/pose/5
 
 An argument has the finished runs of a row, one for each fold; the scores of several
 rows are averaged, fold by fold. With two folds or more also at the temperature that

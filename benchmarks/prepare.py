@@ -20,7 +20,7 @@ import cv2
 import ml_collections
 import numpy as np
 
-from vpn_jax.datasets import registry, video
+from vpn_jax.datasets import registry, video, video_writer
 from vpn_jax.datasets.synthetic import generator
 from vpn_jax.jobs import command_line, settings
 from vpn_jax.records import crop, make_record, record_format
@@ -39,7 +39,7 @@ def synthetic_videos(
     order = np.arange(frames) % settings.num_frames
     path = folder / "class" / f"clip{i}.mp4"
     large = (cv2.resize(made.frames[t], (1920, 1080)) for t in order)
-    video.write_video(path, large, 30)
+    video_writer.write_video(path, large, 30)
     image = made.image_joints[order] / np.float32([480, 270])
     np.savez(path.with_suffix(".npz"), world=made.pose[order], image=image)
   return ml_collections.ConfigDict(

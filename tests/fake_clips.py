@@ -6,7 +6,7 @@ import fake_run
 import numpy as np
 
 from configs import custom
-from vpn_jax.datasets import protocol_settings, video
+from vpn_jax.datasets import protocol_settings, video_writer
 from vpn_jax.records import prepare
 from vpn_jax.training.provenance import Provenance
 
@@ -49,7 +49,7 @@ def frames(count):
 def write(root, name, count, seed=0):
   """`name`.avi with joints of one person in `name`.npz; returns (world, image)."""
   rng = np.random.default_rng(seed)
-  video.write_video(root / f"{name}.avi", frames(count), 10)
+  video_writer.write_video(root / f"{name}.avi", frames(count), 10)
   image = rng.uniform((15, 10), (50, 40), (count, 25, 2)).astype(np.float32)
   world = rng.normal(0.0, 0.2, (count, 25, 3)).astype(np.float32)
   np.savez(root / f"{name}.npz", world=world, image=image)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vpn_jax.datasets import video
+from vpn_jax.datasets import video_writer
 
 
 def body(num_frames, *, center=(0.0, 0.0, 3.0), motion=0.1, first=0, last=None, seed=0):
@@ -43,5 +43,5 @@ def write_pair(root, name, num_frames=8, bodies=None, size=(96, 54)):
   width, height = size
   rng = np.random.default_rng(num_frames)
   frames = rng.integers(0, 255, (num_frames, height, width, 3), np.uint8)
-  video.write_video(film, frames, 30)
+  video_writer.write_video(film, frames, 30)
   return skeleton, film

@@ -6,7 +6,7 @@ import re
 import cv2
 import numpy as np
 
-from vpn_jax.datasets import video
+from vpn_jax.datasets import video_writer
 
 
 def skeleton(num_frames, *, motion=0.1):
@@ -65,5 +65,5 @@ def write_pair(root, name, num_frames=8, frames=None, *, size=(96, 72)):
   """
   film = root / "videos" / f"{name}.avi"
   film.parent.mkdir(parents=True, exist_ok=True)
-  video.write_video(film, pixels(num_frames, size), 30)
+  video_writer.write_video(film, pixels(num_frames, size), 30)
   return write_skeleton(root, name, frames or skeleton(num_frames)), film

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from vpn_jax.datasets import video
+from vpn_jax.datasets import video_writer
 
 SIZE = (640, 480)  # of the video; pose2d are its pixels
 
@@ -57,5 +57,5 @@ def write_pair(
   width, height = size
   rng = np.random.default_rng(num_frames)
   pixels = rng.integers(0, 255, (num_frames, height, width, 3), np.uint8)
-  video.write_video(film, pixels, 20)
+  video_writer.write_video(film, pixels, 20)
   return skeleton, film

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from configs import custom, ntu60, ntu120, nucla, smarthome
-from vpn_jax.datasets import pose_estimation, skeletons, video
+from vpn_jax.datasets import pose_estimation, skeletons, video_writer
 from vpn_jax.inputs import protocol_data
 from vpn_jax.jobs import prepare as prepare_job
 from vpn_jax.records import store
@@ -191,7 +191,7 @@ def open_nucla(root, tmp_path):
 def write_film(path, frames=FRAMES):
   path.parent.mkdir(parents=True, exist_ok=True)
   pixels = np.random.default_rng(frames).integers(0, 255, (frames, 48, 64, 3), np.uint8)
-  video.write_video(path, pixels, 15)
+  video_writer.write_video(path, pixels, 15)
   return path
 
 
@@ -255,7 +255,7 @@ def open_folders(root, tmp_path):
     film = write_film(root / "wave" / f"{kind}.mp4")
     spoil_video(damage, kind, f"wave/{kind}", film)
   black = np.zeros((FRAMES, 48, 64, 3), np.uint8)
-  video.write_video(root / "wave" / "black.mp4", black, 15)
+  video_writer.write_video(root / "wave" / "black.mp4", black, 15)
   damage["wave/black"] = "found nobody in any of 8 frames"
   write_film(root / "loose.mp4")
   damage["loose"] = "in no class folder"

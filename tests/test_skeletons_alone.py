@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from configs import custom, ntu60, nucla, smarthome, synthetic
-from vpn_jax.datasets import pose_estimation, video
+from vpn_jax.datasets import pose_estimation, video_writer
 from vpn_jax.inference import export, serve, trained_network
 from vpn_jax.inputs import example, sampling
 from vpn_jax.jobs import figures, prepare
@@ -206,7 +206,7 @@ def test_poses_estimated_from_videos(tmp_path, monkeypatch, capfd):
   frames = np.full((FRAMES, 48, 64, 3), 90, np.uint8)
   for name in ("a", "b"):
     (tmp_path / "raw" / "wave").mkdir(parents=True, exist_ok=True)
-    video.write_video(tmp_path / "raw" / "wave" / f"{name}.mp4", frames, 15)
+    video_writer.write_video(tmp_path / "raw" / "wave" / f"{name}.mp4", frames, 15)
   with zipfile.ZipFile(tmp_path / "model.task", "w") as file:
     file.writestr("model", "synthetic")
   c = small(custom.get_config("split,model=pose"), tmp_path / "records")

@@ -7,7 +7,7 @@ import ml_collections
 import numpy as np
 import pytest
 
-from vpn_jax.datasets import custom, registry, video
+from vpn_jax.datasets import custom, registry, video_writer
 from vpn_jax.datasets.base import BadClip
 from vpn_jax.datasets.synthetic import generator, synthetic_dataset
 
@@ -22,7 +22,7 @@ def folder(tmp_path):
   world, image = {}, {}
   for name in ("a", "b", "c"):
     frames = rng.integers(0, 255, (6, 48, 64, 3), np.uint8)
-    video.write_video(tmp_path / "videos" / f"{name}.mp4", frames, 10)
+    video_writer.write_video(tmp_path / "videos" / f"{name}.mp4", frames, 10)
     world[name] = rng.uniform(0.1, 1.1, (6, J, 4)).astype(np.float32)
     image[name] = rng.uniform(size=(6, J, 4))
   world["b"][2:4] = np.nan

@@ -5,7 +5,7 @@ import fake_pose_files
 import numpy as np
 import pytest
 
-from vpn_jax.datasets import base, folders, spellings, video
+from vpn_jax.datasets import base, folders, spellings, video, video_writer
 from vpn_jax.datasets.base import BadClip
 
 
@@ -169,7 +169,7 @@ def test_joints_beside_the_video(tmp_path):
   frames = np.zeros((6, 48, 64, 3), np.uint8)
   for name in ("good", "bad"):
     (tmp_path / "a").mkdir(exist_ok=True)
-    video.write_video(tmp_path / "a" / f"{name}.mp4", frames, 20)
+    video_writer.write_video(tmp_path / "a" / f"{name}.mp4", frames, 20)
   touch(tmp_path, "a/lone.mp4", "a/bad.npz")
   world = np.random.default_rng(0).uniform(0.1, 1.1, (6, 33, 4)).astype(np.float32)
   image = np.full((6, 33, 2), 0.5, np.float32)

@@ -20,6 +20,7 @@ from vpn_jax.datasets import (
   registry,
   skeletons,
   video,
+  video_writer,
 )
 from vpn_jax.datasets.base import BadClip, Clip, RawClip
 
@@ -334,7 +335,7 @@ def test_read_through_the_datasets_own_reader(fake, bundle):
 
 def test_read_a_video_file(fake, bundle, tmp_path):
   path = str(tmp_path / "x.avi")
-  video.write_video(path, np.zeros((3, HEIGHT, WIDTH, 3), np.uint8), 10)
+  video_writer.write_video(path, np.zeros((3, HEIGHT, WIDTH, 3), np.uint8), 10)
   made = pose_estimation.WithEstimatedPoses(Inner(path), bundle)
   fake.seen = [[person(0.5)]] * 3
   opened = made.read(made.clips()[0][0])

@@ -4,7 +4,7 @@ import fake_pose_files
 import numpy as np
 import pytest
 
-from vpn_jax.datasets import single_clip, skeletons, video
+from vpn_jax.datasets import single_clip, skeletons, video_writer
 from vpn_jax.datasets.base import BadClip, Clip
 from vpn_jax.datasets.pose_files import reader
 
@@ -14,7 +14,7 @@ KINECT = skeletons.get("kinect_v2")
 @pytest.fixture
 def film(tmp_path):
   path = tmp_path / "x.avi"
-  video.write_video(path, np.zeros((6, 20, 40, 3), np.uint8), 5)
+  video_writer.write_video(path, np.zeros((6, 20, 40, 3), np.uint8), 5)
   return str(path)
 
 

@@ -16,7 +16,7 @@ from vpn_jax.datasets import (
   protocols,
   skeletons,
   smarthome,
-  video,
+  video_writer,
 )
 from vpn_jax.datasets.base import BadClip
 
@@ -381,7 +381,7 @@ def test_damaged_videos(tmp_path):
 
 def test_a_larger_video_is_scaled_by_axis(tmp_path):
   _, film = fake_smarthome.write_pair(tmp_path, NAME)
-  video.write_video(film, np.zeros((8, 96, 1280, 3), np.uint8), 20)
+  video_writer.write_video(film, np.zeros((8, 96, 1280, 3), np.uint8), 20)
   dataset = smarthome.Smarthome(tmp_path)
   clip = dataset.clips()[0][0]
   (first, *_) = smarthome.read_skeleton(clip.pose)

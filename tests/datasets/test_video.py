@@ -6,7 +6,7 @@ import fake_video
 import numpy as np
 import pytest
 
-from vpn_jax.datasets import video
+from vpn_jax.datasets import video, video_writer
 from vpn_jax.datasets.base import BadClip
 
 
@@ -15,7 +15,7 @@ def film(tmp_path_factory):
   """An mp4 of 20 grey frames; the level is ten times the frame number."""
   path = tmp_path_factory.mktemp("video") / "film.mp4"
   frames = (np.full((48, 64, 3), 10 * i, np.uint8) for i in range(20))
-  assert video.write_video(path, frames, 12.5) == 20
+  assert video_writer.write_video(path, frames, 12.5) == 20
   return path
 
 
@@ -29,7 +29,7 @@ def test_round_trip_in_order(film):
 def test_colours_are_rgb(tmp_path):
   red = np.zeros((32, 32, 3), np.uint8)
   red[..., 0] = 200
-  video.write_video(tmp_path / "red.mp4", [red] * 3, 10)
+  video_writer.write_video(tmp_path / "red.mp4", [red] * 3, 10)
   mean = next(video.read_frames(tmp_path / "red.mp4")).mean(axis=(0, 1))
   np.testing.assert_allclose(mean, [200, 0, 0], atol=12)
 
@@ -73,24 +73,6 @@ def test_times_without_stamps_and_with_wrong_ones():
   assert [times[i] for i in range(6)] == pytest.approx([0, 0.1, 0.3, 0.4, 0.5, 0.6])
 
 
-@pytest.mark.parametrize("ending", ["mp4", "mkv", "avi"])
-def test_written_times_are_read(ending, tmp_path):
-  seconds = [0, 0.1, 0.2, 0.4, 0.6, 0.7, 1.5]
-  path = tmp_path / f"x.{ending}"
-  with video.Writer(path, 10) as film:
-    for i, time in enumerate(seconds):
-      film.add(np.full((32, 32, 3), 30 * i, np.uint8), time)
-  times = video.Times(10)
-  frames = [f.mean() for f in video.read_frames(path, times=times)]
-  np.testing.assert_allclose(frames, 30 * np.arange(7), atol=3)
-  np.testing.assert_allclose([times[i] for i in range(7)], seconds, atol=1e-3)
-
-
-def test_odd_sides_lose_a_pixel(tmp_path):
-  video.write_video(tmp_path / "odd.mp4", [np.zeros((33, 35, 3), np.uint8)] * 2, 5)
-  assert next(video.read_frames(tmp_path / "odd.mp4")).shape == (32, 34, 3)
-
-
 def test_damaged_files_say_why_and_print_nothing(film, tmp_path, capfd):
   whole = film.read_bytes()
   cases = {
@@ -112,7 +94,7 @@ def test_damaged_files_say_why_and_print_nothing(film, tmp_path, capfd):
 def test_damage_in_the_middle_names_the_frame(place, tmp_path, capfd):
   path = tmp_path / "film.avi"
   frames = np.random.default_rng(0).integers(0, 255, (30, 64, 64, 3), np.uint8)
-  video.write_video(path, frames, 10)
+  video_writer.write_video(path, frames, 10)
   content = bytearray(path.read_bytes())
   start = int(place * len(content))
   content[start : start + 2_000] = bytes(2_000)
@@ -127,16 +109,6 @@ def test_no_video(tmp_path):
     video.probe(tmp_path / "gone.mp4")
   with pytest.raises(BadClip, match="does not exist or is not a file"):
     video.probe(tmp_path)
-
-
-def test_write_refuses_invalid_frames(tmp_path):
-  with pytest.raises(ValueError, match="got 0, expected at least 1"):
-    video.write_video(tmp_path / "a.mp4", [], 10)
-  frames = [np.zeros((32, 32, 3), np.uint8), np.zeros((16, 32, 3), np.uint8)]
-  with pytest.raises(ValueError, match=r"frame 1 .* expected uint8 \(32, 32, 3\)"):
-    video.write_video(tmp_path / "b.mp4", frames, 10)
-  with pytest.raises(ValueError, match=r"frame 0 .* float64"):
-    video.write_video(tmp_path / "c.mp4", [np.zeros((32, 32, 3))], 10)
 
 
 def test_real_video(shared):

@@ -26,7 +26,7 @@ from vpn_jax.datasets import (
   protocols,
   skeletons,
   smarthome,
-  video,
+  video_writer,
 )
 from vpn_jax.datasets.base import BadClip
 from vpn_jax.records import crop
@@ -204,7 +204,7 @@ def own(tmp_path_factory):
   folder = tmp_path_factory.mktemp("own")
   (folder / "videos").mkdir()
   frames = [np.full((48, 64, 3), 20 * i, np.uint8) for i in range(4)]
-  video.write_video(folder / "videos" / "a.mp4", frames, 10)
+  video_writer.write_video(folder / "videos" / "a.mp4", frames, 10)
   rng = np.random.default_rng(0)
   world = rng.normal(size=(4, 25, 3)).astype(np.float32)
   np.savez(folder / "world.npz", a=world, b=world)

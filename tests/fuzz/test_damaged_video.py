@@ -8,7 +8,7 @@ import fuzzing
 import numpy as np
 import pytest
 
-from vpn_jax.datasets import video
+from vpn_jax.datasets import libav, video, video_writer
 from vpn_jax.datasets.base import BadClip
 
 
@@ -22,7 +22,7 @@ def films(tmp_path_factory):
   whole = {}
   for ending in ("mp4", "avi", "mkv"):
     path = folder / f"film.{ending}"
-    video.write_video(path, frames, 10)
+    video_writer.write_video(path, frames, 10)
     whole[ending] = path.read_bytes()
   return whole
 
@@ -78,7 +78,7 @@ def test_the_first_bytes_alone(size, films, tmp_path):
 def test_a_frame_too_large(films, tmp_path, monkeypatch):
   path = tmp_path / "film.mp4"
   path.write_bytes(films["mp4"])
-  monkeypatch.setattr(video, "_MOST_PIXELS", 64 * 48 - 1)
+  monkeypatch.setattr(libav, "MOST_PIXELS", 64 * 48 - 1)
   with pytest.raises(BadClip, match=r"has a header with frames of 64x48 pixels"):
     video.probe(path)
   with pytest.raises(BadClip, match=r"film\.mp4 is damaged at frame 0"):
@@ -99,7 +99,7 @@ def test_a_playlist_does_not_lead_to_another_file(name, place, tmp_path):
   folder.mkdir()
   film = folder / place
   frames = np.random.default_rng(0).integers(0, 255, (12, 48, 64, 3), np.uint8)
-  video.write_video(film, frames, 10)
+  video_writer.write_video(film, frames, 10)
   assert read(film)[1] == 12  # the video itself can be read
   (folder / name).write_text(PLAYLISTS[name].format(place))
   with pytest.raises(BadClip, match=f"video {name} cannot be opened"):

@@ -10,7 +10,7 @@ import fake_clips
 import numpy as np
 import pytest
 
-from vpn_jax.datasets import video
+from vpn_jax.datasets import video, video_writer
 from vpn_jax.datasets.base import BadClip
 from vpn_jax.inference import options, stream
 
@@ -31,7 +31,7 @@ def test_a_path_that_exists_is_a_file(name, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   path = tmp_path / name
   path.parent.mkdir(exist_ok=True)
-  video.write_video(tmp_path / "x.avi", fake_clips.frames(3), 10)
+  video_writer.write_video(tmp_path / "x.avi", fake_clips.frames(3), 10)
   (tmp_path / "x.avi").rename(path)
   quoted = f"file://{urllib.parse.quote(str(path))}"
   for given in (name, f"file:{name}", f"file://{path}", quoted):
@@ -46,13 +46,13 @@ def test_a_path_that_exists_is_a_file(name, tmp_path, monkeypatch):
 
 def test_a_film_is_written_under_any_name(tmp_path):
   path = tmp_path / "out12:30.mp4"
-  video.write_video(path, fake_clips.frames(3), 10)
+  video_writer.write_video(path, fake_clips.frames(3), 10)
   assert len(list(video.read_frames(path))) == 3
 
 
 def test_file(tmp_path):
   path = str(tmp_path / "x.avi")
-  video.write_video(path, fake_clips.frames(5), 12.5)
+  video_writer.write_video(path, fake_clips.frames(5), 12.5)
   film = stream.open_stream(path)
   assert (film.name, film.fps, film.size, film.live) == (path, 12.5, (64, 48), False)
   expected = list(video.read_frames(path))
@@ -131,7 +131,7 @@ def server(tmp_path, monkeypatch):
 
 
 def test_stream(server, tmp_path):
-  video.write_video(tmp_path / "x.mkv", fake_clips.frames(30), 12.5)
+  video_writer.write_video(tmp_path / "x.mkv", fake_clips.frames(30), 12.5)
   film = stream.open_stream(f"{server}/x.mkv")
   assert (film.fps, film.size, film.live) == (12.5, (64, 48), True)
   assert film.name == f"{server.replace('me:secret@', '')}/x.mkv"
@@ -143,7 +143,7 @@ def test_stream_goes_on_after_damage(server, tmp_path, capfd):
   """What is lost on the way is left out, where a file would be refused."""
   path = tmp_path / "x.avi"
   noise = np.random.default_rng(0).integers(0, 255, (30, 64, 64, 3), np.uint8)
-  video.write_video(path, noise, 10)
+  video_writer.write_video(path, noise, 10)
   content = bytearray(path.read_bytes())
   start = len(content) // 2
   content[start : start + 2_000] = bytes(2_000)

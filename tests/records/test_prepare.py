@@ -16,7 +16,7 @@ import ml_collections
 import numpy as np
 import pytest
 
-from vpn_jax.datasets import nucla, skeletons, video
+from vpn_jax.datasets import nucla, skeletons, video_writer
 from vpn_jax.jobs import settings
 from vpn_jax.records import crop, prepare, record_format, store, summary
 
@@ -536,7 +536,7 @@ def test_custom_clips_with_gaps(tmp_path):
   np.savez(tmp_path / "image.npz", a=image)
   (tmp_path / "index.csv").write_text("clip,video,label,split\na,a.mp4,wave,train\n")
   frames = np.zeros((12, 48, 64, 3), np.uint8)
-  video.write_video(tmp_path / "a.mp4", frames, 15)
+  video_writer.write_video(tmp_path / "a.mp4", frames, 15)
   c = config(tmp_path / "out")
   c.data = ml_collections.ConfigDict(
     {

@@ -10,7 +10,7 @@ import ml_collections
 import numpy as np
 import pytest
 
-from vpn_jax.datasets import base, folders, video
+from vpn_jax.datasets import base, folders, video_writer
 from vpn_jax.jobs import settings
 from vpn_jax.records import make_record, prepare, reuse, store
 
@@ -21,7 +21,7 @@ def write(root, name, seed=0, frames=4):
   path.parent.mkdir(parents=True, exist_ok=True)
   rng = np.random.default_rng(seed)
   images = rng.integers(0, 255, (frames, 48, 64, 3), np.uint8)
-  video.write_video(path.with_suffix(".avi"), images, 10)
+  video_writer.write_video(path.with_suffix(".avi"), images, 10)
   world = rng.normal(0.0, 0.2, (frames, 25, 3)).astype(np.float32)
   image = rng.uniform(0.3, 0.7, (frames, 25, 2)).astype(np.float32)
   np.savez(path.with_suffix(".npz"), world=world, image=image)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from vpn_jax import drawing
-from vpn_jax.datasets import video
+from vpn_jax.datasets import video, video_writer
 from vpn_jax.inference import windows
 from vpn_jax.records import crop, record_format
 
@@ -39,7 +39,7 @@ class OverlayWriter:
       times: of the frames; None for a constant rate.
     """
     pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
-    self._writer, self._times = video.Writer(path, fps), times
+    self._writer, self._times = video_writer.Writer(path, fps), times
     self._buffer, self._stride = buffer, recognizer.stride
     self._skeleton = recognizer.skeleton
     self._rows = min(SHOWN, len(recognizer.class_names))

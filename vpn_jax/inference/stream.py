@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import cv2
 import numpy as np
 
-from vpn_jax.datasets import video
+from vpn_jax.datasets import video, video_stream
 
 _FPS = 30.0  # of a source that does not say: that of most cameras
 
@@ -95,7 +95,7 @@ def open_stream(name: str) -> Stream:
   if name.isdecimal():
     play, fps = _open_webcam(int(name))
   else:
-    play, fps = video.open_stream(name, public(name))
+    play, fps = video_stream.open_stream(name, public(name))
   fps = fps if 1 <= fps <= 1000 else _FPS
   times = video.Times(fps)
   frames = play(times)

@@ -19,7 +19,7 @@ import pytest
 from configs import custom
 from vpn_jax.datasets import protocols
 from vpn_jax.inference import export, serve, trained_network
-from vpn_jax.inputs import example, missing_joints, sampling
+from vpn_jax.inputs import example, missing_joints, pose_coordinates, sampling
 from vpn_jax.jobs import export as export_job
 from vpn_jax.records import store
 from vpn_jax.training.provenance import Provenance
@@ -126,7 +126,7 @@ def test_without_an_origin_it_is_that_of_the_first_step_seen(workdirs):
   got = export.centered(joints, unknown, skeleton)
   for i in range(3):
     persons = joints[i].reshape(4, 2, 25, 3)
-    want = example.center_pose(persons, skeleton).reshape(4, 50, 3)
+    want = pose_coordinates.center_pose(persons, skeleton).reshape(4, 50, 3)
     np.testing.assert_allclose(got[i], want, atol=1e-6)
 
 
@@ -167,7 +167,7 @@ def test_joints_in_the_image_are_boxed_as_in_an_example():
   got = export.boxed(joints, unknown, 25)
   for i in range(3):
     people = joints[i].reshape(4, 2, 25, 3)
-    want = example.image_pose(people[..., :2], people[..., 2], (0, 3))
+    want = pose_coordinates.image_pose(people[..., :2], people[..., 2], (0, 3))
     np.testing.assert_allclose(got[i], want.reshape(4, 50, 3), atol=1e-5)
   given = export.boxed(joints, np.float32([[10, 20, 50]] * 3), 25)
   expected = (joints[0, 3, 7, :2] - [10, 20]) / 50

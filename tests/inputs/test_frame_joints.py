@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vpn_jax.datasets import skeletons
-from vpn_jax.inputs import example, multi_view, pose_controls
+from vpn_jax.inputs import example, multi_view, pose_controls, pose_coordinates
 from vpn_jax.records import record_format
 
 KINECT = skeletons.get("kinect_v2")
@@ -95,7 +95,9 @@ def test_a_record_without_joints_in_the_image_is_refused():
   record = drawn_record()
   nowhere = np.full_like(record.image_joints, np.nan)
   record = dataclasses.replace(record, image_joints=nowhere)
-  with pytest.raises(example.NoJointsError, match="no joints in image coordinates"):
+  with pytest.raises(
+    pose_coordinates.NoJointsError, match="no joints in image coordinates"
+  ):
     example.make(record, SETTINGS, KINECT, None)
 
 

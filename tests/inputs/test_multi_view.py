@@ -16,7 +16,7 @@ from vpn_jax import device_mesh
 from vpn_jax.datasets import protocol_settings, skeletons
 from vpn_jax.evaluation import predictions as predictions_lib
 from vpn_jax.evaluation import scoring
-from vpn_jax.inputs import example, multi_view, pipeline, sampling
+from vpn_jax.inputs import example, multi_view, pipeline, pose_coordinates, sampling
 from vpn_jax.jobs import evaluate
 from vpn_jax.models import networks
 from vpn_jax.records import record_format, store
@@ -58,7 +58,7 @@ def test_poses_follow_the_window():
     3
   )  # 12 frames; windows of 4, stride 2: starts 0 to 4
   settings = dataclasses.replace(SMALL, num_frames=4)
-  centred = example.center_pose(record.pose[:, :1], KINECT)
+  centred = pose_coordinates.center_pose(record.pose[:, :1], KINECT)
   for k, steps in ((0, [0, 2, 4, 6]), (2, [4, 6, 8, 10])):
     view = multi_view.View(window=(k, 3))
     made = example.make(record, settings, KINECT, None, view)

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from vpn_jax.inputs import example, multi_view, pipeline, protocol_data
+from vpn_jax.inputs import multi_view, pipeline, pose_coordinates, protocol_data
 from vpn_jax.models import networks
 from vpn_jax.training import cached_features, checkpoint, initialization, loop
 
@@ -152,7 +152,7 @@ def test_code_of_another_backbone_does_not_count(monkeypatch):
   before = [cached_features.digest_of_code(name) for name in ("i3d", "resnext3d")]
   assert before[0] != before[1]
   monkeypatch.setattr(
-    cached_features, "_PIXELS", (*cached_features._PIXELS, example.center_pose)
+    cached_features, "_PIXELS", (*cached_features._PIXELS, pose_coordinates.center_pose)
   )
   after = [cached_features.digest_of_code(name) for name in ("i3d", "resnext3d")]
   assert not set(before) & set(after)

@@ -58,7 +58,7 @@ _OPTIONAL = ("origin", "box")
 def centered(
   joints: jax.Array, origin: jax.Array, skeleton: skeletons.Skeleton
 ) -> jax.Array:
-  """`example.center_pose` on the device.
+  """`pose_coordinates.center_pose` on the device.
 
   Args:
     joints: float32 [B, S, persons*J, 3], metres; NaN where nobody was seen.
@@ -78,7 +78,7 @@ def centered(
 def boxed(
   joints: jax.Array, box: jax.Array, num_joints: int, filled: jax.Array | None = None
 ) -> jax.Array:
-  """`example.image_pose` on the device.
+  """`pose_coordinates.image_pose` on the device.
 
   Args:
     joints: float32 [B, S, persons*J, 3], x and y in pixels and the score, NaN for 1;

@@ -73,10 +73,10 @@ class TrainedNetwork:
 
     Args:
       frames: uint8 RGB [B, F, H, W, 3]; a network of poses alone ignores them.
-      pose: float32 [B, S, J, 3], metres, centred (`example.center_pose`), or x, y and
-        score in the image (`example.image_pose`) as `settings.coordinates` says; J
-        joints of one person, or of `settings.persons` in a row. Networks of frames
-        alone ignore it.
+      pose: float32 [B, S, J, 3], as `settings.coordinates` says: metres, centred
+        (`pose_coordinates.center_pose`), or x, y and score in the image
+        (`pose_coordinates.image_pose`); J joints of one person, or of
+        `settings.persons` in a row. Networks of frames alone ignore it.
       others: left_hand and right_hand, as frames, and frame_joints float32 [B, F, J, 3]
         (`frame_joints.frame_joints`), for a network that has them.
     Returns: softmax scores float32 [B, K], and the attention by its name, where the

@@ -12,6 +12,7 @@ from vpn_jax.inputs import (
   missing_joints,
   multi_view,
   pose_augmentation,
+  pose_coordinates,
   pose_damage,
   regions,
   sampling,
@@ -20,16 +21,11 @@ from vpn_jax.records import record_format
 
 POSES = ("pose", "frame_joints")  # the inputs that are poses, not pixels
 INPUTS = ("frames", *regions.HANDS, *POSES)
-COORDINATES = ("world", "image")
 
 
 def poses_of(inputs: Iterable[str]) -> tuple[str, ...]:
   """Those of some inputs that are poses, not pixels."""
   return tuple(name for name in POSES if name in inputs)
-
-
-class NoJointsError(ValueError):
-  """A record lacks joints in the coordinates that the network takes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,8 +49,8 @@ class Settings:
     inputs: those of `INPUTS` that the network takes; the others are not decoded.
     region: what `frames` shows: "body", "left_hand" or "right_hand".
     hand_size: side of the square around a hand, as a fraction of the record's frame.
-    coordinates: of the pose: "world", x, y, z in metres (`center_pose`); "image", x, y
-      and score of the joints in the image (`image_pose`); "" for "world" where the
+    coordinates: of the pose: "world", x, y, z in metres; "image", x, y and
+      score of the joints in the image; see `pose_coordinates`; "" for "world" where the
       records have it, else "image".
     missing: what the input `pose` has for joints that were not seen: "zero", or "fill"
       for a position of `missing_joints.fill`. Reading: the paper does not say; the
@@ -100,7 +96,7 @@ class Settings:
       raise ValueError(
         f"pose_window is {self.pose_window!r}, expected 'clip' or 'video'."
       )
-    if self.coordinates not in ("", *COORDINATES):
+    if self.coordinates not in ("", *pose_coordinates.COORDINATES):
       raise ValueError(
         f"coordinates is {self.coordinates!r}, expected 'world', 'image', or '' for "
         "those of the records."
@@ -176,7 +172,7 @@ def make(
     observed = pose_damage.apply(damage, record)
   pose = None
   if "pose" in s.inputs:
-    coordinates = choose_coordinates(record, s.coordinates)
+    coordinates = pose_coordinates.choose_coordinates(record, s.coordinates)
     world, image, visibility = (
       x[:, : s.persons]
       for x in (observed.pose, observed.image_joints, observed.visibility)
@@ -184,16 +180,16 @@ def make(
     filled = s.missing == "fill"
     if coordinates == "world":
       world = missing_joints.fill(world, skeleton) if filled else world
-      pose = center_pose(world, skeleton)[steps]
+      pose = pose_coordinates.center_pose(world, skeleton)[steps]
     else:
       at = missing_joints.fill(image, skeleton) if filled else image
-      pose = image_pose(image, visibility, (first, last), at)[steps]
+      pose = pose_coordinates.image_pose(image, visibility, (first, last), at)[steps]
 
   flip = drawn is not None and s.flip and drawn.random() < 0.5
   made = {"label": np.int32(record.label)}
   shown = cuts(record, s, skeleton, window, view, drawn, flip)
   if "frame_joints" in s.inputs:
-    choose_coordinates(record, "image")
+    pose_coordinates.choose_coordinates(record, "image")
     at = frame_joints.frame_joints(
       observed.image_joints[window][:, : s.persons],
       observed.visibility[window][:, : s.persons],
@@ -207,7 +203,7 @@ def make(
   if pose is None:
     return made
   if flip:
-    pose = mirror_pose(pose, skeleton)
+    pose = pose_coordinates.mirror_pose(pose, skeleton)
   if coordinates == "world":
     pose = pose_augmentation.apply(change, pose)
   else:
@@ -222,89 +218,6 @@ def _of_all_persons(pose: np.ndarray, persons: int) -> np.ndarray:
   if missing > 0:
     pose = np.pad(pose, ((0, 0), (0, missing), (0, 0), (0, 0)))
   return pose.reshape(len(pose), -1, 3)
-
-
-def center_pose(pose: np.ndarray, skeleton: skeletons.Skeleton) -> np.ndarray:
-  """Moves the origin to the main actor's body in the first frame where it was seen.
-
-  Args:
-    pose: float [F, persons, J, 3], metres; NaN where a joint was not seen.
-  Returns: float32 of the same shape; NaN becomes zero.
-  Source: the released loaders; nothing else is normalized.
-  Reading: of somebody whose origin is never seen, as of a person behind a desk, the
-    middle of the joints that are.
-  """
-  origins = pose[:, 0, skeleton.origin_indices()].mean(axis=1)  # [F, 3]
-  valid = np.isfinite(origins).all(axis=-1)
-  origin = np.zeros(3, pose.dtype)
-  if valid.any():
-    origin = origins[np.argmax(valid)]
-  elif (seen := np.isfinite(pose[:, 0]).all(axis=-1)).any():  # [F, J]
-    first = np.argmax(seen.any(axis=-1))
-    origin = pose[first, 0, seen[first]].mean(axis=0)
-  return np.nan_to_num(pose - origin, nan=0.0).astype(np.float32)
-
-
-def choose_coordinates(record: record_format.Record, asked: str = "") -> str:
-  """The coordinates of a record's pose, "world" or "image".
-
-  Args:
-    record: the clip.
-    asked: see `Settings.coordinates`.
-  Raises: NoJointsError when the record has no joints in those.
-  """
-  known = {
-    "world": np.isfinite(record.pose).any(),
-    "image": np.isfinite(record.image_joints).any(),
-  }
-  asked = asked or ("world" if known["world"] else "image")
-  if not known[asked]:
-    other = next((name for name in COORDINATES if name != asked and known[name]), "")
-    remedy = f"set config.data.example.coordinates={other}" if other else "leave it out"
-    raise NoJointsError(
-      f"{record.name} has no joints in {asked} coordinates, which this network takes: "
-      f"{remedy}, or prepare records that have them."
-    )
-  return asked
-
-
-def image_pose(
-  joints: np.ndarray,
-  visibility: np.ndarray,
-  span: tuple[int, int],
-  filled: np.ndarray | None = None,
-) -> np.ndarray:
-  """Poses in the image, relative to the box of the main actor over a window.
-
-  Args:
-    joints: float [F, persons, J, 2], pixels, x to the right and y down; NaN where not
-      seen.
-    visibility: float [F, persons, J], 0 to 1; NaN where unknown.
-    span: first and last frame of the window, both inclusive.
-    filled: positions, also of joints that were not seen, whose score stays 0; None for
-      `joints`.
-  Returns: float32 [F, persons, J, 3]: x and y from the middle of the box, in halves of
-    its larger side, so that the main actor's are within -1 and 1; and the score, the
-    visibility or, where it is unknown, 1. All three are 0 without a position, and
-    without the main actor in the window.
-  """
-  seen = np.isfinite(joints).all(axis=-1)
-  first, last = span
-  actor = joints[first : last + 1, 0][seen[first : last + 1, 0]]
-  if not len(actor):
-    return np.zeros((*joints.shape[:-1], 3), np.float32)
-  low, high = actor.min(axis=0), actor.max(axis=0)
-  half = max(float((high - low).max()) / 2, 1.0)  # a point has no size
-  score = np.where(np.isfinite(visibility), visibility, 1.0) * seen
-  at = joints if filled is None else filled
-  made = np.concatenate([(at - (low + high) / 2) / half, score[..., None]], axis=-1)
-  known = np.isfinite(at).all(axis=-1)
-  return np.where(known[..., None], made, 0.0).astype(np.float32)
-
-
-def mirror_pose(pose: np.ndarray, skeleton: skeletons.Skeleton) -> np.ndarray:
-  """Mirrors poses [S, persons, J, 3]: negates x, swaps left and right joints."""
-  return pose[:, :, skeleton.mirror()] * np.array([-1, 1, 1], np.float32)
 
 
 def cuts(

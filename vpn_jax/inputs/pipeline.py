@@ -6,9 +6,8 @@ directly: one number holds the position in the data.
 """
 
 import dataclasses
-import functools
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import grain
 import numpy as np
@@ -17,17 +16,17 @@ from vpn_jax.datasets import protocols, skeletons
 from vpn_jax.inputs import (
   example,
   multi_view,
+  other_poses,
   pose_augmentation,
-  pose_controls,
+  pose_coordinates,
   pose_damage,
   regions,
   sampling,
+  training_order,
 )
 from vpn_jax.records import record_format, store
 
 Batch = dict[str, np.ndarray]
-OtherPoses = str | pose_damage.Damage  # a control by its name, or damage
-_EPOCHS = 10_000_000  # "endless", with a length that still counts in 64 bits
 
 
 class EmptyPartError(ValueError):
@@ -91,6 +90,8 @@ class Part:
     self.features: dict[multi_view.Inference | None, Sequence[np.ndarray]] = {}
     self._record_side = index.crop.get("size", 0)  # 0 without frames
     self._reader = store.RecordReader(folder, self.clips)
+    names = [clip["name"] for clip in self.clips]
+    self._other_poses = other_poses.OtherPoses(names, self._poses)
 
   def __len__(self) -> int:
     return len(self.clips)
@@ -127,7 +128,11 @@ class Part:
       if record.label != clip["raw_label"]:
         raise ValueError(f"label is {record.label}, the index has {clip['raw_label']}")
       made = example.make(record, settings, self.skeleton, rng, view, fixed, damage)
-    except (record_format.RecordError, regions.NoHandsError, example.NoJointsError):
+    except (
+      record_format.RecordError,
+      regions.NoHandsError,
+      pose_coordinates.NoJointsError,
+    ):
       raise
     except Exception as e:  # frames and poses of other types, shapes or numbers
       raise record_format.RecordError(
@@ -197,47 +202,6 @@ class Part:
     made = self._example(i, None, view, inputs=self._pose_inputs, damage=damage)
     return {name: made[name] for name in self._pose_inputs}
 
-  @functools.cached_property
-  def _rest(self) -> Batch:
-    """Every joint at its mean position over all clips, as each input has it."""
-    clips = [self._poses(i) for i in range(len(self))]
-    mean = {"pose": pose_controls.rest_pose, "frame_joints": pose_controls.rest_joints}
-    return {
-      name: np.broadcast_to(mean[name](clip[name] for clip in clips), one.shape)
-      for name, one in clips[0].items()
-    }
-
-  def _other_poses(
-    self, asked: OtherPoses, views: list[tuple[int, multi_view.View]]
-  ) -> Callable[[int, multi_view.View], Batch]:
-    """A function (i, view) -> the inputs of the i-th clip that are poses.
-
-    Args:
-      asked: which poses instead of the clip's own; see `eval_batches`.
-      views: of the evaluation. The donor of a clip gives the pose of its own window of
-        the same number, or of its last window when it has fewer.
-    """
-    if isinstance(asked, pose_damage.Damage):
-      return functools.partial(self._poses, damage=asked)
-    if asked == "rest":
-      rest = self._rest
-      return lambda i, view: rest
-    return self._of_donors(views)
-
-  def _of_donors(
-    self, views: list[tuple[int, multi_view.View]]
-  ) -> Callable[[int, multi_view.View], Batch]:
-    """A function (i, view) -> the poses of the i-th clip's donor."""
-    donors = pose_controls.donors([clip["name"] for clip in self.clips])
-    windows = {i: view.window[1] for i, view in views}
-
-    def poses(i: int, view: multi_view.View) -> Batch:
-      donor = int(donors[i])
-      window = min(view.window[0], windows[donor] - 1), windows[donor]
-      return self._poses(donor, dataclasses.replace(view, window=window))
-
-    return poses
-
   def train_batches(
     self,
     batch_size: int,
@@ -252,7 +216,7 @@ class Part:
     """Endless shuffled batches; every clip occurs once per epoch.
 
     Epochs follow each other within a batch. Balanced batches have no epochs: see
-    `_balanced`.
+    `training_order.balanced`.
 
     Args:
       batch_size: of all processes together.
@@ -275,10 +239,9 @@ class Part:
         f"batch_size is {batch_size}, expected a multiple of {total} processes."
       )
     if balanced:
-      order = self._balanced(seed)
+      order = training_order.balanced([clip["label"] for clip in self.clips], seed)
     else:
-      order = grain.MapDataset.source(range(len(self))).seed(seed).shuffle()
-      order = order.repeat(_EPOCHS)
+      order = training_order.shuffled(len(self), seed)
     dataset = order.random_map(self._train_example)
     local = batch_size // total
     if total > 1:
@@ -290,28 +253,6 @@ class Part:
     if workers:
       stream = stream.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
     return _until_a_worker_dies(iter(stream))
-
-  def _balanced(self, seed: int) -> grain.MapDataset:
-    """The endless order of clips in which all classes occur equally often.
-
-    Every K clips in a row, from the first on, have each of the K classes with a clip
-    here once, in an order drawn anew. The clips of a class come in passes: each once
-    per pass, in an order drawn anew. So the clips of a small class are repeated, and
-    those of a large one wait for their turn.
-    """
-    members: dict[int, list[int]] = {}
-    for i, clip in enumerate(self.clips):
-      members.setdefault(clip["label"], []).append(i)
-    seeds = np.random.SeedSequence(seed).generate_state(len(members) + 1)
-    classes = [
-      grain.MapDataset.source(members[label]).shuffle(int(own)).repeat(_EPOCHS)
-      for label, own in zip(sorted(members), seeds[1:])
-    ]
-    return grain.experimental.WindowShuffleMapDataset(
-      grain.MapDataset.mix(classes).seed(seed),
-      window_size=len(classes),
-      seed=int(seeds[0]) // 2,  # room for the number of the window in 32 bits
-    )
 
   def _train_example(self, i: int, rng: np.random.Generator) -> Batch:
     made, views = {"index": np.int32(i)}, self.settings.views
@@ -330,7 +271,7 @@ class Part:
     batch_size: int,
     inferred: multi_view.Inference = multi_view.ONE_VIEW,
     *,
-    others: Sequence[OtherPoses] = (),
+    others: Sequence[other_poses.Kind] = (),
     shard: tuple[int, int] = (0, 1),
     threads: int = 4,
   ) -> Iterator[Batch]:
@@ -358,11 +299,11 @@ class Part:
     places = np.arange(rounds * batch_size)[this::total]
     beside, instead = {}, None
     if self._pose_inputs:
-      beside = {str(one): self._other_poses(one, views) for one in others}
+      beside = {str(one): self._other_poses.give(one, views) for one in others}
       if inferred.poses != "own":
         damaged = inferred.poses == "damaged"
         given = inferred.damage if damaged else inferred.poses
-        instead = self._other_poses(given, views)
+        instead = self._other_poses.give(given, views)
 
     def load(place: int) -> Batch:
       shown = min(place, len(views) - 1)

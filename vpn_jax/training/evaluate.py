@@ -11,7 +11,7 @@ import ml_collections
 from vpn_jax import device_mesh
 from vpn_jax.evaluation import predictions as predictions_lib
 from vpn_jax.evaluation import scoring
-from vpn_jax.inputs import example, multi_view, pipeline, protocol_data
+from vpn_jax.inputs import example, multi_view, other_poses, pipeline, protocol_data
 from vpn_jax.models import networks
 from vpn_jax.training import checkpoint, run_summary
 
@@ -68,7 +68,7 @@ def batches(
   part: pipeline.Part,
   config: ml_collections.ConfigDict,
   inferred: multi_view.Inference,
-  others: Sequence[pipeline.OtherPoses] = (),
+  others: Sequence[other_poses.Kind] = (),
 ) -> Iterator[pipeline.Batch]:
   """The share of this process in the batches of a test; see `Part.eval_batches`.
 
@@ -164,7 +164,7 @@ def score(
   config: ml_collections.ConfigDict,
   workdir: str,
   inferred: multi_view.Inference,
-  others: Sequence[pipeline.OtherPoses] | None = None,
+  others: Sequence[other_poses.Kind] | None = None,
 ) -> tuple[int, dict[str, predictions_lib.Predictions]]:
   """The scores of the best checkpoint of `workdir` on the test part.
 

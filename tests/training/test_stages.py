@@ -17,7 +17,7 @@ COMMAND = (
   "--workdir=runs/vpn --config.seed=3 --config.model.pose.identity_filter=True "
   "--config.model.attention_norm=none --config.train.epochs=1 "
   "--config.pretraining.pose.train.epochs=2 --config.pretraining.pose.dropout=0.1 "
-  "--config.data.records=some/records"
+  "--config.data.records=some/records --config.data.example.views=4"
 )
 
 
@@ -133,6 +133,7 @@ def test_the_command_of_a_stage_trains_it_by_itself():
     "--workdir=runs/vpn/visual",
     "--config.seed=3",
     "--config.data.records=some/records",
+    "--config.data.example.views=4",
   ]
 
 
@@ -209,3 +210,16 @@ def test_schedules_of_a_dataset_name_what_there_is():
     "pose_backbone": 0.1,
     "new": 1.0,
   }
+
+
+def test_weights_that_are_not_there_are_refused_before_a_stage(staged_config, tmp_path):
+  """Not after the hours of the pose stage."""
+  c = staged_config
+  c.init.backbone = "kinetics"
+  c.init.kinetics.i3d = str(tmp_path / "gone")
+  with pytest.raises(FileNotFoundError, match="is none, kinetics, the workdir"):
+    stages.train(c, str(tmp_path / "run"))
+  c.init.kinetics.i3d = ""
+  with pytest.raises(ValueError, match=r"config\.init\.kinetics\.i3d is empty"):
+    stages.train(c, str(tmp_path / "run"))
+  assert not (tmp_path / "run").exists()

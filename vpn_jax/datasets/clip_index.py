@@ -133,9 +133,11 @@ def _choose(header: list[str], path: pathlib.Path, rules: Rules) -> dict:
   optional = ("label_id",) if rules.needs_video else ("label_id", "video")
   lacking = [f for f in chosen if not chosen[f] and f not in optional]
   if lacking or (rules.columns.get("label_id") and not chosen["label_id"]):
+    lacking = lacking or ["label_id"]
+    names = ", ".join(" or ".join(COLUMNS[field]) for field in lacking)
     raise ValueError(
       f"{path.name} has the columns {reprlib.repr(header)}, expected one for each of "
-      f"{lacking or ['label_id']}: rename a column or name it in columns."
+      f"{lacking}: name them {names}."
     )
   return chosen
 

@@ -31,6 +31,7 @@ POSE_ALONE = "pose alone"
 LSTM_ALONE = "pose alone, LSTM"
 BEST_RECIPE = ", best recipe"  # at the end of the name of a row with recipe=best
 # What a pose backbone, and a stream of poses, append to the name of a row.
+BACKBONES = {"i3d": "", "resnext3d": "RNX3D101"}  # others by their own names
 POSE_BACKBONES = {
   "gcn": "",
   "lstm": ", LSTM",
@@ -262,7 +263,7 @@ def row_name(arg: dict) -> str:
   head = HEADS[arg.get("head", "mean")]
   stream = STREAMS[arg["stream"]]
   pose = POSE_BACKBONES[arg["pose_backbone"]] + stream
-  other = "" if arg["backbone"] == "i3d" else "RNX3D101"
+  other = BACKBONES.get(arg["backbone"], arg["backbone"])
   of_model = {
     "pose": POSE_ALONE + pose,
     "student": ", ".join(filter(None, ("Student", other))),

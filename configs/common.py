@@ -558,7 +558,7 @@ def pretraining(arg: Arg, blocks: dict[str, dict]) -> dict:
     stages["visual"] = {
       **blocks["visual"],
       "frozen_until": frozen_until,
-      "row": row_of(arg, model="i3d", pose_backbone="gcn"),
+      "row": row_of(arg, model="i3d", pose_backbone="gcn", head="mean"),
     }
   return stages
 

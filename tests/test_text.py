@@ -28,3 +28,11 @@ def test_flags_and_their_values_are_joined():
     "launch.py", "--config=a.py:cs,b=1", "--x=1", "--traceback", "--n=-1",
   ]  # fmt: skip
   assert text.joined_flags([]) == []
+
+
+def test_flags_with_a_single_dash_get_two():
+  """As absl reads them."""
+  words = ["launch.py", "-config=a.py:cs", "-n", "-1", "-job", "sweep"]
+  assert text.joined_flags(words) == [
+    "launch.py", "--config=a.py:cs", "--n=-1", "--job=sweep",
+  ]  # fmt: skip

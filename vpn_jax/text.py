@@ -1,7 +1,10 @@
 """Lists in flags and settings, commands, and tables of text."""
 
 import os
+import re
 from collections.abc import Sequence
+
+_SINGLE_DASH = re.compile(r"^-(?=[A-Za-z])")
 
 
 def split_words(text: str, separator: str = ",") -> tuple[str, ...]:
@@ -15,9 +18,13 @@ def split_paths(text: str) -> tuple[str, ...]:
 
 
 def joined_flags(words: Sequence[str]) -> list[str]:
-  """The words of a command with `--flag value` as `--flag=value`."""
+  """The words of a command with `--flag value` as `--flag=value`.
+
+  Flags with a single dash, which absl takes as well, get two.
+  """
   found: list[str] = []
   for word in words:
+    word = _SINGLE_DASH.sub("--", word)
     flag = found[-1] if found else ""
     if flag.startswith("--") and "=" not in flag and not word.startswith("--"):
       found[-1] = f"{flag}={word}"

@@ -91,6 +91,7 @@ def test_look_alikes_come_in_pairs():
   assert classes_lib.look_alikes([MIXED], 3) == [0, 1, 2]
   right = predictions([1, 2, 3], [1, 2, 3])
   assert classes_lib.look_alikes([right], 4) == [1, 2]
+  assert classes_lib.look_alikes([predictions([3], [1])], 4) == [3]
 
 
 def test_worst_block():

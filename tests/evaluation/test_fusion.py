@@ -196,6 +196,10 @@ def test_messages(tmp_path):
   config.fuse.output = str(tmp_path / "pose")
   with pytest.raises(ValueError, match="pose holds a trained run, expected a folder"):
     job(config, f"{tmp_path}/vpn,{tmp_path}/pose")
+  config.fuse.output = str(tmp_path / "both")
+  job(config, f"{tmp_path}/vpn,{tmp_path}/pose")
+  with pytest.raises(ValueError, match="both is one of the runs to fuse"):
+    job(config, f"{tmp_path}/vpn,{tmp_path}/both")
   config.fuse.weights = "1,a"
   with pytest.raises(
     ValueError, match=r"config.fuse.weights is '1,a', expected a numb"

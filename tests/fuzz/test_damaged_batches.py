@@ -20,13 +20,11 @@ SHARD = "shard-00001.array_record"
 
 
 @pytest.fixture(autouse=True)
-def parsed_flags():
-  """Parses flags, which grain needs for its worker processes."""
-  was_parsed = flags.FLAGS.is_parsed()
-  flags.FLAGS.mark_as_parsed()
+def unparsed_flags():
+  """As in a notebook: worker processes of grain want parsed flags."""
+  flags.FLAGS.unparse_flags()
   yield
-  if not was_parsed:
-    flags.FLAGS.unparse_flags()
+  flags.FLAGS.unparse_flags()
 
 
 @pytest.fixture

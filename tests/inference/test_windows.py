@@ -87,3 +87,14 @@ def test_buffer_in_a_file_takes_no_memory():
     buffer.append(frame(0))
     buffer.append(frame(1))
     assert buffer._file._rolled
+
+
+def test_a_frame_is_seen_in_all_steps_that_show_it():
+  segment = windows.Segment(10, 14, (10, 13), None, positions=10 + np.arange(8) % 4)
+  assert segment.steps_at(10, 4) == [0, 2]  # a clip of 4 frames, shown twice
+  assert segment.steps_at(13, 4) == [1, 3]
+  every_other = windows.Segment(0, 16, (0, 14), None, positions=np.arange(0, 16, 2))
+  assert every_other.steps_at(5, 2) == [0]  # between 4 and 6
+  assert every_other.steps_at(15, 2) == [1]
+  once = windows.Segment(0, 8, (0, 7), None)
+  assert [once.steps_at(t, 2) for t in (0, 3, 4, 7)] == [[0], [0], [1], [1]]

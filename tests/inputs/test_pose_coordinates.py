@@ -1,9 +1,13 @@
 """Poses relative to the body, in the world and in the image, and mirrored."""
 
+import dataclasses
+
+import fake_records
 import numpy as np
 
 from vpn_jax.datasets import skeletons
-from vpn_jax.inputs import pose_coordinates
+from vpn_jax.inputs import example, pose_coordinates
+from vpn_jax.records import crop, record_format
 
 KINECT = skeletons.get("kinect_v2")
 
@@ -74,3 +78,21 @@ def test_filled_joints_in_the_image_keep_a_score_of_zero():
   # The box is 4 wide around (2, 1).
   assert made[:, 0].tolist() == [[[-1, -0.5, 1], [1, 0.5, 0.5]],
                                  [[-1, -0.5, 1], [0, 0.5, 0]]]  # fmt: skip
+
+
+def test_a_crop_that_moves_leaves_the_path_of_a_person():
+  """Poses in the image are of the video, also where each frame has its own crop."""
+  record = fake_records.noise_record(0)
+  settings = example.Settings(
+    num_frames=8, frame_size=32, pose_steps=8, inputs=("pose",), coordinates="image"
+  )
+  count, side = record.num_frames, record_format.frame_side(record.frames[0])
+  in_video = record.image_joints
+  still = np.tile(np.float32([5, 7, 105, 107]), (count, 1))
+  moves = still + np.arange(count, dtype=np.float32)[:, None] * 3
+  made = []
+  for boxes in (still, moves):
+    joints = crop.to_crop(in_video, boxes, side)
+    cut = dataclasses.replace(record, boxes=boxes, image_joints=joints)
+    made.append(example.make(cut, settings, KINECT, None)["pose"])
+  np.testing.assert_allclose(made[1], made[0], atol=1e-4)

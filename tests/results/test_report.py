@@ -87,6 +87,17 @@ def test_everything_is_in_the_file(workdir, small_config, capsys):
   assert not re.search(r"url\(|@import|<script", content)
 
 
+def test_the_page_is_of_the_test_that_is_there(workdir):
+  """Of a later evaluation, if there was one."""
+  path = workdir / "test" / "metrics.json"
+  before = path.read_text()
+  path.write_text(json.dumps({**json.loads(before), "top1": 12.345}))
+  page = report.page(workdir)
+  path.write_text(before)
+  assert page.count("12.3 %") == 1
+  assert "12.3 %" not in report.page(workdir)
+
+
 def test_messages(tmp_path, small_config):
   with pytest.raises(ValueError, match="--workdir is empty"):
     report_job.run(small_config, "")

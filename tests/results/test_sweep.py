@@ -90,6 +90,15 @@ def test_a_failed_run_stops_only_its_dependents(tmp_path, program):
   assert len(started(tmp_path)) == 2
 
 
+def test_a_run_without_a_result_is_not_repeated_forever(tmp_path):
+  """As of records without test clips, which leave no summary."""
+  runs, lines = planned(tmp_path, ("I3D",), protocols=("cs",)), []
+  found = sweep.work(runs, program=("true",), wait=0.05, say=lines.append)
+  assert found == [runs[0].workdir]
+  assert len(lines) == 1
+  assert "it ended without a result" in lines[0]
+
+
 def test_a_signal_stops_the_runs_under_way(tmp_path):
   """The sweep forwards it, waits, and starts no other run."""
   (tmp_path / "program.py").write_text(SLOW)
@@ -165,11 +174,16 @@ def test_messages(tmp_path, monkeypatch):
   config = synthetic.get_config("cs")
   with pytest.raises(ValueError, match="--workdir is empty"):
     sweep_job.run(config, "")
+  with pytest.raises(ValueError, match="expected a name without commas"):
+    sweep_job.run(config, str(tmp_path / "a,b"))
   config.sweep.tables = "1,8"
   with pytest.raises(ValueError, match=r"tables '1,8' and seeds '0,1,2', expected"):
     sweep_job.run(config, str(tmp_path))
   config.sweep.update(tables="1", seeds="0", protocols="cs")
   words = ["launch.py", "--config=configs/synthetic.py:cs", "--config.fail=i3d"]
+  monkeypatch.setattr(sys, "argv", [*words, "-config.seed", "5"])
+  with pytest.raises(ValueError, match=r"--config\.seed=5 would be that of every run"):
+    sweep_job.run(config, str(tmp_path))
   monkeypatch.setattr(sys, "argv", words)
 
   def fail(runs, **_):

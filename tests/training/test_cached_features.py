@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 
+from vpn_jax import interrupt
 from vpn_jax.inputs import multi_view, pipeline, pose_coordinates, protocol_data
 from vpn_jax.models import networks
 from vpn_jax.training import cached_features, checkpoint, initialization, loop
@@ -92,6 +93,24 @@ def test_a_second_run_reads_what_the_first_one_wrote(frozen_config, tmp_path):
   c.init.backbone = str(tmp_path / "first")
   loop.train(c, str(tmp_path / "second"))
   assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("0*.npy")} == made
+
+
+def test_a_request_stops_between_two_batches(frozen_config, tmp_path):
+  """Not after all features, which take long; what is left of a file is made anew."""
+  c, seen = frozen_config, []
+
+  def watched(batches):
+    for batch in batches:
+      seen.append(len(batch))
+      if len(seen) == 2:
+        raise interrupt.Interrupted("asked to stop")
+      yield batch
+
+  with pytest.raises(interrupt.Interrupted):
+    load(c, part_of(c), watched=watched)
+  assert not list(tmp_path.rglob("0*.npy"))
+  load(c, part_of(c))
+  assert list(tmp_path.rglob("0*.npy"))
 
 
 def test_features_are_those_of_the_backbone(frozen_config):

@@ -314,3 +314,20 @@ def test_run_with_rates_of_its_own_goes_on(small_config, tmp_path):
   for c.train.steps in (2, 4):
     loop.train(c, str(tmp_path / "parts"))
   assert read_losses(tmp_path / "whole") == read_losses(tmp_path / "parts")
+
+
+def test_a_summary_of_fewer_steps_is_replaced(small_config, tmp_path):
+  """As of a run that was made longer and stopped in its last test."""
+  c, workdir = small_config, tmp_path / "run"
+  c.train.steps = 2
+  loop.train(c, str(workdir))
+  path = workdir / "summary.json"
+  whole = path.read_text()
+  loop.train(c, str(workdir))
+  assert path.read_text() == whole
+  summary = json.loads(whole)
+  summary["result"].update(steps=1, top1=-1.0)
+  path.write_text(json.dumps(summary))
+  loop.train(c, str(workdir))
+  result = json.loads(path.read_text())["result"]
+  assert (result["steps"], result["top1"] >= 0) == (2, True)

@@ -44,3 +44,16 @@ def test_the_bar_ends_once(tmp_path, capsys):
     out.say("a line")
   out.close()
   assert capsys.readouterr().err.count("16/16") == 1
+
+
+def test_evaluations_and_saves_are_no_part_of_a_step(monkeypatch):
+  clock = iter([100, 110, 120, 121, 150, 160])
+  monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(clock)))
+  stopwatch = progress.Stopwatch(progress.Progress())
+  stopwatch.step()  # at 110
+  stopwatch.step()
+  with stopwatch.pause():  # from 120 to 150
+    during = stopwatch.progress()  # as a checkpoint notes it, at 121
+  after = stopwatch.progress()  # at 160
+  assert (during.seconds, during.steady_seconds) == (21.0, 10.0)
+  assert (after.seconds, after.steady_seconds) == (60.0, 20.0)

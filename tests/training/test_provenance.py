@@ -151,6 +151,23 @@ def test_a_part_may_start_on_another_dataset_but_not_from_clips_that_test():
     mine[0].check_start(dataclasses.replace(unlike, index_digest="a"))
 
 
+def test_starting_from_clips_that_validate_now_is_said(monkeypatch):
+  lines = []
+  warn = lambda line, *args: lines.append(line % args)  # noqa: E731
+  monkeypatch.setattr(provenance.logging, "warning", warn)
+  trained = of("as it is")
+  now = dataclasses.replace(
+    trained, validation={"attribute": "subject", "values": [2, 3]}
+  )
+  now.check_start(now)
+  now.check_start(trained)  # which does not validate
+  assert not lines
+  trained.check_start(now)
+  seen = dict(now.validation, values=[2])
+  dataclasses.replace(trained, validation=seen).check_start(now)
+  assert ["(subject [2, 3])" in lines[0], "(subject [3])" in lines[1]] == [True, True]
+
+
 def test_json_keeps_it():
   ours = of("a class less")
   assert Provenance.from_dict(ours.to_dict()) == ours

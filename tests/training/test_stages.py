@@ -87,6 +87,7 @@ def test_the_whole_starts_from_its_stages():
       ["cs,model=pose,size=full", "cs,model=i3d,backbone=resnext3d,size=full"],
     ),
     ("cs,frozen=True", ["cs,model=pose"]),
+    ("cs,head=time,embedding=none", ["cs,model=pose", "cs,model=i3d"]),
     ("cs,recipe=best", ["cs,model=pose,recipe=best", "cs,model=i3d,recipe=best"]),
   ],
 )
@@ -177,9 +178,12 @@ def test_one_command_trains_all_and_no_stage_twice(staged_config, tmp_path, caps
   for path in before:
     assert (path.stat().st_mtime_ns == before[path]) == (path.parent != workdir)
 
-  c.pretraining.pose.train.steps = 3
+  c.pretraining.pose.train.update(steps=3, batch_size=4)
   train.run(c, str(workdir))
-  assert "with other settings than now: train.steps: 2 -> 3" in capsys.readouterr().out
+  said = capsys.readouterr().out
+  assert (
+    "with other settings than now: train.batch_size: 8 -> 4; train.steps: 2" in said
+  )
 
 
 def test_the_whole_has_the_weights_of_its_stages(staged_config, tmp_path):
@@ -223,3 +227,30 @@ def test_weights_that_are_not_there_are_refused_before_a_stage(staged_config, tm
   with pytest.raises(ValueError, match=r"config\.init\.kinetics\.i3d is empty"):
     stages.train(c, str(tmp_path / "run"))
   assert not (tmp_path / "run").exists()
+
+
+def test_what_the_whole_cannot_use_is_refused_before_a_stage(staged_config, tmp_path):
+  c, workdir = staged_config, str(tmp_path / "run")
+  with pytest.raises(ValueError, match=r"expected a name without commas"):
+    stages.train(c, str(tmp_path / "a,b"))
+  c.optimizer.kind = "sdg"
+  with pytest.raises(ValueError, match=r"config\.optimizer\.kind is 'sdg'"):
+    stages.train(c, workdir)
+  c.optimizer.kind, c.loss.label_smoothing = "sgd", 1.0
+  with pytest.raises(ValueError, match=r"config\.loss\.label_smoothing is 1\.0"):
+    stages.train(c, workdir)
+  c.loss.label_smoothing, c.model.guide = 0.0, "features"
+  with pytest.raises(ValueError, match=r"config\.init\.teacher is ''"):
+    stages.train(c, workdir)
+  assert not (tmp_path / "run").exists()
+
+
+def test_a_classifier_on_poses_belongs_to_the_whole_alone(staged_config, tmp_path):
+  c, workdir = staged_config, str(tmp_path / "run")
+  c.loss.pose_weight = 0.3
+  stages.train(c, workdir)
+  with checkpoint.reading(workdir) as runs:
+    assert runs.about().config["model"]["pose_classifier"]
+  lines = []
+  stages.train(c, workdir, say=lines.append)  # goes on, and lists no change
+  assert not any("other settings" in line for line in lines)

@@ -144,14 +144,14 @@ def confused_pairs(runs: Sequence[Predictions]) -> dict[tuple[int, int], float]:
 def look_alikes(runs: Sequence[Predictions], number: int) -> list[int]:
   """Up to `number` classes: those of the most confused pairs, pair by pair.
 
-  Where nothing is confused, the first two classes with clips.
+  Where nothing is confused, the first two classes with clips, or the only one.
   """
-  chosen = []
+  chosen: list[int] = []
   for pair, score in confused_pairs(runs).items():
     new = [k for k in pair if k not in chosen]
     if len(chosen) + len(new) <= number and (score or not chosen):
       chosen += new
-  return chosen
+  return chosen or [int(k) for k in np.unique(runs[0].labels)[:number]]
 
 
 def worst_block(percent: np.ndarray, size: int) -> int:

@@ -11,6 +11,8 @@ import numpy as np
 from vpn_jax.evaluation import metrics as metrics_lib
 from vpn_jax.inputs import multi_view, pose_controls
 
+METRICS_FILE = "metrics.json"
+
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
@@ -79,7 +81,7 @@ def write(
   values = metrics(predictions)
   about = dataclasses.asdict(multi_view.ONE_VIEW) if about is None else about
   content = {**values, **about}
-  (folder / "metrics.json").write_text(json.dumps(content, indent=1) + "\n")
+  (folder / METRICS_FILE).write_text(json.dumps(content, indent=1) + "\n")
   names = predictions.class_names
   order = metrics_lib.ranking(predictions.scores)
   with (folder / "predictions.csv").open("w", newline="") as f:
@@ -138,21 +140,47 @@ def read(folder: str | pathlib.Path) -> Predictions:
     ) from e
 
 
+def read_metrics(folder: str | pathlib.Path) -> dict[str, float]:
+  """The metrics and those of the controls of the metrics.json in a folder.
+
+  Raises: as `read_inference`.
+  """
+  content = _read_content(folder)
+  names = [field.name for field in dataclasses.fields(multi_view.Inference)]
+  return {
+    name: value
+    for name, value in content.items()
+    if name not in names and isinstance(value, (int, float))
+  }
+
+
 def read_inference(folder: str | pathlib.Path) -> multi_view.Inference:
   """The inference of the metrics.json in a folder.
 
   A field that an older file lacks is as in `multi_view.ONE_VIEW`.
   Raises: FileNotFoundError when there is nothing, ValueError when it is damaged.
   """
-  path = pathlib.Path(folder) / "metrics.json"
+  content = _read_content(folder)
+  names = [field.name for field in dataclasses.fields(multi_view.Inference)]
+  try:
+    return multi_view.Inference(**{k: content[k] for k in names if k in content})
+  except (ValueError, TypeError) as e:
+    raise _damaged(folder, e) from e
+
+
+def _read_content(folder: str | pathlib.Path) -> dict:
+  """The content of the metrics.json in a folder."""
+  path = pathlib.Path(folder) / METRICS_FILE
   if not path.exists():
     raise FileNotFoundError(f"no {path}: run --job=evaluate on that workdir first.")
   try:
-    content = json.loads(path.read_text())
-    names = [field.name for field in dataclasses.fields(multi_view.Inference)]
-    return multi_view.Inference(**{k: content[k] for k in names if k in content})
+    return dict(json.loads(path.read_text()))
   except (ValueError, TypeError, RecursionError) as e:
-    raise ValueError(
-      f"{path} is damaged ({type(e).__name__}: {e}): run --job=evaluate on that "
-      "workdir again."
-    ) from e
+    raise _damaged(folder, e) from e
+
+
+def _damaged(folder: str | pathlib.Path, error: Exception) -> ValueError:
+  return ValueError(
+    f"{pathlib.Path(folder) / METRICS_FILE} is damaged ({type(error).__name__}: "
+    f"{error}): run --job=evaluate on that workdir again."
+  )

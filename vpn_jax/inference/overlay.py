@@ -98,9 +98,7 @@ class OverlayWriter:
         how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
         frame = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=how)
       if attention is not None:
-        (first, last), steps = segment.shown, len(attention)
-        step = (t - first) * steps // (last + 1 - first)
-        heat = attention[int(np.clip(step, 0, steps - 1))]
+        heat = attention[segment.steps_at(t, len(attention))].mean(axis=0)
         box = tuple(scale * float(v) for v in segment.record.boxes[t - segment.first])
         frame = drawing.draw_heat(
           frame, heat, drawing.heat_range(np.array(self._span)), box

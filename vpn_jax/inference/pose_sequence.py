@@ -172,7 +172,9 @@ def make_segment(
   count = record.num_frames
   frames = first + sampling.frame_window(count, network.settings.num_frames, None)
   shown = int(frames.min()), int(frames.max())
-  return windows.Segment(first, first + count, shown, batch, record=record)
+  return windows.Segment(
+    first, first + count, shown, batch, record=record, positions=frames
+  )
 
 
 def _coordinates(network: trained_network.TrainedNetwork, opened: RawClip) -> str:

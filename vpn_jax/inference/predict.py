@@ -8,6 +8,7 @@ length; it is read once.
 import contextlib
 import dataclasses
 import itertools
+import os
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Protocol
@@ -96,6 +97,8 @@ def predict(
     poses that do not belong to the video or the network, or a video that shows nobody.
   """
   clock = clock or timing.Clock()
+  if isinstance(pose, os.PathLike):
+    pose = os.fspath(pose)
   if not isinstance(pose, str) or not str(video):
     if overlay_file:
       raise ValueError(

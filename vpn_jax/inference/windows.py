@@ -37,6 +37,8 @@ class Segment:
     batch: the network's inputs; None when it cannot be scored.
     reason: why not, as when nobody was seen.
     record: the segment as a prepared clip; None where networks take frames alone.
+    positions: the frame of the video at each position of the network's clip, int [F];
+      None for all frames of `shown`, once each.
   """
 
   first: int
@@ -45,6 +47,19 @@ class Segment:
   batch: Any
   reason: str = ""
   record: record_format.Record | None = None
+  positions: np.ndarray | None = None
+
+  def steps_at(self, frame: int, steps: int) -> list[int]:
+    """The steps of T in which the network sees a frame, or the nearest that it sees.
+
+    They are several where a short clip repeats.
+    """
+    seen = self.positions
+    if seen is None:
+      seen = np.arange(self.shown[0], self.shown[1] + 1)
+    apart = np.abs(seen - frame)
+    at = np.flatnonzero(apart == apart.min())
+    return sorted(set((at * steps // len(seen)).tolist()))
 
 
 def check_stride(stride: int, length: int, workdir: str) -> int:

@@ -17,7 +17,7 @@ from vpn_jax.inputs import (
   regions,
   sampling,
 )
-from vpn_jax.records import record_format
+from vpn_jax.records import crop, record_format
 
 POSES = ("pose", "frame_joints")  # the inputs that are poses, not pixels
 INPUTS = ("frames", *regions.HANDS, *POSES)
@@ -182,6 +182,7 @@ def make(
       world = missing_joints.fill(world, skeleton) if filled else world
       pose = pose_coordinates.center_pose(world, skeleton)[steps]
     else:
+      image = _in_video(image, record)
       at = missing_joints.fill(image, skeleton) if filled else image
       pose = pose_coordinates.image_pose(image, visibility, (first, last), at)[steps]
 
@@ -210,6 +211,18 @@ def make(
     pose = pose_augmentation.apply_in_image(change, pose)
   made["pose"] = _of_all_persons(pose, s.persons)
   return made
+
+
+def _in_video(joints: np.ndarray, record: record_format.Record) -> np.ndarray:
+  """Joints in pixels of the crop as those in the video, where the crop moves.
+
+  Else a person who walks would stand in the middle of every frame. A crop that does not
+  move changes nothing of poses, which are relative to a box around the person.
+  """
+  if not record.frames or (record.boxes == record.boxes[:1]).all():
+    return joints
+  side = record_format.frame_side(record.frames[0])
+  return crop.from_crop(joints, record.boxes, side)
 
 
 def _of_all_persons(pose: np.ndarray, persons: int) -> np.ndarray:

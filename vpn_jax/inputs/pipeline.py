@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import grain
 import numpy as np
+from absl import flags
 
 from vpn_jax.datasets import protocols, skeletons
 from vpn_jax.inputs import (
@@ -251,6 +252,8 @@ class Part:
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
     stream = dataset.to_iter_dataset(options)
     if workers:
+      if not flags.FLAGS.is_parsed():  # grain reads flags of its own, in notebooks too
+        flags.FLAGS.mark_as_parsed()
       stream = stream.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
     return _until_a_worker_dies(iter(stream))
 

@@ -99,12 +99,18 @@ def fuse_runs(
         "one dataset and protocol."
       )
   tests = [pathlib.Path(workdir) / "test" for workdir in workdirs]
-  fused = fusion.fuse([predictions_lib.read(test) for test in tests], weights, workdirs)
+  found = [predictions_lib.read(test) for test in tests]
+  fused = fusion.fuse(found, weights, workdirs)
   folder = pathlib.Path(output) if output else default_output(workdirs)
   path = folder / run_summary.SUMMARY_FILE
   if path.exists() and "parts" not in run_summary.read_summary(path):
     raise ValueError(
       f"{folder} holds a trained run, expected a folder for the fused one: set "
+      "--config.fuse.output."
+    )
+  if str(folder) in workdirs:
+    raise ValueError(
+      f"{folder} is one of the runs to fuse, expected a folder for the fused one: set "
       "--config.fuse.output."
     )
   parts = [
@@ -115,10 +121,12 @@ def fuse_runs(
       "variant": tables.variant(summary),
       "started_from": summary.get("started_from", {}),
       "weight": float(weight),
-      "top1": summary["result"]["top1"],
+      "top1": predictions_lib.metrics(scores)["top1"],
       "inference": dataclasses.asdict(predictions_lib.read_inference(test)),
     }
-    for workdir, summary, weight, test in zip(workdirs, summaries, weights, tests)
+    for workdir, summary, weight, test, scores in zip(
+      workdirs, summaries, weights, tests, found, strict=True
+    )
   ]
   predictions_lib.write(folder / "test", fused, about={"parts": parts})
   fields = fused_summary(summaries, fused)

@@ -13,6 +13,7 @@ from vpn_jax.results import paper, sweep, sweep_plan
 from vpn_jax.training import run_summary
 
 SCRIPT_FILE = "sweep.sh"  # all commands, in the folder of the runs
+OF_EACH_RUN = ("--config.seed=", "--config.data.protocol=")
 # Rows that train more than a head on one backbone.
 NOT_FROZEN = ("I3D, continued", "I3D+NL", "P-I3D")
 
@@ -44,6 +45,11 @@ def run(config, workdir: str) -> None:
   """
   if not workdir:
     raise ValueError("--workdir is empty, expected a folder for all runs.")
+  if "," in workdir:
+    raise ValueError(
+      f"--workdir is {workdir!r}, expected a name without commas, which separate the "
+      "runs that a network starts from: choose another folder."
+    )
   settings = config.sweep
   numbers = text.split_words(settings.tables)
   seeds = text.split_words(settings.seeds)
@@ -53,6 +59,11 @@ def run(config, workdir: str) -> None:
       "expected such as 1,2,3,4 (of 1 to 7) and 0,1,2."
     )
   words = text.joined_flags(sys.argv[1:])
+  if own := [word for word in words if word.startswith(OF_EACH_RUN)]:
+    raise ValueError(
+      f"{own[0]} would be that of every run of the sweep: leave it out, "
+      "config.sweep.seeds and config.sweep.protocols say which there are."
+    )
   chosen = [w.partition("=")[2] for w in words if w.startswith("--config=")][-1]
   seeds = tuple(map(int, seeds))
   protocols = text.split_words(settings.protocols)

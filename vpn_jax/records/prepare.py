@@ -191,7 +191,10 @@ def _recipe(settings: ml_collections.ConfigDict, boxes: str, frames: bool) -> di
 
 
 def _num_workers(setting: int) -> int:
-  return len(os.sched_getaffinity(0)) if setting == -1 else setting
+  if setting != -1:
+    return setting
+  linux = hasattr(os, "sched_getaffinity")
+  return len(os.sched_getaffinity(0)) if linux else os.cpu_count() or 1
 
 
 # The plan: what the bytes depend on, and nothing else.

@@ -99,6 +99,9 @@ def page(workdir: str | pathlib.Path, figures: pathlib.Path | None = None) -> st
       "first, or name the folder of such a run."
     )
   summary = run_summary.read_summary(path)
+  # The page is of the test that is there, which may be later than the training's.
+  tested = predictions_lib.read_metrics(folder / "test")
+  summary = {**summary, "result": {**summary["result"], **tested}}
   with checkpoint.reading(workdir) as runs:
     about = runs.about(runs.best_step())
   result = summary["result"]

@@ -113,13 +113,18 @@ class _Worker:
       self._processes.add(process)
       code = process.wait()
       self._processes.discard(process)
-    outcome = "done" if code == 0 else f"failed with {code}, see {log}"
+    outcome = ""
+    if code != 0:
+      outcome = f"failed with {code}, see {log}"
+    elif not run.done():
+      outcome = f"failed: it ended without a result, as without test clips; see {log}"
     with self._lock:
       self._mine.discard(run.workdir)
       if code != 0 and self._requests.arrived():
         outcome = "stopped"
-      elif code != 0:
+      elif outcome:
         self.failed.add(run.workdir)
+    outcome = outcome or "done"
     minutes = (time.monotonic() - began) / 60
     self._say(f"{run.workdir}: {outcome}, {minutes:.1f} min; {len(self.left())} left")
 

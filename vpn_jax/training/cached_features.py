@@ -17,7 +17,7 @@ import os
 import pathlib
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import grain
 import jax
@@ -119,6 +119,7 @@ def provide(
   index: store.Index,
   state,
   say: Callable[[str], None],
+  watched: Callable[[Iterable], Iterator] = iter,
 ):
   """Gives the parts of the data the features of every view that a run shows.
 
@@ -128,7 +129,7 @@ def provide(
     data: the parts by name.
     index: of the records.
     state: a `train_step.TrainState`.
-    say: as in `load_or_compute`.
+    say, watched: as in `load_or_compute`.
   Returns: the network that takes the features.
   Raises: as `check` and `load_or_compute`.
   """
@@ -156,6 +157,7 @@ def provide(
         batch_size=config.train.eval_batch_size,
         threads=config.data.threads,
         say=say,
+        watched=watched,
       )
   return reader(model)
 
@@ -243,6 +245,7 @@ def load_or_compute(
   batch_size: int,
   threads: int = 4,
   say: Callable[[str], None] = lambda line: None,
+  watched: Callable[[Iterable], Iterator] = iter,
 ) -> Features:
   """The features of every view of a part, computed where they are not there yet.
 
@@ -259,6 +262,7 @@ def load_or_compute(
     batch_size: clips at a time, a multiple of the devices of this process.
     threads: that decode frames.
     say: receives a line with the size before anything is written.
+    watched: passes batches on, and raises on a request to stop.
   Raises: OSError when the disk has too little space.
   """
   fixed = inferred is None
@@ -288,7 +292,9 @@ def load_or_compute(
     files.write_text(folder / ABOUT_FILE, text + "\n")
     # By number, since another process may have begun before this one looked.
     mine = [n for n in lacking if n % jax.process_count() == jax.process_index()]
-    _compute(part, views, fixed, apply, mine, per_file, folder, batch_size, threads)
+    _compute(
+      part, views, fixed, apply, mine, per_file, folder, batch_size, threads, watched
+    )
   if jax.process_count() > 1:
     multihost_utils.sync_global_devices(f"features {key}")
   return Features(folder, len(views), shape, per_file)
@@ -306,7 +312,7 @@ def _check_space(folder: pathlib.Path, needed: int) -> None:
 
 
 def _compute(
-  part, views, fixed, apply, numbers, per_file, folder, batch_size, threads
+  part, views, fixed, apply, numbers, per_file, folder, batch_size, threads, watched
 ) -> None:
   """Writes these files, each at once."""
   devices = jax.local_devices()
@@ -331,7 +337,7 @@ def _compute(
       padded = [*places, *[places[-1]] * (-len(places) % batch_size)]
       dataset = grain.MapDataset.source(padded).map(load).batch(batch_size)
       found = []
-      for frames in dataset.to_iter_dataset(options):
+      for frames in watched(dataset.to_iter_dataset(options)):
         found.append(np.asarray(apply(jax.device_put(frames, placed))))
         bar.update(min(batch_size, len(places) - (len(found) - 1) * batch_size))
       unfinished = folder / f".{number:05d}.{os.getpid()}.npy"

@@ -27,6 +27,15 @@ SHOWN = (
 )  # fmt: skip
 
 
+def check_named(workdir: str) -> None:
+  """ValueError when no teacher is named."""
+  if not workdir:
+    raise ValueError(
+      "config.init.teacher is '', expected the workdir of a finished run of VPN, which "
+      "a student (model=student) learns from: train one first."
+    )
+
+
 def load_teacher(
   workdir: str, data: Provenance, example: dict, on_mismatch: str = "refuse"
 ) -> tuple[object, dict]:
@@ -40,11 +49,7 @@ def load_teacher(
   Raises: ValueError for "", for a network without scores of the same classes, or one
     that was trained on other clips of these records, or other examples of them.
   """
-  if not workdir:
-    raise ValueError(
-      "config.init.teacher is '', expected the workdir of a finished run of VPN, which "
-      "a student (model=student) learns from: train one first."
-    )
+  check_named(workdir)
   with checkpoint.reading(workdir) as runs:
     step = runs.best_step()
     about = runs.about(step)

@@ -99,7 +99,7 @@ class HeldOut:
     began = time.monotonic()
     found = self._scores("test", score_step, variables, inferred, controls)
     seconds = time.monotonic() - began
-    step = self._session.total_steps
+    step = self._session.last_step
     tested = evaluate.write(self._session.workdir, step, found, inferred)
     values = tested.metrics
     if tested.unwritten:  # the run ends here: first, what it came to

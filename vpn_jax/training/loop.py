@@ -6,13 +6,14 @@ import jax
 import ml_collections
 
 from vpn_jax import device_mesh
-from vpn_jax.inputs import multi_view, pipeline, protocol_data
+from vpn_jax.inputs import pipeline, protocol_data
 from vpn_jax.models import networks
 from vpn_jax.records import store
 from vpn_jax.training import (
   cached_features,
   distillation,
   initialization,
+  settings_check,
   train_step,
 )
 from vpn_jax.training import optimizer as optimizer_lib
@@ -44,6 +45,8 @@ def train(
     data are not those of the checkpoint; OSError when something cannot be read or
     written.
   """
+  settings_check.check(config)
+
   # Data
   index, data = _open_data(config)
   config, part = _for_records(config, index, data["train"]), data["train"]
@@ -76,7 +79,9 @@ def train(
 
     # Features of a frozen backbone
     if config.features.cached:
-      model = cached_features.provide(model, config, data, index, state, session.say)
+      model = cached_features.provide(
+        model, config, data, index, state, session.say, session.watched
+      )
 
     # Teacher of a student, which a finished one no longer needs
     teacher = None
@@ -106,17 +111,18 @@ def train(
       state, metrics = step_fn(state, batch, key)  # folds the step into the key
       monitor.add(step, clips, metrics)
       session.stopwatch.step()
-      if step % c.log_every == 0 or step in (session.done + 1, total_steps):
+      if _every(c.log_every, step) or step in (session.done + 1, total_steps):
         session.report(step, monitor.flush())
       session.progress(step)
       asked, due = session.requests.arrived(), held_out.due(step)
-      if asked or due or step == total_steps or step % c.save_every == 0:
-        monitor.settle()  # a bad state is never saved
-        session.save(step, state)
-      if asked:
-        session.stop()
-      if due:
-        held_out.validate(step, state.variables())
+      with session.stopwatch.pause():  # what is no part of a step
+        if asked or due or step == total_steps or _every(c.save_every, step):
+          monitor.settle()  # a bad state is never saved
+          session.save(step, state)
+        if asked:
+          session.stop()
+        if due:
+          held_out.validate(step, state.variables())
     monitor.settle()
 
     # Test
@@ -127,23 +133,18 @@ def train(
     return session.finish({**cost, **test}, command)
 
 
+def _every(period: int, step: int) -> bool:
+  """Whether a period ends with a step; a period of 0 never does."""
+  return period > 0 and step % period == 0
+
+
 def _open_data(config) -> tuple[store.Index, dict[str, pipeline.Part]]:
   """The index and the parts of the data; ValueError for settings that do not fit."""
-  if multi_view.Inference(**config.inference).poses != "own":
-    raise ValueError(
-      "config.inference.shuffle_pose, rest_pose and damage are for --job=evaluate, got "
-      "one of them in training: leave it out. The test at the end repeats itself with "
-      "the first two as controls, and config.data.example.damage is that of training."
-    )
   # A protocol may bring a validation part of its own, as Smarthome's do.
   may_lack = ("test",) if config.data.validation else ("validation", "test")
-  opened = protocol_data.open_parts(
+  return protocol_data.open_parts(
     config.data, ("train", "validation", "test"), may_lack=may_lack
   )
-  c = config.train
-  device_mesh.check_batch_size("config.train.batch_size", c.batch_size, c.accumulate)
-  device_mesh.check_batch_size("config.train.eval_batch_size", c.eval_batch_size)
-  return opened
 
 
 def _corrected(data: dict[str, pipeline.Part]) -> dict[str, str]:
@@ -154,13 +155,14 @@ def _corrected(data: dict[str, pipeline.Part]) -> dict[str, str]:
 
 def _for_records(config, index: store.Index, part: pipeline.Part):
   """A copy of a configuration with what is read from the records."""
-  config = ml_collections.ConfigDict(config)
+  config = config.copy_and_resolve_references()
   config.model.num_classes = len(part.class_names)
   config.data.skeleton = config.model.pose.skeleton = index.skeleton
   config.data.example.coordinates = part.settings.coordinates
   config.model.pose.coordinates = part.settings.coordinates
   if config.network == "vpn":
-    config.model.pose_classifier = config.loss.pose_weight > 0
+    guided = config.model.attention != "none" and config.model.guide == "pose"
+    config.model.pose_classifier = guided and config.loss.pose_weight > 0
   return config
 
 

@@ -8,6 +8,14 @@ EMBEDDING_LOSSES = ("euclidean", "kl_fp", "kl_pf", "kl_bi", "contrastive")
 EMBEDDING_GRADIENTS = ("both", "video")
 
 
+def check_label_smoothing(share: float) -> None:
+  """ValueError for a share that is not in [0, 1)."""
+  if not 0.0 <= share < 1.0:
+    raise ValueError(
+      f"config.loss.label_smoothing is {share}, expected a share of 0 or more, below 1."
+    )
+
+
 def classification_loss(
   logits: jax.Array, labels: jax.Array, *, label_smoothing: float = 0.0
 ) -> jax.Array:
@@ -22,11 +30,7 @@ def classification_loss(
   Raises: ValueError for another share (at trace time).
   Source: section 3.3; smoothing, Szegedy et al., CVPR 2016, section 7.
   """
-  if not 0.0 <= label_smoothing < 1.0:
-    raise ValueError(
-      f"config.loss.label_smoothing is {label_smoothing}, expected a share of 0 or "
-      "more, below 1."
-    )
+  check_label_smoothing(label_smoothing)
   if not label_smoothing:
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
   right = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)

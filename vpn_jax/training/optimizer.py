@@ -102,7 +102,7 @@ def make_optimizer(
   Raises: ValueError for an unknown name, or a value that is not a number of 0 or more.
   Reading: momentum 0.9; the paper does not name it.
   """
-  _check(settings)
+  check(settings)
   schedule = make_schedule(settings, steps_per_epoch, total_steps)
   rates = {part: rate for part, rate in settings.rates.items() if rate}
   if len(set(rates.values())) == 1:
@@ -144,7 +144,7 @@ def _is_number(value) -> bool:
   return isinstance(value, (int, float)) and 0 <= value < math.inf
 
 
-def _check(settings) -> None:
+def check(settings) -> None:
   """ValueError for a value of `config.optimizer` that cannot be meant."""
   for name, known in (("kind", KINDS), ("schedule", SCHEDULES)):
     if settings[name] not in known:

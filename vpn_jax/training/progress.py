@@ -1,7 +1,9 @@
 """What a run costs: seconds, steps and memory, added up over all of its parts."""
 
+import contextlib
 import dataclasses
 import time
+from collections.abc import Iterator
 
 from vpn_jax.training import metrics_writer
 
@@ -12,7 +14,8 @@ class Progress:
 
   Attributes:
     seconds: it took, evaluations on the way included.
-    steady_steps, steady_seconds: without the first step of each part, which compiles.
+    steady_steps, steady_seconds: of the steps alone, without evaluations and saves, and
+      without the first step of each part, which compiles.
     peak_memory_gib: of the process.
     loss: the last one that was reported.
   """
@@ -45,6 +48,7 @@ class Stopwatch:
   def __init__(self, before: Progress):
     self._before, self._began = before, time.monotonic()
     self._steady_from, self._steps = None, 0
+    self._paused_at, self._paused = None, 0.0  # of the steady seconds
     self.loss = before.loss
 
   def step(self) -> None:
@@ -54,13 +58,28 @@ class Stopwatch:
     else:
       self._steps += 1
 
+  @contextlib.contextmanager
+  def pause(self) -> Iterator[None]:
+    """Leaves out of the seconds of steps what happens in the `with` statement."""
+    self._paused_at = time.monotonic()
+    try:
+      yield
+    finally:
+      self._paused += time.monotonic() - self._paused_at
+      self._paused_at = None
+
+  def _steady_seconds(self, now: float) -> float:
+    if self._steady_from is None:
+      return 0.0
+    return (self._paused_at or now) - self._steady_from - self._paused
+
   def progress(self) -> Progress:
     """The cost until now."""
     now = time.monotonic()
     return Progress(
       seconds=self._before.seconds + now - self._began,
       steady_steps=self._before.steady_steps + self._steps,
-      steady_seconds=self._before.steady_seconds + now - (self._steady_from or now),
+      steady_seconds=self._before.steady_seconds + self._steady_seconds(now),
       peak_memory_gib=max(
         self._before.peak_memory_gib, metrics_writer.peak_memory_gib()
       ),

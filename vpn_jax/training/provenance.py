@@ -192,6 +192,20 @@ class Provenance:
     same = self.dataset == data.dataset != "custom"
     if same or self.index_digest == data.index_digest:
       self.check(data, TO_START, on_mismatch)
+      seen = self._trained_on(data.validation)
+      if seen:
+        logging.warning(
+          "It was trained on clips that validate now (%s %s): the best step and the "
+          "temperature will look better than they are.",
+          data.validation["attribute"],
+          seen,
+        )
+
+  def _trained_on(self, validation: dict) -> list:
+    """The values of a validation part, `validation`, that this network did not have."""
+    same = self.validation["attribute"] == validation["attribute"]
+    held_out = self.validation["values"] if same else []
+    return [value for value in validation["values"] if value not in held_out]
 
 
 def _digest(corrected: Mapping[str, str]) -> str:
@@ -199,11 +213,10 @@ def _digest(corrected: Mapping[str, str]) -> str:
   return hashlib.sha256(text.encode()).hexdigest()[:16] if corrected else ""
 
 
-def changed_settings(before: dict, now: dict) -> list[str]:
-  """Settings that changed since a checkpoint, as "name: old -> new".
+def compare_settings(before: dict, now: dict) -> dict[str, tuple]:
+  """The settings that changed since a checkpoint: name -> (old, new).
 
-  Raises: ValueError for what fixes the order of the clips and the place among them, or
-    which parameters there are.
+  None stands for a setting that one of them does not have.
   """
 
   def flat(tree, prefix=""):
@@ -218,22 +231,37 @@ def changed_settings(before: dict, now: dict) -> list[str]:
   changed = [name for name in {**old, **new} if old.get(name) != new.get(name)]
   # The name of the row, and where the other jobs write, say nothing of training.
   ours = ("row", "output")
-  changed = [name for name in changed if name.partition(".")[0] not in ours]
+  return {
+    name: (old.get(name), new.get(name))
+    for name in changed
+    if name.partition(".")[0] not in ours
+  }
+
+
+def changed_settings(before: dict, now: dict) -> list[str]:
+  """Settings that changed since the checkpoint that a run goes on from.
+
+  Returns: "name: old -> new", a line each.
+  Raises: ValueError for what fixes the order of the clips and the place among them, or
+    which parameters there are.
+  """
+  changed = compare_settings(before, now)
   for name in PLACE_IN_DATA:
     if name in changed:
+      old, new = changed[name]
       raise ValueError(
-        f"config.{name} is {new[name]}, the checkpoint was trained with {old[name]}: "
-        "going on would repeat or leave out clips, so keep it or start in another "
-        "workdir."
+        f"config.{name} is {new}, the checkpoint was trained with {old}: going on "
+        "would repeat or leave out clips, so keep it or start in another workdir."
       )
   for name in PARAMETERS:
-    if name in changed and name in old:
+    old, new = changed.get(name, (None, None))
+    if old is not None:
       raise ValueError(
-        f"config.{name} is {new.get(name)!r}, the checkpoint was trained with "
-        f"{old[name]!r} and has its parameters: resume with --config.{name}="
-        f"{old[name]}, or start in another workdir."
+        f"config.{name} is {new!r}, the checkpoint was trained with {old!r} and has "
+        f"its parameters: resume with --config.{name}={old}, or start in another "
+        "workdir."
       )
-  return [f"{name}: {old.get(name)} -> {new.get(name)}" for name in changed]
+  return [f"{name}: {old} -> {new}" for name, (old, new) in changed.items()]
 
 
 def _sorted(values: Iterable[int | str]) -> list[int | str]:

@@ -2,7 +2,7 @@
 
 import contextlib
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import jax
 import ml_collections
@@ -115,27 +115,47 @@ class Session:
 
   def stop(self) -> None:
     """Raises interrupt.Interrupted, with the step that is saved."""
+    step = self.checkpoints.latest_step()
+    where = "before the first step"
+    if step is not None:
+      where = f"step {step} of {self.total_steps} is saved"
     raise interrupt.Interrupted(
-      f"{self.workdir} was asked to stop: step {self.checkpoints.latest_step()} of "
-      f"{self.total_steps} is saved, the same command goes on from there."
+      f"{self.workdir} was asked to stop: {where}, the same command goes on from there."
     )
+
+  def watched(self, items: Iterable) -> Iterator:
+    """The items, one after the other, until a request to stop.
+
+    Several processes, which would all have to ask equally often, do not ask here.
+    """
+    if jax.process_count() > 1:
+      return iter(items)
+    return self.requests.watch(items, self.stop)
+
+  @property
+  def last_step(self) -> int:
+    """The step at which the training ends, or ended, if it was longer before."""
+    return max(self.total_steps, self.done)
 
   def cost(self, params: dict) -> dict[str, float]:
     """What a summary says of the training: loss, steps, seconds, parameters."""
     progress = self.stopwatch.progress()
-    steps = max(self.total_steps, self.done)  # of a run that was longer before
-    cost = progress.summary(steps, self._config.train.batch_size)
+    cost = progress.summary(self.last_step, self._config.train.batch_size)
     return {**cost, "parameters": count(params)}
 
   def finish(self, result: dict, command: str) -> dict:
     """Leaves the summary of a tested run; returns it with the peak of the memory.
 
-    A summary that is there already says how these steps were trained: it stays.
+    A summary that is there already says how these steps were trained: it stays, unless
+    it is of fewer steps, from before the run was made longer.
     """
     peak = self.stopwatch.progress().peak_memory_gib
     result = {**result, "peak_memory_gib": peak}
-    there = (pathlib.Path(self.workdir) / run_summary.SUMMARY_FILE).exists()
-    trained = self.done < self.total_steps or not there
+    path = pathlib.Path(self.workdir) / run_summary.SUMMARY_FILE
+    trained = self.done < self.total_steps or not path.exists()
+    trained = trained or result["steps"] != run_summary.read_summary(path)[
+      "result"
+    ].get("steps")
     if "top1" in result and trained and device_mesh.is_main():
       config = self._config.to_dict()
       run_summary.write_summary(self.workdir, config, result, command)

@@ -15,8 +15,15 @@ import ml_collections
 
 from vpn_jax.inputs import protocol_data, regions
 from vpn_jax.models import vpn
-from vpn_jax.training import checkpoint, initialization, loop, run_summary
-from vpn_jax.training.provenance import changed_settings
+from vpn_jax.training import (
+  checkpoint,
+  distillation,
+  initialization,
+  loop,
+  run_summary,
+  settings_check,
+)
+from vpn_jax.training.provenance import compare_settings
 
 # config.model of a visual backbone alone, taken from that of the whole network.
 _OF_VISUAL = (
@@ -60,10 +67,14 @@ class Stage:
     # What training reads from the records.
     read = (
       "model.num_classes", "data.skeleton", "model.pose.skeleton",
-      "model.pose.coordinates", "data.example.coordinates",
+      "model.pose.coordinates", "data.example.coordinates", "model.pose_classifier",
     )  # fmt: skip
-    changed = changed_settings(trained, self.config.to_dict())
-    return [line for line in changed if not line.startswith(read)]
+    changed = compare_settings(trained, self.config.to_dict())
+    return [
+      f"{name}: {old} -> {new}"
+      for name, (old, new) in changed.items()
+      if name not in read
+    ]
 
 
 def plan(
@@ -143,10 +154,8 @@ def train(
   """
   planned = plan(config, workdir, command)
   number_of_runs = len(planned) + 1
-  if planned:  # what the whole cannot use is refused before a stage is trained
-    protocol_data.open_parts(config.data, ())
-    if "visual" in config.pretraining:
-      initialization.check_visual(config.init, config.model.backbone)
+  if planned:
+    _check(config, workdir, planned)
   for number, stage in enumerate(planned, start=1):
     line = f"stage {number} of {number_of_runs}, {stage.kind} backbone alone"
     if stage.done():
@@ -162,6 +171,25 @@ def train(
   result = loop.train(whole.config, workdir, command, say)
   finished(whole, result)
   return result
+
+
+def _check(
+  config: ml_collections.ConfigDict, workdir: str, planned: list[Stage]
+) -> None:
+  """Refuses what the whole cannot use before a stage is trained."""
+  if "," in workdir:
+    raise ValueError(
+      f"--workdir is {workdir!r}, expected a name without commas, which separate the "
+      "stages that a network starts from: choose another folder."
+    )
+  for c in (config, *(stage.config for stage in planned)):
+    settings_check.check(c)
+  protocol_data.open_parts(config.data, ())
+  if "visual" in config.pretraining:
+    initialization.check_visual(config.init, config.model.backbone)
+  whole = Stage("whole", workdir, config, "")
+  if config.model.get("guide") == "features" and not whole.done():
+    distillation.check_named(config.init.teacher)
 
 
 def _names_runs(sources: str) -> bool:

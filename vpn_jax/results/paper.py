@@ -30,8 +30,9 @@ class Row:
 POSE_ALONE = "pose alone"
 LSTM_ALONE = "pose alone, LSTM"
 BEST_RECIPE = ", best recipe"  # at the end of the name of a row with recipe=best
-# What a pose backbone, and a stream of poses, append to the name of a row.
-BACKBONES = {"i3d": "", "resnext3d": "RNX3D101"}  # others by their own names
+# What a visual backbone adds to the name of a row; one of your own adds its own name.
+BACKBONES = {"i3d": "", "resnext3d": "RNX3D101"}
+# What a pose backbone, and a stream of poses, append to it.
 POSE_BACKBONES = {
   "gcn": "",
   "lstm": ", LSTM",

@@ -7,13 +7,13 @@ import os
 import pathlib
 import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
+from vpn_jax import cores
 from vpn_jax.jobs import command_line
 
 # Side of the matrices of the peak: large enough to reach it, quick beside a step.
@@ -180,9 +180,8 @@ def about(versus: str = "", torch_threads: int = 0) -> str:
 
   device = jax.devices()[0]
   name = _processor() if device.platform == "cpu" else device.device_kind
-  cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
   packages = ["jax", "jaxlib", "flax"]
-  threads = f"{cores} cores"
+  threads = f"{len(cores.usable())} cores"
   if versus:
     packages.append("torch")
     threads += f", {torch_threads or 'as many'} threads of PyTorch"

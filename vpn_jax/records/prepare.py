@@ -11,14 +11,13 @@ added, changed or removed since are made again, and the others are kept (`reuse`
 
 import hashlib
 import json
-import os
 import pathlib
 import time
 from collections.abc import Callable
 
 import ml_collections
 
-from vpn_jax import file_locks, files
+from vpn_jax import cores, file_locks, files
 from vpn_jax.datasets import base, registry, skeleton_files, skeletons
 from vpn_jax.datasets.base import Clip, Dataset
 from vpn_jax.records import (
@@ -191,10 +190,7 @@ def _recipe(settings: ml_collections.ConfigDict, boxes: str, frames: bool) -> di
 
 
 def _num_workers(setting: int) -> int:
-  if setting != -1:
-    return setting
-  linux = hasattr(os, "sched_getaffinity")
-  return len(os.sched_getaffinity(0)) if linux else os.cpu_count() or 1
+  return len(cores.usable()) if setting == -1 else setting
 
 
 # The plan: what the bytes depend on, and nothing else.

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import IO
 
+from vpn_jax import cores as cores_lib
 from vpn_jax import interrupt
 from vpn_jax.results.sweep_plan import Run
 
@@ -36,13 +37,12 @@ def _claim(run: Run) -> IO | None:
 
 def _share(lane: int, lanes: int) -> tuple[set[int], dict[str, str]]:
   """The cores and the environment of one lane: the machine's, divided evenly."""
-  linux = hasattr(os, "sched_getaffinity")
-  cores = sorted(os.sched_getaffinity(0)) if linux else range(os.cpu_count() or 1)
+  all_cores = cores_lib.usable()
   devices = [d for d in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if d]
   environment = dict(os.environ)
   if len(devices) >= lanes > 1:
     environment["CUDA_VISIBLE_DEVICES"] = ",".join(devices[lane::lanes])
-  return set(cores[lane::lanes] or cores), environment
+  return set(all_cores[lane::lanes] or all_cores), environment
 
 
 class _Worker:

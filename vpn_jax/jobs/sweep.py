@@ -10,7 +10,7 @@ from vpn_jax.evaluation import fusion
 from vpn_jax.jobs import fuse
 from vpn_jax.jobs import tables as tables_job
 from vpn_jax.results import paper, sweep, sweep_plan
-from vpn_jax.training import run_summary
+from vpn_jax.training import run_summary, settings_check
 
 SCRIPT_FILE = "sweep.sh"  # all commands, in the folder of the runs
 OF_EACH_RUN = ("--config.seed=", "--config.data.protocol=")
@@ -45,11 +45,7 @@ def run(config, workdir: str) -> None:
   """
   if not workdir:
     raise ValueError("--workdir is empty, expected a folder for all runs.")
-  if "," in workdir:
-    raise ValueError(
-      f"--workdir is {workdir!r}, expected a name without commas, which separate the "
-      "runs that a network starts from: choose another folder."
-    )
+  settings_check.check_folder_of_runs(workdir)
   settings = config.sweep
   numbers = text.split_words(settings.tables)
   seeds = text.split_words(settings.seeds)

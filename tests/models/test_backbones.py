@@ -83,6 +83,29 @@ def test_computing_again_changes_nothing(name):
   )
 
 
+@pytest.mark.parametrize("remat", [False, True])
+@pytest.mark.parametrize("name", SHORT)
+def test_frozen_statistics_are_those_of_a_test(name, remat):
+  """f in training is f of a test, no statistics move, and every layer learns."""
+  free, model = network(name), network(name, bn_frozen=True, remat=remat)
+  variables = jax.jit(model.init)(jax.random.key(0), *frames_and_pose())
+
+  def features(model, train):
+    (_, out), _ = model.apply(
+      variables, *frames_and_pose(), train=train, mutable=["batch_stats"]
+    )
+    return out["features"]
+
+  expected = features(free, train=False)
+  np.testing.assert_allclose(features(model, train=True), expected, rtol=1e-5)
+  assert np.abs(features(free, train=True) - expected).max() > 1e-2
+  grads, stats = gradients(model, variables)
+  before = variables["batch_stats"]["backbone"]
+  jax.tree.map(np.testing.assert_array_equal, stats["backbone"], before)
+  for part, tree in grads["backbone"].items():
+    assert max(float(jnp.abs(g).max()) for g in jax.tree.leaves(tree)) > 0, part
+
+
 def test_messages():
   with pytest.raises(ValueError, match=r"backbone is 'c3d', expected one of \('i3d'"):
     backbones.get("c3d")

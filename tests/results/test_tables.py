@@ -114,6 +114,7 @@ def test_a_changed_row_is_another_line(tmp_path, monkeypatch):
     f"{program}cs,size=tiny --config.init.backbone=i3d": "size=tiny",
     f"{program}cs --config.init.backbone=none": "from none",
     f"{program}cs --config.init.pose_backbone=x": "pose backbone from x",
+    f"{program}cs --config.init.network=i3d": "all from I3D",
   }
   for i, command in enumerate(commands):
     leave(tmp_path / str(i), synthetic.get_config("cs"), command)

@@ -1,5 +1,7 @@
 """Where weights come from: published files, finished runs, several at once."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -127,3 +129,67 @@ def test_messages(fresh, data, tmp_path):
   save(tmp_path, pose, alone, data)
   with pytest.raises(ValueError, match="has no backbone to start from"):
     pretrain(str(tmp_path))
+
+
+SMALL_VPN = {"width": 0.125, "attention_hidden": 8, "embedding_dim": 4}
+
+
+def test_a_whole_network_is_a_start(fresh, data, tmp_path):
+  """All of a run, with what its own network does not have left as it is."""
+  c, model, variables = fresh("", **SMALL_VPN)
+  other, _, trained = fresh("embedding=none", **SMALL_VPN)
+  trained = jax.tree.map(lambda x: x + 1, trained)
+  save(tmp_path, other, trained, data)
+  c.init.network, lines = str(tmp_path), []
+  found = initialization.pretrain(model, variables, c.init, data, say=lines.append)
+  for part in trained["params"]:
+    assert_same(found["params"][part], trained["params"][part])
+  assert_same(found["batch_stats"], trained["batch_stats"])
+  assert_same(found["params"]["embedding"], variables["params"]["embedding"])
+  assert lines == [
+    f"weights: all of {tmp_path} (step 1 of a run that has not finished), embedding "
+    "from scratch",
+    "with other settings than there: config.model.embedding: False -> True",
+  ]
+
+
+def test_a_network_of_other_classes_keeps_its_own_classifier(fresh, data, tmp_path):
+  c, model, variables = fresh("embedding=none", **SMALL_VPN)
+  c.model.update(attention_scale="sum", dropout=0.9)
+  trained = jax.tree.map(lambda x: x + 1, variables)
+  names = ("a", "b", "c")
+  theirs = dataclasses.replace(
+    data, class_names=names, dataset="other", index_digest="other"
+  )
+  save(tmp_path, c, trained, theirs)
+  c.init.network, lines = str(tmp_path), []
+  found = initialization.pretrain(model, variables, c.init, data, say=lines.append)
+  assert_same(found["params"]["classifier"], variables["params"]["classifier"])
+  assert_same(found["params"]["attention"], trained["params"]["attention"])
+  assert lines[0].endswith(", classifier from scratch")
+  change = "config.model.attention_scale: sum -> mean"
+  assert lines[1:] == [f"with other settings than there: {change}"]
+
+
+def test_a_network_that_is_no_start(fresh, data, tmp_path):
+  c, model, variables = fresh("embedding=none", **SMALL_VPN)
+  i3d, _, alone = fresh("model=i3d", width=0.125)
+  save(tmp_path / "i3d", i3d, alone, data)
+  wide, _, large = fresh("embedding=none", **{**SMALL_VPN, "attention_hidden": 16})
+  save(tmp_path / "wide", wide, large, data)
+  metres, _, _ = fresh("embedding=none", **SMALL_VPN)
+  metres.model.pose.align = "view"
+  save(tmp_path / "turned", metres, variables, data)
+  save(tmp_path / "test", c, variables, dataclasses.replace(data, protocol={}))
+  for run, message in {
+    "i3d": "has no attention, expected a run of the same network",
+    "wide": "is of another network: module 'attention'",
+    "turned": "has a pose backbone with align 'view'",
+    "test": "cannot be started from: protocol: the checkpoint has",
+  }.items():
+    c.init.network = str(tmp_path / run)
+    with pytest.raises(ValueError, match=message):
+      initialization.pretrain(model, variables, c.init, data)
+  c.init.network = str(tmp_path / "nowhere")
+  with pytest.raises(FileNotFoundError, match="nowhere"):
+    initialization.pretrain(model, variables, c.init, data)

@@ -55,6 +55,9 @@ def test_finished_runs_take_the_place_of_stages(tmp_path):
   assert [s.kind for s in stages.plan(c, "runs/vpn")] == ["visual"]
   c.init.backbone = str(tmp_path / "b")
   assert stages.plan(c, "runs/vpn") == []
+  c = config_of("cs")
+  c.init.network = str(tmp_path / "a")  # which has all
+  assert stages.plan(c, "runs/vpn") == []
   n = nucla.get_config("v12_3")  # the backbone of another dataset
   n.init.backbone = str(tmp_path / "b")
   assert [s.kind for s in stages.plan(n, "runs/vpn")] == ["pose"]

@@ -19,9 +19,9 @@ class PartNetwork(nn.Module):
 
   Attributes:
     num_classes: K.
-    backbone, width, endpoint, frozen_until, bn_momentum, remat: of each of the three
-      visual backbones, see `vpn.VPN`; they share nothing. frozen_until=endpoint freezes
-      them, as the release does.
+    backbone, width, endpoint, frozen_until, bn_momentum, bn_frozen, remat: of each of
+      the three visual backbones, see `vpn.VPN`; they share nothing.
+      frozen_until=endpoint freezes them, as the release does.
     combine: "sum" of the weighted features, or "concat" along the channels.
     attention_hidden: width of the tanh layer before the weights.
     dropout: rate before the classifier.
@@ -39,6 +39,7 @@ class PartNetwork(nn.Module):
   endpoint: str = "Mixed_5c"
   frozen_until: str = ""
   bn_momentum: float = 0.9
+  bn_frozen: bool = False
   remat: bool = False
   combine: str = "sum"
   attention_hidden: int = 128
@@ -74,6 +75,7 @@ class PartNetwork(nn.Module):
         final_endpoint=self.endpoint,
         frozen_until=self.frozen_until,
         bn_momentum=self.bn_momentum,
+        bn_frozen=self.bn_frozen,
         remat=self.remat,
         dtype=self.dtype,
       )

@@ -24,7 +24,7 @@ def call(module: nn.Module, x: jax.Array, *, train: bool, remat: bool) -> jax.Ar
   The gradient then computes the inside of the part again: about a third more time, and
   the memory of the largest part alone.
   """
-  if not (train and remat):
+  if not remat:
     return module(x, train=train)
   return nn.remat(lambda module, x: module(x, train=train))(module, x)
 
@@ -40,6 +40,9 @@ class Trunk(nn.Module):
     frozen_until: layers up to this one keep their weights and statistics in training,
       and cost no backward pass; "" trains all, as the paper does.
     bn_momentum: momentum of the running statistics of BatchNorm.
+    bn_frozen: whether BatchNorm keeps its running statistics in training and normalizes
+      by them, as in a test. Small batches of one domain have other statistics than
+      those that trained weights belong to.
     remat: whether the gradient computes the inside of a block again (`call`).
     dtype: type of the computation; parameters and statistics are float32.
   """
@@ -50,6 +53,7 @@ class Trunk(nn.Module):
   final_endpoint: str = ""
   frozen_until: str = ""
   bn_momentum: float = 0.9
+  bn_frozen: bool = False
   remat: bool = False
   dtype: jax.typing.DTypeLike = jnp.float32
 
@@ -105,7 +109,7 @@ class Trunk(nn.Module):
       raise ValueError(f"after names {tuple(after)}, expected some of {names}.")
     x, out, frozen = frames, {}, self.frozen_until not in ("", *given)
     for name in names[len(given) :]:
-      x = self.layer(name, x, train and not frozen)
+      x = self.layer(name, x, train and not (frozen or self.bn_frozen))
       if name == self.frozen_until:
         x, frozen = jax.lax.stop_gradient(x), False
       if name in after:

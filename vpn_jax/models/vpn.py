@@ -29,6 +29,7 @@ class VPN(nn.Module):
     endpoint: where f is taken; of I3D "Mixed_5c" in the paper.
     frozen_until: last layer of the backbone that is not trained; "" trains all.
     bn_momentum: of the running statistics of the backbone and the attention network.
+    bn_frozen: whether the backbone keeps its running statistics (`trunk.Trunk`).
     remat: whether the gradient computes the inside of its blocks again: less memory for
       more time.
     non_local: layers of the backbone that a non-local block follows (row I3D+NL).
@@ -70,6 +71,7 @@ class VPN(nn.Module):
   endpoint: str = "Mixed_5c"
   frozen_until: str = ""
   bn_momentum: float = 0.9
+  bn_frozen: bool = False
   remat: bool = False
   non_local: tuple[str, ...] = ()
   attention: str = "spatiotemporal"
@@ -176,6 +178,7 @@ class VPN(nn.Module):
       final_endpoint=self.endpoint,
       frozen_until=self.frozen_until,
       bn_momentum=self.bn_momentum,
+      bn_frozen=self.bn_frozen,
       remat=self.remat,
       dtype=self.dtype,
     )

@@ -48,6 +48,8 @@ def variant(summary: dict) -> str:
       start = paper.of_any_recipe(run_summary.row_of(value))
       if start != row.pose_from:
         changes.append(f"pose backbone from {start}")
+    elif name == "--config.init.network":
+      changes.append("all from " + paper.of_any_recipe(run_summary.row_of(value)))
     elif name == "--config.init.teacher":
       start = paper.of_any_recipe(run_summary.row_of(value))
       if start != row.teacher:

@@ -11,8 +11,17 @@ from vpn_jax import ops
 from vpn_jax.inputs import example
 from vpn_jax.models import networks
 from vpn_jax.training import checkpoint, run_summary
-from vpn_jax.training.provenance import Provenance
+from vpn_jax.training.provenance import Provenance, compare_settings
 from vpn_jax.weights import pretrained
+
+# Parts of a network that are sized by its classes, and that serve the loss alone.
+_OF_CLASSES = ("classifier", "pose_classifier")
+_OF_TRAINING = ("embedding", "pose_classifier")
+# Settings of a network that change how it is trained, not what it computes in a test.
+_FREE = (
+  "num_classes", "frozen_until", "bn_momentum", "bn_frozen", "remat", "dropout",
+  "pose.frozen", "pose.bn_momentum", "pose.dropout",
+)  # fmt: skip
 
 
 def fresh(model, settings: example.Settings, key, joints: int) -> dict:
@@ -48,9 +57,12 @@ def pretrain(
   Args:
     model: the network.
     variables: fresh ones.
-    init: `backbone`: "none"; the workdir of a finished run (stage 1 of section 3.3); a
-      file or folder of published weights (`pretrained.load`); or "kinetics" for the one
-      that `kinetics` names for this backbone. A network with several visual
+    init: `network`: the workdir of a run of the same network, all of which is taken:
+      the others are not read then. Its classifiers stay behind where the classes are
+      others, and what serves the loss alone starts anew where the run has none. Else
+      "none". `backbone`: "none"; the workdir of a finished run (stage 1 of section
+      3.3); a file or folder of published weights (`pretrained.load`); or "kinetics" for
+      the one that `kinetics` names for this backbone. A network with several visual
       backbones takes one for all, or as many, separated by commas. `pose_backbone`:
       "none", or the workdir of a run of the same pose backbone, such as model=pose
       (appendix 2).
@@ -63,6 +75,8 @@ def pretrain(
     skeleton; when a pose backbone is to stay frozen at random weights; or for another
     number of sources than backbones. FileNotFoundError for a source that is not there.
   """
+  if init.network != "none":
+    return _whole(model, variables, init, data, on_mismatch, say, coordinates)
   of_run = functools.partial(_of_run, data=data, on_mismatch=on_mismatch)
   lines = []
   visual = [name for name in variables["params"] if name.startswith("backbone")]
@@ -92,6 +106,56 @@ def pretrain(
       )
   say("weights: " + ("; ".join(lines) or "from scratch"))
   return variables
+
+
+def _whole(
+  model,
+  variables: dict,
+  init,
+  data: Provenance,
+  on_mismatch: str,
+  say: Callable[[str], None],
+  coordinates: str,
+) -> dict:
+  """`pretrain` from one run, `init.network`."""
+  workdir = init.network
+  found, about, used = _restored(workdir)
+  provenance = about.provenance
+  _check_provenance(workdir, provenance, data, on_mismatch)
+  if "pose_backbone" in variables["params"]:
+    _check_skeleton(workdir, provenance, data)
+    _check_pose_backbone(model, workdir, coordinates)
+  left = []
+  for part in variables["params"]:
+    of_classes = part in _OF_CLASSES and provenance.class_names != data.class_names
+    if of_classes or (part in _OF_TRAINING and part not in found["params"]):
+      left.append(part)
+      continue
+    weights = _part(found, part)
+    if weights is None:
+      raise ValueError(
+        f"the run in {workdir} has no {part}, expected a run of the same network: give "
+        "one, or start parts of it with config.init.backbone and .pose_backbone."
+      )
+    try:
+      variables = pretrained.merge(variables, weights, at=(part,))
+    except ValueError as e:
+      raise ValueError(f"the run in {workdir} is of another network: {e}") from e
+  but = f", {' and '.join(left)} from scratch" if left else ""
+  say(f"weights: all of {workdir} ({used}){but}")
+  if changed := _changes(model, about.config["model"]):
+    say(f"with other settings than there: {'; '.join(changed)}")
+  return variables
+
+
+def _changes(model, trained: dict) -> list[str]:
+  """What a network computes in another way than one of the settings `trained`."""
+  ours = {name: getattr(model, name) for name in trained if hasattr(model, name)}
+  return [
+    f"config.model.{name}: {old} -> {new}"
+    for name, (old, new) in compare_settings(trained, ours).items()
+    if name not in _FREE and old is not None
+  ]
 
 
 def _check_pose_backbone(model, workdir: str, coordinates: str) -> None:
@@ -171,22 +235,44 @@ def _of_run(
   workdir: str, parts: tuple[str, ...], data: Provenance, on_mismatch: str
 ) -> tuple[dict, str]:
   """The first of these modules that a run has, and which step it is of."""
-  with checkpoint.reading(workdir) as runs:
-    step = runs.best_step()
-    provenance = runs.about(step).provenance
-    found = runs.restore_variables(step)
+  found, about, used = _restored(workdir)
   part = next((part for part in parts if part in found["params"]), None)
   if part is None:
     raise ValueError(f"the run in {workdir} has no {parts[-1]} to start from.")
-  if part == "pose_backbone" and provenance.skeleton != data.skeleton:
+  if part == "pose_backbone":
+    _check_skeleton(workdir, about.provenance, data)
+  _check_provenance(workdir, about.provenance, data, on_mismatch)
+  return _part(found, part), used
+
+
+def _restored(workdir: str) -> tuple[dict, checkpoint.About, str]:
+  """The variables of a run, what its checkpoint says of it, and which step it is of."""
+  with checkpoint.reading(workdir) as runs:
+    step = runs.best_step()
+    about, found = runs.about(step), runs.restore_variables(step)
+  used = f"step {step}"
+  if not (pathlib.Path(workdir) / run_summary.SUMMARY_FILE).exists():
+    used += " of a run that has not finished"
+  return found, about, used
+
+
+def _part(found: dict, part: str) -> dict | None:
+  """The variables of one module; None where a network does not have it."""
+  return {name: tree[part] for name, tree in found.items() if part in tree} or None
+
+
+def _check_skeleton(workdir: str, trained: Provenance, data: Provenance) -> None:
+  if trained.skeleton != data.skeleton:
     raise ValueError(
-      f"the run in {workdir} was trained on poses of {provenance.skeleton}, the "
-      f"records hold {data.skeleton}: start from a run on the same skeleton."
+      f"the run in {workdir} was trained on poses of {trained.skeleton}, the records "
+      f"hold {data.skeleton}: start from a run on the same skeleton."
     )
+
+
+def _check_provenance(
+  workdir: str, trained: Provenance, data: Provenance, on_mismatch: str
+) -> None:
   try:
-    provenance.check_start(data, on_mismatch)
+    trained.check_start(data, on_mismatch)
   except ValueError as e:
     raise ValueError(f"the run in {workdir} cannot be started from: {e}") from e
-  finished = (pathlib.Path(workdir) / run_summary.SUMMARY_FILE).exists()
-  used = f"step {step}" + ("" if finished else " of a run that has not finished")
-  return {name: tree[part] for name, tree in found.items() if part in tree}, used

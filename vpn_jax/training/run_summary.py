@@ -89,8 +89,11 @@ def started_from(config: dict) -> dict[str, str]:
 
   Returns: "<row> in <workdir>" for a finished run, else the source as `config.init`
     names it, and for published weights the file or package; "none" for random ones.
+    `network` alone where all came from one run.
   """
   init, found = config["init"], {}
+  if init["network"] != "none":
+    return {"network": _described(init["network"])}
   if config["network"] != "pose":
     sources = []
     for source in map(str.strip, init["backbone"].split(",")):

@@ -27,7 +27,7 @@ from vpn_jax.training.provenance import compare_settings
 
 # config.model of a visual backbone alone, taken from that of the whole network.
 _OF_VISUAL = (
-  "backbone", "width", "endpoint", "bn_momentum", "remat", "dtype",
+  "backbone", "width", "endpoint", "bn_momentum", "bn_frozen", "remat", "dtype",
 )  # fmt: skip
 # Fixed views have features to keep, which poses alone have not.
 OF_FIXED_VIEWS = ("data.example.views",)
@@ -84,11 +84,12 @@ def plan(
 
   Args:
     config: of the whole network; `config.pretraining` has a block for each backbone
-      that the row trains alone before. None is planned when `config.stages` is False.
+      that the row trains alone before. None is planned when `config.stages` is False,
+      or when all starts from the run in `config.init.network`.
     workdir: of the whole network.
     command: that trains the whole network.
   """
-  if not config.stages:
+  if not config.stages or config.init.network != "none":
     return []
   found, folder = [], pathlib.Path(workdir)
   if "pose" in config.pretraining and config.init.pose_backbone == "none":

@@ -36,6 +36,10 @@ is VPN (l3 and l7 in the tables); words make the other rows:
   embedding=contrastive     other clips of the batch as negatives; not in the paper
   frozen=True               the backbones keep their initial weights; the rest of the
                             network trains on features that are computed once
+  start=heads               such heads are a stage, from whose end the visual backbone
+                            and the heads train on together, with the statistics of
+                            BatchNorm and the pose backbone as they are; not in the
+                            paper, also with model=i3d
   recipe=best               the recommended settings of poses instead of the paper's
                             (`BEST`); with ST-GCN++ unless pose_backbone is given
   size=full|cpu|demo|tiny   64 frames of 224 pixels as in the paper; 32 of 112; 16 of
@@ -44,7 +48,8 @@ is VPN (l3 and l7 in the tables); words make the other rows:
 
 A row that attends by the pose is trained in stages: its pose backbone and its visual
 backbone alone, in <workdir>/pose and <workdir>/visual with the settings of
-`config.pretraining`, then the whole network. Finished runs named in `config.init`
+`config.pretraining`, then the whole network; with start=heads the pose backbone alone,
+then <workdir>/heads. Finished runs named in `config.init`
 replace those stages; --config.stages=False starts from published weights and a new pose
 backbone.
 """
@@ -75,6 +80,7 @@ CHOICES = {
   "head": tuple(paper.HEADS),
   "embedding": ("euclidean", "kl_fp", "kl_pf", "kl_bi", "contrastive", "none"),
   "frozen": ("True", "False"),
+  "start": ("backbones", "heads"),
   "recipe": ("paper", "best"),
   "size": ("full", "cpu", "demo", "tiny"),
 }
@@ -85,6 +91,7 @@ MODELS_WITH = {
   "attention=aligned": ("vpn",),
   "head=time": ("vpn", "i3d", "i3d_continued", "i3d_nl"),
   "head=joints": ("vpn", "i3d", "i3d_continued", "i3d_nl"),
+  "start=heads": ("vpn", "i3d"),
 }
 
 
@@ -102,6 +109,7 @@ class Arg:
   head: str = "mean"
   embedding: str = "euclidean"
   frozen: bool = False
+  start: str = "backbones"
   recipe: str = "paper"
   size: str = "full"
 
@@ -158,6 +166,11 @@ def parse_arg(arg: str, *, protocols: tuple[str, ...], size: str = "full") -> Ar
     raise ValueError(
       f"model={values['model']} trains more than a head on one backbone's features: "
       "leave out frozen=True."
+    )
+  if values["frozen"] and values.get("start") == "heads":
+    raise ValueError(
+      "start=heads trains heads on frozen backbones, then all; frozen=True the heads "
+      "alone: leave one of them out."
     )
   return Arg(protocol=protocol, **values)
 
@@ -311,6 +324,7 @@ LAYERS = {
 def model(arg: Arg, data: ml_collections.ConfigDict, dropout: float) -> dict:
   """The fields of the network; the pose backbone follows the skeleton of `data`."""
   endpoint, frozen_until = LAYERS[arg.backbone, arg.size]
+  heads = arg.frozen or arg.start == "heads"
   fields = dict(
     num_classes=0,  # K is read from the records
     dropout=dropout,
@@ -319,7 +333,7 @@ def model(arg: Arg, data: ml_collections.ConfigDict, dropout: float) -> dict:
       persons=data.example.get_ref("persons"),
       kind=arg.pose_backbone,
       # An LSTM is frozen once it was trained alone (appendix 2).
-      frozen=arg.model != "pose" and (arg.pose_backbone == "lstm" or arg.frozen),
+      frozen=arg.model != "pose" and (arg.pose_backbone == "lstm" or heads),
       coordinates="world",  # "image": x, y and score; training follows the records
       # "view", "body": turned to face the camera; "upright": and erect; "auto": "view"
       # unless the coordinates are those of the image
@@ -351,7 +365,8 @@ def model(arg: Arg, data: ml_collections.ConfigDict, dropout: float) -> dict:
     endpoint=endpoint,
     frozen_until=endpoint if arg.frozen else frozen_until,
     bn_momentum=0.9,
-    bn_frozen=False,  # True: BatchNorm of the visual backbone as in a test
+    # True: BatchNorm of the visual backbone as in a test.
+    bn_frozen=arg.start == "heads",
     remat=False,  # True: less memory for about a third more time
     dtype="float32",
   )
@@ -375,7 +390,7 @@ def model(arg: Arg, data: ml_collections.ConfigDict, dropout: float) -> dict:
     attention_norm="batch",  # "none": eq. 2 to the letter
     # A_T as it is, or "mean": times T. Frozen features cannot adapt to a modulation of
     # a few per cent, so heads on them take the latter (docs/results.md).
-    attention_scale="mean" if arg.frozen else "sum",
+    attention_scale="mean" if heads else "sum",
     attention_grid=(),
     pose_classifier=False,  # follows loss.pose_weight
     joint_sigma=0.75,  # of attention=aligned, cells of f
@@ -447,8 +462,10 @@ POSE_BEST = dict(
   label_smoothing=0.1,
 )
 # What is trained at once: a pose backbone alone, by the paper or by recipe=best;
-# another backbone alone; the whole network; all but a frozen visual backbone.
-KINDS = ("pose", "pose_best", "gcn_best", "lstm", "visual", "whole", "frozen")
+# another backbone alone; the whole network; all but frozen backbones; all from there.
+KINDS = (
+  "pose", "pose_best", "gcn_best", "lstm", "visual", "whole", "frozen", "from_heads",
+)  # fmt: skip
 DEPARTURES = {
   # The paper does not say how the LSTM was trained: the numbers of the authors' release
   # of that classifier.
@@ -467,6 +484,9 @@ DEPARTURES = {
   # Heads on frozen features are not in the paper: chosen on synthetic clips
   # (docs/results.md).
   "frozen": dict(epochs=70.0, learning_rate=0.02, schedule="cosine"),
+  "from_heads": dict(
+    epochs=16.0, learning_rate=0.004, schedule="cosine", warmup_epochs=1.0
+  ),
 }
 
 
@@ -478,8 +498,8 @@ def kind_of(arg: Arg) -> str:
     if arg.recipe == "best":
       return "gcn_best" if arg.pose_backbone == "gcn" else "pose_best"
     return "pose"
-  if arg.frozen:
-    return "frozen"
+  if arg.frozen or arg.start == "heads":
+    return "frozen" if arg.frozen else "from_heads"
   return "visual" if arg.model in ("i3d", "i3d_nl") else "whole"
 
 
@@ -541,7 +561,7 @@ def apply_best(c: ml_collections.ConfigDict, *, small: bool = False) -> None:
 
 
 def pretraining(arg: Arg, blocks: dict[str, dict]) -> dict:
-  """The settings of the stages of a row, "pose" and "visual", as far as it has them.
+  """The settings of the stages of a row: "pose", "visual", "heads", those that it has.
 
   Args:
     blocks: kind -> from `schedule`.
@@ -554,7 +574,10 @@ def pretraining(arg: Arg, blocks: dict[str, dict]) -> dict:
       **blocks[kind_of(dataclasses.replace(arg, **alone))],
       "row": row_of(arg, **alone),
     }
-  if (attends or arg.model in ("i3d_continued", "student")) and not arg.frozen:
+  if arg.start == "heads":
+    optimization = {name: blocks["frozen"][name] for name in ("optimizer", "train")}
+    stages["heads"] = {**optimization, "row": row_of(arg)}
+  elif (attends or arg.model in ("i3d_continued", "student")) and not arg.frozen:
     _, frozen_until = LAYERS[arg.backbone, arg.size]
     stages["visual"] = {
       **blocks["visual"],

@@ -140,6 +140,21 @@ def test_the_best_recipe_changes_poses_and_how_they_are_trained():
   assert two.model.pose.persons == two.data.example.persons == 2
 
 
+def test_a_row_from_heads_keeps_what_the_heads_were_trained_on():
+  tuned = ntu60.get_config("cs,embedding=none,start=heads")
+  heads = ntu60.get_config("cs,embedding=none,frozen=True")
+  moving = {"frozen_until": "", "bn_frozen": True}
+  assert tuned.model.to_dict() == {**heads.model.to_dict(), **moving}
+  assert tuned.row == heads.row == tuned.pretraining.heads.row
+  assert tuned.pretraining.heads.optimizer == heads.optimizer
+  assert tuned.optimizer.learning_rate < heads.optimizer.learning_rate
+  assert not tuned.features.cached
+  with pytest.raises(ValueError, match="frozen=True the heads alone: leave one"):
+    ntu60.get_config("cs,frozen=True,start=heads")
+  with pytest.raises(ValueError, match="model=p_i3d has no start=heads, expected a"):
+    ntu60.get_config("cs,model=p_i3d,start=heads")
+
+
 def test_unknown_arguments_list_the_known_ones():
   with pytest.raises(ValueError, match=r"unknown protocol 'xs', expected .*'cs', 'cv'"):
     ntu60.get_config("xs")

@@ -84,6 +84,24 @@ def test_a_frozen_backbone_keeps_the_published_weights():
   assert not any("init.backbone" in word for word in vpn.words)
 
 
+def test_heads_of_a_row_are_a_stage_of_its_own():
+  flags = ("--config.pretraining.heads.train.epochs=9", "--config.data.records=r")
+  pose, vpn, i3d = sweep_plan.plan(
+    "configs/synthetic.py:cs,start=heads",
+    "runs",
+    rows=("VPN", "I3D"),
+    protocols=(),
+    seeds=(0,),
+    flags=flags,
+  )
+  assert pose.words[1] == "--config=configs/synthetic.py:cs,model=pose"
+  assert pose.words[-1] == flags[1]
+  assert vpn.words[1] == "--config=configs/synthetic.py:cs,start=heads"
+  assert vpn.needs == (pose.workdir,)
+  assert vpn.words[-2:] == i3d.words[-2:] == flags
+  assert i3d.words[1] == "--config=configs/synthetic.py:cs,model=i3d,start=heads"
+
+
 def test_without_stages_only_the_pose_backbone_is_trained_before():
   lstm, vpn = planned("runs", ("VPN, LSTM",), protocols=("cs",), stages=False)
   assert vpn.needs == (lstm.workdir,)

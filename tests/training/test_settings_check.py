@@ -28,6 +28,16 @@ def test_numbers_out_of_range(field, value, expected, small_config, tmp_path):
   assert not (tmp_path / "run").exists()
 
 
+def test_a_warm_up_ends_before_the_training(small_config):
+  c = small_config
+  c.train.update(steps=0, epochs=5.0)
+  c.optimizer.warmup_epochs = 4.5
+  settings_check.check(c)
+  c.optimizer.warmup_epochs = 5.0
+  with pytest.raises(ValueError, match=r"warmup_epochs is 5\.0, expected less than"):
+    settings_check.check(c)
+
+
 def test_a_period_of_zero_is_never(small_config, tmp_path):
   """The last step is saved and reported all the same."""
   c = small_config

@@ -45,6 +45,8 @@ def test_rows_that_attend_have_both_backbones_trained_alone():
   for row in ("model=i3d", "model=i3d_nl", "model=pose", "model=i3d,frozen=True"):
     assert planned(f"cs,{row}") == []
   assert planned("cs", stages=False) == []
+  assert planned("cs,start=heads") == ["pose", "heads"]
+  assert planned("cs,model=i3d,start=heads") == ["heads"]
 
 
 def test_finished_runs_take_the_place_of_stages(tmp_path):
@@ -74,6 +76,10 @@ def test_the_whole_starts_from_its_stages():
   c = config_of("cs,frozen=True")
   found = stages.started_from(c, stages.plan(c, "w"))
   assert (found.init.backbone, found.init.pose_backbone) == ("kinetics", "w/pose")
+  c = config_of("cs,start=heads")
+  planned = stages.plan(c, "w")
+  assert stages.started_from(c, planned).init.network == "w/heads"
+  assert planned[-1].config.init.to_dict() == found.init.to_dict()
 
 
 @pytest.mark.parametrize(
@@ -92,6 +98,8 @@ def test_the_whole_starts_from_its_stages():
     ("cs,frozen=True", ["cs,model=pose"]),
     ("cs,head=time,embedding=none", ["cs,model=pose", "cs,model=i3d"]),
     ("cs,recipe=best", ["cs,model=pose,recipe=best", "cs,model=i3d,recipe=best"]),
+    ("cs,start=heads", ["cs,model=pose", "cs,frozen=True"]),
+    ("cs,model=i3d,start=heads", ["cs,model=i3d,frozen=True"]),
   ],
 )
 def test_a_stage_is_the_row_of_its_backbone_alone(arg, alone):
@@ -104,7 +112,7 @@ def test_a_stage_is_the_row_of_its_backbone_alone(arg, alone):
     assert got["loss"]["label_smoothing"] == want["loss"]["label_smoothing"]
     for name in ("network", "optimizer", "train", "data", "inference", "features"):
       assert got[name] == want[name], name
-    if stage.kind == "pose":
+    if stage.kind in ("pose", "heads"):
       assert got["model"] == want["model"]
     else:
       fields = {name: want["model"][name] for name in got["model"] if name != "pose"}
@@ -138,6 +146,25 @@ def test_the_command_of_a_stage_trains_it_by_itself():
     "--config.seed=3",
     "--config.data.records=some/records",
     "--config.data.example.views=4",
+  ]
+
+
+def test_the_command_of_the_heads_is_that_of_a_frozen_row():
+  command = COMMAND.replace("none,", "none,start=heads,") + (
+    " --config.model.frozen_until= --config.pretraining.heads.train.epochs=9"
+  )
+  c = config_of("cs,embedding=none,start=heads,size=tiny")
+  _, heads = stages.plan(c, "runs/vpn", command)
+  assert shlex.split(heads.command)[2:] == [
+    "--config=configs/synthetic.py:cs,embedding=none,frozen=True,size=tiny",
+    "--workdir=runs/vpn/heads",
+    "--config.seed=3",
+    "--config.model.pose.identity_filter=True",
+    "--config.model.attention_norm=none",
+    "--config.data.records=some/records",
+    "--config.data.example.views=4",
+    "--config.train.epochs=9",
+    "--config.init.pose_backbone=runs/vpn/pose",
   ]
 
 
@@ -203,6 +230,53 @@ def test_the_whole_has_the_weights_of_its_stages(staged_config, tmp_path):
   assert all(jax.tree.leaves(same))
   same = jax.tree.map(np.array_equal, whole["backbone"], visual["backbone"])
   assert all(jax.tree.leaves(same))
+
+
+def test_all_trains_on_from_where_the_heads_ended(
+  shrunk, make_config, plain_operations, tmp_path
+):
+  """The frozen backbones and the heads are a stage; statistics stay as they were."""
+  c = shrunk(synthetic.get_config("cs,embedding=none,start=heads"))
+  c.data, c.optimizer.warmup_epochs = make_config().data, 0.0
+  c.stages, c.train.steps = True, 2
+  for kind in ("pose", "heads"):
+    c.pretraining[kind].train.update(
+      steps=2, batch_size=8, eval_batch_size=8, tensorboard=False
+    )
+  lines, workdir = [], tmp_path / "vpn"
+  stages.train(c, str(workdir), say=lines.append)
+  assert f"stage 2 of 3, heads on frozen backbones: {workdir}/heads" in lines
+  assert f"weights: all of {workdir}/heads (step 2)" in lines
+  assert not any("other settings" in line for line in lines)
+  started = run_summary.read_summary(workdir / run_summary.SUMMARY_FILE)
+  assert started["started_from"] == {
+    "network": f"VPN without embedding in {workdir}/heads"
+  }
+
+  def variables(name):
+    with checkpoint.reading(workdir / name) as runs:
+      return runs.restore_variables()
+
+  whole, heads, pose = variables(""), variables("heads"), variables("pose")
+  for name in ("params", "batch_stats"):
+    for later, earlier in ((whole, heads), (heads, pose)):
+      same = jax.tree.map(
+        np.array_equal, later[name]["pose_backbone"], earlier[name]["pose_backbone"]
+      )
+      assert all(jax.tree.leaves(same))
+  assert_same = np.testing.assert_array_equal
+  jax.tree.map(
+    assert_same, whole["batch_stats"]["backbone"], heads["batch_stats"]["backbone"]
+  )
+  for part in ("backbone", "attention", "classifier"):
+    same = jax.tree.map(np.array_equal, whole["params"][part], heads["params"][part])
+    assert not all(jax.tree.leaves(same)), part
+  lines.clear()
+  stages.train(c, str(workdir), say=lines.append)
+  assert f"stage 2 of 3, heads on frozen backbones: finished in {workdir}/heads" in (
+    lines
+  )
+  assert not any("other settings" in line for line in lines)
 
 
 def test_schedules_of_a_dataset_name_what_there_is():

@@ -14,8 +14,10 @@ from vpn_jax.training import run_summary, settings_check
 
 SCRIPT_FILE = "sweep.sh"  # all commands, in the folder of the runs
 OF_EACH_RUN = ("--config.seed=", "--config.data.protocol=")
-# Rows that train more than a head on one backbone.
-NOT_FROZEN = ("I3D, continued", "I3D+NL", "P-I3D")
+# Word of --config -> rows that do not have it: they train more than a head on one
+# backbone, or are the paper's as they stand.
+ROWS_WITHOUT = {"frozen=True": ("I3D, continued", "I3D+NL", "P-I3D")}
+ROWS_WITHOUT["start=heads"] = (*ROWS_WITHOUT["frozen=True"], "Separable STA", "Student")
 
 
 def _rows(settings, config_argument: str) -> tuple[tuple[str, ...], str]:
@@ -29,8 +31,9 @@ def _rows(settings, config_argument: str) -> tuple[tuple[str, ...], str]:
   if not rows:
     tables = (paper.TABLES[int(n)] for n in text.split_words(settings.tables))
     rows = tuple(dict.fromkeys(row for table in tables for row in table.rows))
-  if "frozen=True" in config_argument:
-    rows = tuple(row for row in rows if row not in NOT_FROZEN)
+  for word, without in ROWS_WITHOUT.items():
+    if word in config_argument:
+      rows = tuple(row for row in rows if row not in without)
   parts = [paper.FUSIONS.get(row, (row,)) for row in rows]
   fused = [fusion.JOIN.join(group) for group in parts if len(group) > 1]
   single = tuple(dict.fromkeys(row for group in parts for row in group))

@@ -11,6 +11,8 @@ from vpn_jax.results import paper
 from vpn_jax.training import run_summary
 from vpn_jax.training import stages as pretraining
 
+# Words of --config with which rows train heads on frozen backbones.
+HEADS = {"frozen=True", "start=heads"}
 NTU60_BACKBONE = ("configs/ntu60.py", "cs")  # what N-UCLA starts from, section 4.4
 # Flags of the network that a pose backbone alone has, too.
 OF_POSES = ("--config.model.pose.", "--config.model.dropout=")
@@ -99,8 +101,8 @@ def plan(
     stages: whether rows start from those that train their backbones alone
       (`Row.starts_from`, `Row.pose_from`), rather than from published weights and a new
       pose backbone. N-UCLA starts from NTU-60's in any case, and an LSTM from that
-      trained alone; with frozen=True among the words of `config`, the visual backbone
-      keeps the published weights.
+      trained alone; with frozen=True or start=heads among the words of `config`, the
+      visual backbone has the published weights.
     flags: given to every run; rows that train a backbone alone get those of its block
       of `config.pretraining` as their own.
   Raises: ValueError that lists the known rows.
@@ -135,8 +137,9 @@ class _Planner:
   runs: dict[str, Run] = dataclasses.field(default_factory=dict)
 
   @property
-  def _frozen(self) -> bool:
-    return "frozen=True" in self.words
+  def _heads(self) -> bool:
+    """Whether heads train on published weights, alone or before the rest."""
+    return not HEADS.isdisjoint(self.words)
 
   def add(
     self, file: str, protocol: str, row: str, seed: int, more: tuple[str, ...] = ()
@@ -151,7 +154,7 @@ class _Planner:
     name = "_".join([slug(what.arg), *(flag.rpartition("=")[2] for flag in more)])
     workdir = _workdir(self.folder, file, protocol, name, seed)
     pose_alone = _backbone_alone(what) == "pose"  # which has no frozen form
-    words = [w for w in self.words if not (pose_alone and w == "frozen=True")]
+    words = [w for w in self.words if not (pose_alone and w in HEADS)]
     arg = ",".join(filter(None, [protocol, what.arg, *words]))
     visual = self._visual_needs(file, protocol, what, seed)
     pose = []
@@ -178,7 +181,7 @@ class _Planner:
     if pathlib.Path(file).stem == "nucla" and "model=pose" not in row.arg:
       start = "RNX3D101" if "backbone=resnext3d" in row.arg else "I3D"
       return [self.add(*NTU60_BACKBONE, start, seed)]
-    if not (self.stages and row.starts_from) or self._frozen:
+    if not (self.stages and row.starts_from) or self._heads:
       return []
     regions = [()]
     if "p_i3d" in row.arg:
@@ -194,7 +197,8 @@ class _Planner:
     A pose backbone alone has no part of the network behind the frames to set.
     """
     alone, found = _backbone_alone(row), []
-    blocks = {"pose": row.pose_from, "visual": row.starts_from and not self._frozen}
+    blocks = {"pose": row.pose_from, "visual": row.starts_from and not self._heads}
+    blocks["heads"] = "start=heads" in self.words and alone != "pose"
     used = tuple(f"--config.pretraining.{name}." for name, has in blocks.items() if has)
     for flag in self.flags:
       of_frames = flag.startswith(OF_FRAMES) and not flag.startswith(OF_POSES)

@@ -311,7 +311,7 @@ class Checkpoints:
       f"{self.workdir}, step {step}: the state of the optimizer is of another version "
       f"or configuration, it has no {path}: go on with the config.optimizer, the "
       "frozen layers and the commit that trained it, or start in a new workdir from "
-      "its weights with --config.init.backbone and --config.init.pose_backbone."
+      "its weights with --config.init.network."
     )
 
   def restore_variables(self, step: int | None = None) -> dict:

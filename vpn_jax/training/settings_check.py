@@ -58,3 +58,9 @@ def _check_numbers(config) -> None:
       f"config.train.epochs is {c.epochs}, expected a positive number, unless "
       "config.train.steps is set: correct it."
     )
+  warmup = config.optimizer.warmup_epochs
+  if not c.steps and warmup >= c.epochs:
+    raise ValueError(
+      f"config.optimizer.warmup_epochs is {warmup}, expected less than the "
+      f"{c.epochs} epochs of config.train.epochs: lower it or train longer."
+    )

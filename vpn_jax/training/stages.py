@@ -37,7 +37,10 @@ _FLAGS = {
   "pose": (*_SHARED, "model.pose."),
   "visual": (*_SHARED, "init.backbone", "init.kinetics.", "features.")
   + tuple(f"model.{name}" for name in _OF_VISUAL),
+  "heads": (*_SHARED, "init.", "features.", "model.", "loss."),
 }
+# Those of them that the heads do not take, since their backbones are frozen.
+_OF_MOVING = ("model.frozen_until", "model.bn_frozen", "model.pose.frozen")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,8 +48,8 @@ class Stage:
   """A run of a row: one that must be finished before the whole network, or the whole.
 
   Attributes:
-    kind: "pose" or "visual", the backbone that it trains alone; "whole" for the run
-      that starts from the others.
+    kind: "pose" or "visual", the backbone that it trains alone; "heads" for all but
+      frozen backbones; "whole" for the run that starts from the others.
     workdir: of the run.
     config: of the run.
     command: that trains it by itself; "" when that of the whole is not known.
@@ -56,6 +59,12 @@ class Stage:
   workdir: str
   config: ml_collections.ConfigDict
   command: str
+
+  def title(self) -> str:
+    """What it trains."""
+    if self.kind == "heads":
+      return "heads on frozen backbones"
+    return f"{self.kind} backbone alone"
 
   def done(self) -> bool:
     return (pathlib.Path(self.workdir) / run_summary.SUMMARY_FILE).exists()
@@ -111,6 +120,12 @@ def plan(
       if region != shown and command_of:
         command_of += f" --config.data.example.region={region}"
       found.append(Stage("visual", place, made, command_of))
+  if "heads" in config.pretraining:
+    place, made = str(folder / "heads"), _heads_config(started_from(config, found))
+    command_of = stage_command(command, "heads", [], place)
+    if found and command_of:
+      command_of += f" --config.init.pose_backbone={found[0].workdir}"
+    found.append(Stage("heads", place, made, command_of))
   return found
 
 
@@ -119,7 +134,8 @@ def started_from(
 ) -> ml_collections.ConfigDict:
   """The configuration of the whole network, started from its stages."""
   config = config.copy_and_resolve_references()
-  for kind, field in (("pose", "pose_backbone"), ("visual", "backbone")):
+  fields = {"pose": "pose_backbone", "visual": "backbone", "heads": "network"}
+  for kind, field in fields.items():
     runs = [stage.workdir for stage in stages if stage.kind == kind]
     if runs:
       config.init[field] = ",".join(runs)
@@ -158,7 +174,7 @@ def train(
   if planned:
     _check(config, workdir, planned)
   for number, stage in enumerate(planned, start=1):
-    line = f"stage {number} of {number_of_runs}, {stage.kind} backbone alone"
+    line = f"stage {number} of {number_of_runs}, {stage.title()}"
     if stage.done():
       say(f"{line}: finished in {stage.workdir}")
       if changes := stage.changes():
@@ -182,7 +198,7 @@ def _check(
   for c in (config, *(stage.config for stage in planned)):
     settings_check.check(c)
   protocol_data.open_parts(config.data, ())
-  if "visual" in config.pretraining:
+  if {"visual", "heads"} & {*config.pretraining}:
     initialization.check_visual(config.init, config.model.backbone)
   whole = Stage("whole", workdir, config, "")
   if config.model.get("guide") == "features" and not whole.done():
@@ -241,12 +257,31 @@ def _visual_config(config, region: str) -> ml_collections.ConfigDict:
   return c
 
 
+def _heads_config(config) -> ml_collections.ConfigDict:
+  """The configuration of the heads on frozen backbones, the row with frozen=True.
+
+  Args:
+    config: of the whole network, with the pose backbone that it starts from.
+  """
+  c = config.copy_and_resolve_references()
+  block = c.pretraining.heads
+  with c.unlocked():
+    c.train, c.optimizer, c.row = block.train, block.optimizer, block.row
+    c.pretraining = {}
+  c.stages = False
+  c.model.update(frozen_until=c.model.endpoint, bn_frozen=False)
+  c.model.pose.frozen = True
+  c.features.cached = True
+  c.data.example.views = max(1, c.data.example.views)
+  return c
+
+
 def stage_command(command: str, kind: str, words: list[str], workdir: str) -> str:
   """The command that trains a stage by itself.
 
   Args:
     command: of the whole network.
-    kind: "pose" or "visual".
+    kind: of the stage.
     words: what stands behind the protocol in its --config.
     workdir: of the stage.
   Returns: the command with the flags that the stage takes; those of
@@ -260,7 +295,10 @@ def stage_command(command: str, kind: str, words: list[str], workdir: str) -> st
     elif name == "--config":
       file, _, arg = value.partition(":")
       protocol, *others = arg.split(",")
-      kept = [other for other in others if other.startswith(("size=", "recipe="))]
+      if kind == "heads":
+        kept = ["frozen=True" if word == "start=heads" else word for word in others]
+      else:
+        kept = [word for word in others if word.startswith(("size=", "recipe="))]
       made.append(f"{name}={file}:{','.join([protocol, *words, *kept])}")
     elif name.startswith("--config."):
       made += flags_of_stage([word], kind)
@@ -292,6 +330,7 @@ def flags_of_stage(flags: list[str], kind: str) -> list[str]:
     else:
       name = flag.removeprefix("--config.")
       lacks = kind == "pose" and name.startswith(OF_FIXED_VIEWS)
+      lacks |= kind == "heads" and name.startswith(_OF_MOVING)
       if name.startswith(_FLAGS[kind]) and not lacks:
         found.append(flag)
   return found

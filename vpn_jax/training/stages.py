@@ -124,7 +124,7 @@ def plan(
     place, made = str(folder / "heads"), _heads_config(started_from(config, found))
     command_of = stage_command(command, "heads", [], place)
     if found and command_of:
-      command_of += f" --config.init.pose_backbone={found[0].workdir}"
+      command_of += " " + shlex.quote(f"--config.init.pose_backbone={found[0].workdir}")
     found.append(Stage("heads", place, made, command_of))
   return found
 

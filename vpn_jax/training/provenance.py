@@ -30,6 +30,7 @@ PLACE_IN_DATA = ("seed", "train.batch_size", "data.balanced")
 _BEFORE = {
   "data.balanced": False, "data.corrections": "", "data.correct_test": False,
   "data.example.missing": "zero", "model.pose.align_by": "first",
+  "init.network": "none", "model.bn_frozen": False,
 }  # fmt: skip
 # Settings that fix which parameters there are.
 PARAMETERS = (

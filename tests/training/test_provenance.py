@@ -8,6 +8,7 @@ import pytest
 from absl import logging
 
 import vpn_jax
+from configs import synthetic
 from vpn_jax.datasets import protocol_settings, protocols, skeletons
 from vpn_jax.jobs import explain, figures
 from vpn_jax.records import store
@@ -266,3 +267,13 @@ def lacking(folder, c):
 
 def test_where_other_jobs_write_is_no_setting_of_training():
   assert provenance.changed_settings({"seed": 0}, {"seed": 0, "output": "x"}) == []
+
+
+def test_settings_that_a_checkpoint_did_not_have_yet_are_no_change():
+  now = synthetic.get_config("cs").to_dict()
+  before = synthetic.get_config("cs").to_dict()
+  del before["init"]["network"], before["model"]["bn_frozen"]
+  assert provenance.compare_settings(before, now) == {}
+  now["model"]["bn_frozen"] = True
+  found = provenance.compare_settings(before, now)
+  assert found == {"model.bn_frozen": (False, True)}

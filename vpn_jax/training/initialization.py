@@ -77,7 +77,18 @@ def pretrain(
   """
   if init.network != "none":
     return _whole(model, variables, init, data, on_mismatch, say, coordinates)
-  of_run = functools.partial(_of_run, data=data, on_mismatch=on_mismatch)
+
+  def of_run(workdir: str, parts: tuple[str, ...]) -> tuple[dict, str]:
+    """The first of these modules that a run has, and which step it is of."""
+    found, about, used = _restored(workdir)
+    part = next((part for part in parts if part in found["params"]), None)
+    if part is None:
+      raise ValueError(f"the run in {workdir} has no {parts[-1]} to start from.")
+    if part == "pose_backbone":
+      _check_pose_backbone(model, workdir, about, data, coordinates)
+    _check_provenance(workdir, about.provenance, data, on_mismatch)
+    return _part(found, part), used
+
   lines = []
   visual = [name for name in variables["params"] if name.startswith("backbone")]
   sources = [source.strip() for source in init.backbone.split(",")]
@@ -94,7 +105,6 @@ def pretrain(
     lines.append(f"{part} from {source} ({used})")
   if "pose_backbone" in variables["params"]:
     if init.pose_backbone != "none":
-      _check_pose_backbone(model, init.pose_backbone, coordinates)
       weights, used = of_run(init.pose_backbone, ("pose_backbone",))
       variables = pretrained.merge(variables, weights, at=("pose_backbone",))
       lines.append(f"pose backbone from {init.pose_backbone} ({used})")
@@ -123,8 +133,7 @@ def _whole(
   provenance = about.provenance
   _check_provenance(workdir, provenance, data, on_mismatch)
   if "pose_backbone" in variables["params"]:
-    _check_skeleton(workdir, provenance, data)
-    _check_pose_backbone(model, workdir, coordinates)
+    _check_pose_backbone(model, workdir, about, data, coordinates)
   left = []
   for part in variables["params"]:
     of_classes = part in _OF_CLASSES and provenance.class_names != data.class_names
@@ -158,18 +167,23 @@ def _changes(model, trained: dict) -> list[str]:
   ]
 
 
-def _check_pose_backbone(model, workdir: str, coordinates: str) -> None:
+def _check_pose_backbone(
+  model, workdir: str, about: checkpoint.About, data: Provenance, coordinates: str
+) -> None:
   """ValueError unless a run's pose backbone has the inputs and parameters of ours."""
-  with checkpoint.reading(workdir) as runs:
-    config = runs.about(runs.best_step()).config
-  trained = config["data"]["example"]["coordinates"]
+  if about.provenance.skeleton != data.skeleton:
+    raise ValueError(
+      f"the run in {workdir} was trained on poses of {about.provenance.skeleton}, the "
+      f"records hold {data.skeleton}: start from a run on the same skeleton."
+    )
+  trained = about.config["data"]["example"]["coordinates"]
   if trained != coordinates:
     raise ValueError(
       f"the run in {workdir} was trained on poses in {trained} coordinates, "
       f"config.data.example.coordinates is {coordinates!r}: start from a run of "
       f"model=pose with that setting, or set it to {trained}."
     )
-  theirs = config["model"].get("pose") or {}
+  theirs = about.config["model"].get("pose") or {}
   # What earlier versions, which did not have these settings, did.
   usual = {"align": "none", "align_by": "first", "scale": "none", "stream": "joint"}
   theirs = {**usual, **theirs}
@@ -231,20 +245,6 @@ def _published(source: str, backbone: str, kinetics) -> str:
   return given
 
 
-def _of_run(
-  workdir: str, parts: tuple[str, ...], data: Provenance, on_mismatch: str
-) -> tuple[dict, str]:
-  """The first of these modules that a run has, and which step it is of."""
-  found, about, used = _restored(workdir)
-  part = next((part for part in parts if part in found["params"]), None)
-  if part is None:
-    raise ValueError(f"the run in {workdir} has no {parts[-1]} to start from.")
-  if part == "pose_backbone":
-    _check_skeleton(workdir, about.provenance, data)
-  _check_provenance(workdir, about.provenance, data, on_mismatch)
-  return _part(found, part), used
-
-
 def _restored(workdir: str) -> tuple[dict, checkpoint.About, str]:
   """The variables of a run, what its checkpoint says of it, and which step it is of."""
   with checkpoint.reading(workdir) as runs:
@@ -259,14 +259,6 @@ def _restored(workdir: str) -> tuple[dict, checkpoint.About, str]:
 def _part(found: dict, part: str) -> dict | None:
   """The variables of one module; None where a network does not have it."""
   return {name: tree[part] for name, tree in found.items() if part in tree} or None
-
-
-def _check_skeleton(workdir: str, trained: Provenance, data: Provenance) -> None:
-  if trained.skeleton != data.skeleton:
-    raise ValueError(
-      f"the run in {workdir} was trained on poses of {trained.skeleton}, the records "
-      f"hold {data.skeleton}: start from a run on the same skeleton."
-    )
 
 
 def _check_provenance(
